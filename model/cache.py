@@ -1,0 +1,147 @@
+"""The KV cache of a stream that never ends: fixed memory, a kept prefix, a sliding window, rollback by length.
+
+Owned by the one `Stream` that made it, and touched only by that stream's thread.
+
+Keys and values lie in position order in buffers that are allocated once. Evicting a block closes the gap: what
+follows is moved down and its keys are rotated by the difference, so that positions stay contiguous and within the
+length that the model was trained on (the idea of StreamingLLM's attention sinks, Xiao et al. 2023, applied to whole
+grammar units). A transformers `Cache`, so any causal LM with rotary embeddings in the usual half-split layout runs on it.
+
+Shapes: B batch (1), H KV heads, C capacity, T tokens, D head width.
+"""
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class RingLayer(CacheLayerMixin):
+    """Keys and values of one decoder layer. Its length is the cache's affair (`KVRing.num_tokens`)."""
+
+    is_sliding = False
+    is_croppable = True
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.num_tokens = 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        def buffer(states: Tensor) -> Tensor:
+            batch, heads, _, width = states.shape
+            return torch.zeros((batch, heads, self.capacity, width), dtype=states.dtype, device=states.device)
+
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = buffer(key_states), buffer(value_states)
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Append T positions (B, H, T, D) and return views of all that is kept."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
+        start, stop = self.num_tokens, self.num_tokens + key_states.shape[-2]
+        assert stop <= self.capacity, f"{stop} tokens in a ring of {self.capacity}: room was not made"
+        self.keys[:, :, start:stop] = key_states
+        self.values[:, :, start:stop] = value_states
+        self.num_tokens = stop
+        return self.keys[:, :, :stop], self.values[:, :, :stop]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.num_tokens + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.num_tokens
+
+    def get_max_length(self) -> int:
+        return self.capacity
+
+    def crop(self, tokens_to_remove: int) -> None:
+        self.num_tokens -= tokens_to_remove
+
+
+class KVRing(Cache):
+    """The cache of one stream.
+
+    num_layers: decoder layers. capacity: positions that are allocated, once, per layer.
+    inv_freq: rotary inverse frequencies, (D_rotary / 2), as the decoder uses them.
+    """
+
+    def __init__(self, num_layers: int, capacity: int, inv_freq: Tensor) -> None:
+        super().__init__(layers=[RingLayer(capacity) for _ in range(num_layers)])
+        self.capacity = capacity
+        self._inv_freq = inv_freq.detach().to(torch.float32)
+
+    @property
+    def num_tokens(self) -> int:
+        """Positions in use."""
+        return self.layers[0].num_tokens
+
+    @property
+    def free(self) -> int:
+        """Positions that can still be appended without evicting."""
+        return self.capacity - self.num_tokens
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the buffers, 0 before the first token."""
+        return sum(
+            tensor.numel() * tensor.element_size()
+            for layer in self.layers
+            for tensor in (layer.keys, layer.values)
+            if tensor is not None
+        )
+
+    def rollback(self, num_tokens: int) -> None:
+        """Forget everything after the first `num_tokens` positions."""
+        assert 0 <= num_tokens <= self.num_tokens
+        for layer in self.layers:
+            layer.num_tokens = num_tokens
+
+    @torch.inference_mode()
+    def evict(self, start: int, stop: int) -> None:
+        """Remove positions [start, stop) and close the gap: later keys are rotated to their new positions."""
+        end = self.num_tokens
+        assert 0 <= start <= stop <= end
+        count = stop - start
+        if count == 0:
+            return
+        cos_D, sin_D = self._rotation(-count)
+        for layer in self.layers:
+            keys, values = layer.keys, layer.values
+            keys[:, :, start : end - count] = _rotate(keys[:, :, stop:end], cos_D, sin_D)
+            values[:, :, start : end - count] = values[:, :, stop:end].clone()
+            layer.num_tokens = end - count
+
+    def export(self) -> dict[str, Tensor]:
+        """Copies of what is kept, by name, for saving."""
+        return {
+            f"{name}.{index}": tensor[:, :, : layer.num_tokens].clone().contiguous()
+            for index, layer in enumerate(self.layers)
+            for name, tensor in (("keys", layer.keys), ("values", layer.values))
+            if tensor is not None
+        }
+
+    @torch.inference_mode()
+    def restore(self, tensors: dict[str, Tensor], device: torch.device) -> None:
+        """Take over what `export` gave, replacing whatever is in the ring."""
+        for index, layer in enumerate(self.layers):
+            layer.num_tokens = 0
+            if f"keys.{index}" in tensors:
+                layer.update(tensors[f"keys.{index}"].to(device), tensors[f"values.{index}"].to(device))
+
+    def _rotation(self, delta: int) -> tuple[Tensor, Tensor]:
+        angles = delta * torch.cat((self._inv_freq, self._inv_freq))
+        return angles.cos(), angles.sin()
+
+
+def _rotate(keys_BHTD: Tensor, cos_R: Tensor, sin_R: Tensor) -> Tensor:
+    """Rotate the first R of D key channels by one angle each; computed in float32, returned in the keys' dtype."""
+    width = cos_R.shape[0]
+    turned = keys_BHTD[..., :width].to(torch.float32)
+    low, high = turned.chunk(2, dim=-1)
+    turned = turned * cos_R + torch.cat((-high, low), dim=-1) * sin_R
+    return torch.cat((turned.to(keys_BHTD.dtype), keys_BHTD[..., width:]), dim=-1)

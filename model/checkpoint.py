@@ -1,0 +1,261 @@
+"""Checkpoints: our own format and the published PEFT format, read, written, and assembled into a model.
+
+Native: a folder with `onlooker.json` (what the checkpoint is) and `weights.safetensors` (`connector.*`, `lora.*` and,
+where the tower was trained too, `vision.*`). Reference: the PEFT adapter that VideoLLM-online publishes, its base and
+vision weights elsewhere. Both become a `Checkpoint`: a spec and three groups of tensors.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.utils import set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel
+
+from model import weights as named_weights
+from model.connector import make_connector
+from model.decoder import open_decoder, resolve_attention
+from model.errors import CheckpointError
+from model.grammar import Grammar, GrammarSpec
+from model.reference import PEFT_PREFIX, adapter_config, find_reference
+from model.videolm import VideoLM
+from model.vision import VisionSpec, open_vision
+
+FORMAT = 1
+SPEC_FILE, WEIGHTS_FILE = "onlooker.json", "weights.safetensors"
+DEFAULT = Path(__file__).parent / "checkpoints" / "default"
+"""The checkpoint that is shipped with the package."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """Low-rank adapters on the decoder (Hu et al. 2021). target_modules: a regular expression or names, as in PEFT."""
+
+    r: int
+    alpha: int
+    target_modules: str | tuple[str, ...]
+    dropout: float = 0.0
+
+    def to_peft(self) -> LoraConfig:
+        """The same as PEFT writes it."""
+        targets = self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules)
+        return LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+        )
+
+
+@dataclass(frozen=True)
+class CheckpointSpec:
+    """What a checkpoint is.
+
+    decoder: a named weight, a folder or a hub name. fps: frames a second. silence_threshold: 0–1.
+    """
+
+    name: str
+    decoder: str
+    vision: VisionSpec
+    grammar: GrammarSpec = field(default_factory=GrammarSpec)
+    lora: LoraSpec | None = None
+    fps: float = 2.0
+    silence_threshold: float = 0.725
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A spec with its tensors: the connector's, PEFT's LoRA names, and the tower's if it was trained."""
+
+    spec: CheckpointSpec
+    connector: dict[str, Tensor]
+    lora: dict[str, Tensor] = field(default_factory=dict)
+    vision: dict[str, Tensor] = field(default_factory=dict)
+
+
+def open_checkpoint(
+    path: str | Path, *, device: str = "cpu", dtype: str = "float32", attention: str = "auto"
+) -> VideoLM:
+    """The model in `path`, ready to run: a native folder, a reference folder, or a hub name of either.
+
+    device: "cpu", "cuda", "cuda:N". dtype: float32, bfloat16, float16. attention: see `resolve_attention`.
+    Raises CheckpointError, WeightsError, MissingDependency.
+    """
+    if dtype not in DTYPES:
+        raise CheckpointError(f"dtype = {dtype!r}: must be one of {', '.join(DTYPES)}")
+    return assemble(
+        read_checkpoint(path), device=torch.device(device), dtype=DTYPES[dtype], attention=attention
+    )
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """The spec and tensors in `path`, of either format. Raises CheckpointError naming what is wrong with it."""
+    folder = _local_folder(path)
+    if (folder / SPEC_FILE).is_file() and (folder / WEIGHTS_FILE).is_file():
+        return _read_native(folder)
+    return _read_reference(folder)
+
+
+def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write the native format. Existing files are replaced only when all are written."""
+    groups = {"connector": checkpoint.connector, "lora": checkpoint.lora, "vision": checkpoint.vision}
+    tensors = {f"{g}.{k}": v.contiguous() for g, group in groups.items() for k, v in group.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    drafts = {name: folder / f".{name}.draft" for name in (WEIGHTS_FILE, SPEC_FILE)}
+    save_file(tensors, drafts[WEIGHTS_FILE], metadata={"format": "pt"})
+    spec = {"format": FORMAT, **asdict(checkpoint.spec)}
+    drafts[SPEC_FILE].write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+    for name, draft in drafts.items():
+        draft.replace(folder / name)
+
+
+def write_reference(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write the PEFT format of the published checkpoints. A trained vision tower has no place in it."""
+    if checkpoint.vision or checkpoint.spec.lora is None:
+        raise CheckpointError(
+            f"{checkpoint.spec.name}: the reference format holds LoRA and a connector only; export natively"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"{PEFT_PREFIX}connector.{k}": v.contiguous() for k, v in checkpoint.connector.items()}
+    tensors |= {k: v.contiguous() for k, v in checkpoint.lora.items()}
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    adapter_config(checkpoint.spec.lora.to_peft(), checkpoint.spec.decoder).save_pretrained(folder)
+
+
+def assemble(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, attention: str) -> VideoLM:
+    """A running model: weights fetched, LoRA merged into the decoder, everything on `device` in `dtype`."""
+    spec = checkpoint.spec
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise CheckpointError(
+            f"device = {str(device)!r}: this machine has no usable CUDA GPU; set it to 'cpu'"
+        )
+    base = decoder_path(spec.decoder)
+    decoder = open_decoder(base, dtype=dtype, attention=resolve_attention(attention, device))
+    if spec.lora is not None:
+        decoder = _merge_lora(decoder, spec.lora, checkpoint.lora)
+    vision = open_vision(spec.vision)
+    if checkpoint.vision:
+        _load(vision, checkpoint.vision, "vision")
+    connector = make_connector(vision.feature_width, decoder.config.hidden_size)
+    _load(connector, checkpoint.connector, "connector")
+    return VideoLM(
+        name=spec.name,
+        vision=vision.to(device, dtype),
+        connector=connector.eval().requires_grad_(False).to(device, dtype),
+        decoder=decoder.to(device),
+        grammar=Grammar(open_tokenizer(base), spec.grammar),
+        fps=spec.fps,
+        silence_threshold=spec.silence_threshold,
+    )
+
+
+def decoder_path(decoder: str) -> str | Path:
+    """Where transformers finds a spec's decoder: named weights are fetched, everything else is taken as it is."""
+    return named_weights.ensure(decoder) if decoder in named_weights.CATALOG else decoder
+
+
+def open_tokenizer(path: str | Path):
+    """The fast tokenizer in a folder or of a hub name. Raises CheckpointError."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: its tokenizer cannot be loaded: {error}") from error
+    if not tokenizer.is_fast or tokenizer.eos_token_id is None:
+        raise CheckpointError(f"{path}: needs a fast tokenizer with an end-of-sequence token")
+    return tokenizer
+
+
+def _local_folder(path: str | Path) -> Path:
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if isinstance(path, str) and path.count("/") == 1 and not path.startswith((".", "/", "~")):
+        return named_weights.ensure(path)
+    raise CheckpointError(f"checkpoint {str(path)!r}: no such folder")
+
+
+def _read_native(folder: Path) -> Checkpoint:
+    path = folder / SPEC_FILE
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields.pop("format", None) != FORMAT:
+            raise CheckpointError(
+                f"{path}: format must be {FORMAT}; update onlooker or export the checkpoint again"
+            )
+        vision, lora = fields.pop("vision"), fields.pop("lora")
+        spec = CheckpointSpec(
+            vision=VisionSpec(**vision | {"mean": tuple(vision["mean"]), "std": tuple(vision["std"])}),
+            grammar=GrammarSpec(**fields.pop("grammar")),
+            lora=LoraSpec(**lora) if lora else None,
+            **fields,
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error!r}") from error
+    groups = _split(_read_tensors(folder / WEIGHTS_FILE))
+    return Checkpoint(spec, groups["connector"], groups["lora"], groups["vision"])
+
+
+def _read_reference(folder: Path) -> Checkpoint:
+    found = find_reference(folder)
+    config = found.config
+    targets = config["target_modules"]
+    spec = CheckpointSpec(
+        name=found.name,
+        decoder=found.base,
+        vision=VisionSpec(**found.vision),
+        grammar=GrammarSpec(**found.grammar),
+        lora=LoraSpec(
+            config["r"], config["lora_alpha"], targets if isinstance(targets, str) else tuple(targets)
+        ),
+    )
+    tensors = _read_tensors(found.adapter / "adapter_model.safetensors")
+    prefix = f"{PEFT_PREFIX}connector."
+    return Checkpoint(
+        spec,
+        connector={k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
+        lora={k: v for k, v in tensors.items() if ".lora_" in k},
+    )
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as safetensors: {error}; get the checkpoint again"
+        ) from error
+
+
+def _split(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    groups: dict[str, dict[str, Tensor]] = {"connector": {}, "lora": {}, "vision": {}}
+    for name, tensor in tensors.items():
+        group, _, rest = name.partition(".")
+        if group not in groups:
+            raise CheckpointError(f"{WEIGHTS_FILE}: unknown tensor {name!r}")
+        groups[group][rest] = tensor
+    return groups
+
+
+def _merge_lora(decoder: PreTrainedModel, spec: LoraSpec, tensors: dict[str, Tensor]) -> PreTrainedModel:
+    adapted = get_peft_model(decoder, spec.to_peft())
+    result = set_peft_model_state_dict(adapted, tensors)
+    missing = [name for name in result.missing_keys if "lora_" in name]
+    if missing or result.unexpected_keys:
+        names = (missing + list(result.unexpected_keys))[:3]
+        raise CheckpointError(f"the LoRA weights do not fit the decoder: {', '.join(names)} …")
+    return adapted.merge_and_unload().requires_grad_(False)  # type: ignore[operator]
+
+
+def _load(module: torch.nn.Module, tensors: dict[str, Tensor], part: str) -> None:
+    try:
+        module.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint's {part} does not fit: {error}") from error

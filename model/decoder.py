@@ -1,0 +1,86 @@
+"""The decoder: any causal language model of transformers, read through the few things a stream needs of it."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import is_flash_attn_2_available
+
+from model.cache import KVRing
+from model.errors import CheckpointError, MissingDependency
+
+ATTENTIONS = ("auto", "sdpa", "eager", "flash_attention_2")
+
+
+def resolve_attention(attention: str, device: torch.device) -> str:
+    """The attention implementation to ask transformers for.
+
+    "auto" takes flash-attn on a GPU that has it installed, else SDPA. Raises MissingDependency when
+    flash_attention_2 is asked for and cannot run, CheckpointError for an unknown name.
+    """
+    if attention not in ATTENTIONS:
+        raise CheckpointError(f"attention = {attention!r}: must be one of {', '.join(ATTENTIONS)}")
+    if attention == "auto":
+        return "flash_attention_2" if device.type == "cuda" and is_flash_attn_2_available() else "sdpa"
+    if attention == "flash_attention_2" and not (device.type == "cuda" and is_flash_attn_2_available()):
+        raise MissingDependency(
+            "attention = 'flash_attention_2': needs an NVIDIA GPU and the package flash-attn, and this machine has "
+            "not both; install it (pip install flash-attn) or set attention to 'sdpa'"
+        )
+    return attention
+
+
+def open_decoder(path: str | Path, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+    """A causal LM from a folder or a hub name, on the CPU, frozen, in evaluation mode."""
+    try:
+        decoder = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"decoder {str(path)!r}: cannot be loaded: {error}") from error
+    return decoder.eval().requires_grad_(False)
+
+
+def make_decoder(config_path: str | Path, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+    """A decoder of the shape in `config_path` with random weights, for tests and benchmarks of named shapes."""
+    config = AutoConfig.from_pretrained(config_path)
+    decoder = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+    return decoder.eval().requires_grad_(False)
+
+
+def make_ring(decoder: PreTrainedModel, capacity: int) -> KVRing:
+    """A KV ring that fits `decoder`. Raises CheckpointError for decoders whose positions cannot be shifted."""
+    rotary = [m for m in decoder.modules() if isinstance(getattr(m, "inv_freq", None), Tensor)]
+    if not rotary:
+        raise CheckpointError(
+            f"{decoder.config.model_type}: has no rotary position embedding, so its cache cannot slide; "
+            "choose a decoder such as Llama, Qwen, Mistral or SmolLM"
+        )
+    rope_type = (getattr(decoder.config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope_type in ("dynamic", "longrope"):
+        raise CheckpointError(
+            f"{decoder.config.model_type}: its {rope_type} rotary scaling changes with the length, so that its "
+            "cache cannot slide; choose a decoder with default, linear, llama3 or yarn scaling"
+        )
+    return KVRing(decoder.config.num_hidden_layers, capacity, rotary[0].inv_freq)
+
+
+@torch.inference_mode()
+def append(decoder: PreTrainedModel, cache: KVRing, embeds_TD: Tensor, wanted: list[int]) -> Tensor:
+    """Append T embeddings to the cache and return the logits at the `wanted` offsets, (len(wanted), vocabulary).
+
+    Only the wanted positions go through the language-model head. Logits come back in float32.
+    """
+    positions = torch.arange(cache.num_tokens, cache.num_tokens + embeds_TD.shape[0], device=embeds_TD.device)
+    output = decoder(
+        inputs_embeds=embeds_TD[None],
+        position_ids=positions[None],
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=torch.tensor(wanted, device=embeds_TD.device),
+    )
+    return output.logits[0].to(torch.float32)
+
+
+def embedding(decoder: PreTrainedModel) -> nn.Module:
+    """The decoder's token embedding, ids → vectors of its hidden width."""
+    return decoder.get_input_embeddings()

@@ -1,0 +1,330 @@
+"""A running stream: frames and questions go in, decisions and replies come out, memory stays constant.
+
+One thread owns a stream; nothing here locks. The grammar decides what stands between turns, the ring what is kept.
+
+Shapes: K frames, N tokens a frame, D decoder width, T tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from model.decoder import append, embedding, make_ring
+from model.errors import StreamError
+from model.grammar import Cursor, Grammar
+
+Eviction = Literal["rotate", "recompute"]
+
+MAX_FRAMES_PER_PASS = 16
+EVICTED_FRACTION = 1 / 8
+"""Share of the window that goes at once when it is full, so that eviction is rare."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the model wants after one frame.
+
+    silence_prob: probability of the silence token, 0–1. speaks: whether a reply should follow.
+    """
+
+    silence_prob: float
+    speaks: bool
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How a stream behaves.
+
+    silence_threshold: silence is kept if it is the most likely token and at least this probable (0–1).
+    window_tokens: positions that the cache holds, prefix included; also the largest position the decoder sees.
+    max_reply_tokens: a longer reply is closed.
+    eviction: "rotate" moves the kept keys to their new positions, in which they still carry what they once saw;
+    "recompute" runs the kept window through the decoder again, which equals a fresh start with that window.
+    """
+
+    silence_threshold: float = 0.725
+    window_tokens: int = 2048
+    max_reply_tokens: int = 100
+    eviction: Eviction = "rotate"
+
+
+@dataclass
+class Marks:
+    """What a stream knows about the positions in its cache.
+
+    kept: length of the prefix that is never evicted. frame_ends: positions right after each frame behind the
+    prefix, where the cache may be cut. num_frames: frames observed since the stream began. pins_next_frame: the
+    prefix will reach to the end of the next frame.
+    """
+
+    kept: int = 0
+    frame_ends: list[int] = field(default_factory=list)
+    num_frames: int = 0
+    pins_next_frame: bool = True
+
+
+class Stream:
+    """One continuous conversation over one video, with a cache of fixed size.
+
+    The kept prefix is the system prompt and everything up to the first frame (`pin` extends it). What slides out is
+    always a run from the end of one frame to the end of another, so that what remains is grammatical.
+    Raises StreamError if the window cannot hold the prefix, a reply and a few frames.
+    """
+
+    def __init__(self, decoder: PreTrainedModel, grammar: Grammar, options: StreamOptions) -> None:
+        self._decoder = decoder
+        self._grammar = grammar
+        self._embed = embedding(decoder)
+        self._frame_tokens = grammar.spec.num_frame_tokens
+        prefix = len(grammar.before_frame(Cursor())) + self._frame_tokens
+        needed = 2 * (prefix + options.max_reply_tokens + 4 * (self._frame_tokens + 1))
+        if options.window_tokens < needed:
+            raise StreamError(
+                f"window_tokens = {options.window_tokens}: too small for this checkpoint's prompt and replies of up "
+                f"to {options.max_reply_tokens} tokens; must be at least {needed}"
+            )
+        self.options = options
+        self.silence_threshold = options.silence_threshold
+        self.cache = make_ring(decoder, options.window_tokens)
+        self.cursor = Cursor()
+        self._marks = Marks()
+        self.reply_ids: list[int] = []
+        """Ids of the latest reply, with its end-of-sequence if the model wrote it."""
+        self._is_replying = False
+        self._history: Tensor | None = None
+        if options.eviction == "recompute":
+            weight = next(decoder.parameters())
+            shape = (options.window_tokens, decoder.config.hidden_size)
+            self._history = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+
+    @property
+    def num_tokens(self) -> int:
+        """Positions of the cache in use."""
+        return self.cache.num_tokens
+
+    @property
+    def capacity(self) -> int:
+        """Positions that the cache can hold."""
+        return self.cache.capacity
+
+    @property
+    def num_frames(self) -> int:
+        """Frames observed since the stream began."""
+        return self._marks.num_frames
+
+    @property
+    def kept_tokens(self) -> int:
+        """Length of the prefix that is never evicted."""
+        return self._marks.kept
+
+    @property
+    def system_prompt(self) -> str:
+        """The prompt that the stream began with."""
+        return self._grammar.spec.system_prompt
+
+    # ---- frames --------------------------------------------------------------------------------------------
+
+    def observe(self, frame_tokens_ND: Tensor) -> Decision:
+        """Append one frame to the stream and say how likely silence is.
+
+        frame_tokens_ND: connector output, in the decoder's dtype and on its device.
+        """
+        return self.observe_many(frame_tokens_ND[None])[0]
+
+    def observe_many(self, frame_tokens_KND: Tensor) -> list[Decision]:
+        """Append frames together, as if all but the last were silent; same decisions as one by one.
+
+        Returns the decisions up to and including the first frame that speaks. Frames after that one are not
+        consumed: the caller brings them again after the reply.
+        """
+        self._check_idle()
+        if not self._marks.kept and self.num_tokens > self.capacity // 2:
+            self._forget()  # much was said before the first frame: the prefix must stay small
+        if frame_tokens_KND.ndim != 3 or frame_tokens_KND.shape[1] != self._frame_tokens:
+            raise StreamError(
+                f"frame tokens of shape {tuple(frame_tokens_KND.shape)}: expected K × {self._frame_tokens} × width"
+            )
+        decisions: list[Decision] = []
+        while len(decisions) < len(frame_tokens_KND) and not (decisions and decisions[-1].speaks):
+            decisions += self._observe_pass(frame_tokens_KND[len(decisions) :])
+        return decisions
+
+    def _observe_pass(self, frames_KND: Tensor) -> list[Decision]:
+        """Append as many frames as fit in one pass without evicting between them; at least one."""
+        opening = self._grammar.before_frame(self.cursor)
+        if self._make_room(len(opening) + self._frame_tokens):
+            opening = self._grammar.before_frame(self.cursor)
+        interval = self._grammar.before_frame(Cursor("frame"))
+        step = len(interval) + self._frame_tokens
+        count = min(
+            len(frames_KND),
+            MAX_FRAMES_PER_PASS,
+            1 + (self.cache.free - len(opening) - self._frame_tokens) // step,
+            1 if self._marks.pins_next_frame else MAX_FRAMES_PER_PASS,
+        )
+        opening_TD, interval_TD = self._embed_ids(opening), self._embed_ids(interval)
+        pieces = [piece for frame in frames_KND[:count] for piece in (interval_TD, frame)]
+        pieces[0] = opening_TD
+        start = self.cache.num_tokens
+        ends = [len(opening) + self._frame_tokens + k * step for k in range(count)]
+        logits_KV = self._append(torch.cat(pieces), [end - 1 for end in ends])
+
+        decisions = self._decide(logits_KV)
+        for end in ends[: len(decisions)]:
+            self._note_frame(start + end)
+        self.cache.rollback(start + ends[len(decisions) - 1])
+        self.cursor = Cursor("frame")
+        return decisions
+
+    def _decide(self, logits_KV: Tensor) -> list[Decision]:
+        """Decisions up to the first frame that speaks."""
+        probs_KV = logits_KV.softmax(dim=-1)
+        silence_probs = probs_KV[:, self._grammar.silence_id].tolist()
+        most_likely = probs_KV.argmax(dim=-1).tolist()
+        decisions = []
+        for prob, winner in zip(silence_probs, most_likely, strict=True):
+            is_silent = winner == self._grammar.silence_id and prob >= self.silence_threshold
+            decisions.append(Decision(prob, not is_silent))
+            if not is_silent:
+                break
+        return decisions
+
+    def _note_frame(self, end: int) -> None:
+        self._marks.num_frames += 1
+        if self._marks.pins_next_frame and (not self._marks.kept or end <= self.capacity // 2):
+            self._marks.kept, self._marks.frame_ends = end, []
+        else:
+            self._marks.frame_ends.append(end)
+        self._marks.pins_next_frame = False
+
+    # ---- words ---------------------------------------------------------------------------------------------
+
+    def ask(self, text: str) -> None:
+        """Queue a question; `reply` answers it. Several may be asked before one reply.
+
+        Raises StreamError if the questions together would take more than an eighth of the window.
+        """
+        self._check_idle()
+        cursor = replace(self.cursor, questions=(*self.cursor.questions, text))
+        length, limit = sum(len(self._grammar.ids(q)) for q in cursor.questions), self.capacity // 8
+        if length > limit:
+            raise StreamError(
+                f"a question of {length} tokens: at most {limit} fit into this window; shorten it"
+            )
+        self.cursor = cursor
+
+    def pin(self) -> None:
+        """Keep everything up to the end of the next frame for ever: a standing instruction, for example.
+
+        Refused with StreamError if that would fill more than half of the window.
+        """
+        if self.num_tokens > self.capacity // 2:
+            raise StreamError(
+                f"cannot keep {self.num_tokens} tokens of a window of {self.capacity}: pin earlier, or widen it"
+            )
+        self._marks.pins_next_frame = True
+
+    def reply(self) -> Iterator[str]:
+        """Write a reply, greedily, piece by piece; the first piece begins with a space.
+
+        Closing the iterator cuts the reply off: what was yielded stays in the cache, properly closed.
+        """
+        self._check_idle()
+        self._make_room(len(self._grammar.before_reply(self.cursor)) + self.options.max_reply_tokens + 1)
+        self._is_replying, self.reply_ids = True, []
+        unfed, written = list(self._grammar.before_reply(self.cursor)), ""
+        try:
+            while len(self.reply_ids) < self.options.max_reply_tokens:
+                logits_1V = self._append(self._embed_ids(unfed), [len(unfed) - 1])
+                unfed = []
+                token_id = int(logits_1V.argmax())
+                self.reply_ids.append(token_id)
+                if token_id == self._grammar.eos_id:
+                    break
+                unfed = [token_id]
+                text = self._grammar.text(self.reply_ids)
+                if not text.endswith("\ufffd"):  # else a character is still incomplete
+                    piece, written = text[len(written) :], text
+                    yield piece
+        finally:
+            self.cursor = self._grammar.after_reply(unfed)
+            self._is_replying = False
+
+    # ---- the window ----------------------------------------------------------------------------------------
+
+    def _make_room(self, num_tokens: int) -> bool:
+        """Evict until `num_tokens` fit; whether anything was evicted (the cursor may then have changed)."""
+        if num_tokens <= self.cache.free:
+            return False
+        wanted = max(num_tokens - self.cache.free, int(self.capacity * EVICTED_FRACTION))
+        cuts = [end for end in self._marks.frame_ends if end - self._marks.kept >= wanted]
+        if cuts:
+            self._evict(cuts[0])
+        elif (
+            self._marks.frame_ends
+            and num_tokens <= self.cache.free + self._marks.frame_ends[-1] - self._marks.kept
+        ):
+            self._evict(self._marks.frame_ends[-1])
+        else:
+            self._forget()
+        return True
+
+    def _forget(self) -> None:
+        """Evict everything behind the prefix; questions that wait still wait."""
+        self._evict(self.num_tokens)
+        self.cursor = Cursor("frame" if self._marks.kept else "system", questions=self.cursor.questions)
+
+    @torch.inference_mode()
+    def _evict(self, stop: int) -> None:
+        start, end, count = self._marks.kept, self.num_tokens, stop - self._marks.kept
+        self._marks.frame_ends = [position - count for position in self._marks.frame_ends if position > stop]
+        if self._history is None:
+            self.cache.evict(start, stop)
+            return
+        self._history[start : end - count] = self._history[stop:end].clone()
+        self.cache.rollback(start)
+        if stop < end:
+            append(self._decoder, self.cache, self._history[start : end - count], [end - count - start - 1])
+
+    # ---- saving ---------------------------------------------------------------------------------------------
+
+    def marks(self) -> Marks:
+        """A copy of the stream's bookkeeping."""
+        return replace(self._marks, frame_ends=list(self._marks.frame_ends))
+
+    def export(self) -> dict[str, Tensor]:
+        """Copies of all tensors that the stream is made of, by name. Not while a reply is being written."""
+        self._check_idle()
+        tensors = self.cache.export()
+        if self._history is not None:
+            tensors["history"] = self._history[: self.num_tokens].clone()
+        return tensors
+
+    @torch.inference_mode()
+    def restore(self, tensors: dict[str, Tensor], cursor: Cursor, marks: dict) -> None:
+        """Take over what another stream of the same options exported."""
+        self.cache.restore(tensors, next(self._embed.parameters()).device)
+        if self._history is not None:
+            self._history[: self.num_tokens] = tensors["history"]
+        self.cursor, self._marks = cursor, Marks(**marks)
+
+    # ---- the decoder ---------------------------------------------------------------------------------------
+
+    def _append(self, embeds_TD: Tensor, wanted: Sequence[int]) -> Tensor:
+        start = self.num_tokens
+        if self._history is not None:
+            self._history[start : start + len(embeds_TD)] = embeds_TD
+        return append(self._decoder, self.cache, embeds_TD, list(wanted))
+
+    @torch.inference_mode()
+    def _embed_ids(self, ids: Sequence[int]) -> Tensor:
+        weight = next(self._embed.parameters())
+        return self._embed(torch.tensor(ids, dtype=torch.long, device=weight.device))
+
+    def _check_idle(self) -> None:
+        if self._is_replying:
+            raise StreamError("a reply is still being written: finish or close it first")

@@ -1,0 +1,216 @@
+"""Vision towers: uint8 frames in, a few feature tokens a frame out, whichever library the encoder comes from.
+
+A frame becomes its CLS token and, for ten-token frames, the spatial features average-pooled to 3×3, row by row
+(VideoLLM-online, section 3.3). What is CLS and what is spatial differs by family; each tower below says it.
+
+Shapes: B frames, S image side in pixels, N tokens a frame, D feature width, P patches.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from model import weights as named_weights
+from model.errors import CheckpointError
+from model.frames import normalize
+
+Library = Literal["timm", "open_clip", "transformers"]
+
+
+@dataclass(frozen=True)
+class VisionSpec:
+    """Which encoder, and how its features are read.
+
+    library: whose model it is. name: its name there, or a folder for transformers.
+    weights: a named weight (model.weights), a file, an open_clip tag, or "" when a checkpoint brings them all.
+    image_size: S in pixels. grid: side of the pooled spatial grid, 0 for the CLS token alone.
+    layer_norm: normalise each token's features without learned scale (for towers that end in raw activations).
+    mean, std: of the pixel values in 0–1, by channel.
+    """
+
+    library: Library
+    name: str
+    weights: str
+    image_size: int
+    grid: int = 3
+    layer_norm: bool = False
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    @property
+    def num_frame_tokens(self) -> int:
+        """CLS and the grid's cells."""
+        return 1 + self.grid**2
+
+
+class VisionTower(nn.Module, ABC):
+    """One interface over all encoders: B×3×S×S uint8 → B×N×D features.
+
+    feature_width: D.
+    """
+
+    feature_width: int
+
+    def __init__(self, spec: VisionSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, frames_u8: Tensor) -> Tensor:
+        """Features of B frames, in the tower's own dtype and on its device."""
+        parameter = next(self.parameters())
+        pixels = normalize(frames_u8.to(parameter.device), self.spec.mean, self.spec.std).to(parameter.dtype)
+        return self.pool(*self.features(pixels))
+
+    @abstractmethod
+    def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised pixels → CLS features B×D and spatial features B×D×H×W."""
+
+    def pool(self, cls_BD: Tensor, spatial_BDHW: Tensor) -> Tensor:
+        """CLS first, then the grid row by row; layer-normed if the spec says so."""
+        tokens = cls_BD[:, None]
+        if self.spec.grid:
+            cells = F.adaptive_avg_pool2d(spatial_BDHW, self.spec.grid)
+            tokens = torch.cat((tokens, cells.flatten(2).transpose(1, 2)), dim=1)
+        return F.layer_norm(tokens, tokens.shape[-1:]) if self.spec.layer_norm else tokens
+
+
+def open_vision(spec: VisionSpec) -> VisionTower:
+    """The tower that `spec` describes, with its weights, in evaluation mode, float32 on the CPU.
+
+    Raises CheckpointError if the encoder or its file is unknown, WeightsError if named weights cannot be had.
+    """
+    towers: dict[Library, type[VisionTower]] = {
+        "timm": TimmTower,
+        "open_clip": OpenClipTower,
+        "transformers": TransformersTower,
+    }
+    if spec.library not in towers:
+        raise CheckpointError(f"vision.library = {spec.library!r}: must be one of {', '.join(towers)}")
+    return towers[spec.library](spec).eval().requires_grad_(False)
+
+
+class TimmTower(VisionTower):
+    """Any timm image model. Convolutional: CLS is the mean over the picture. Transformer: as the model pools."""
+
+    def __init__(self, spec: VisionSpec) -> None:
+        super().__init__(spec)
+        import timm
+
+        try:
+            self.trunk = timm.create_model(spec.name, pretrained=False, num_classes=0)
+        except RuntimeError as error:
+            raise CheckpointError(f"vision.name = {spec.name!r}: timm knows no such model") from error
+        self.feature_width = int(self.trunk.num_features)
+        if spec.weights:
+            _load_strictly(self.trunk, _weights_file(spec.weights), spec)
+
+    def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        return _read_trunk(self.trunk, self.trunk.forward_features(pixels))
+
+
+class OpenClipTower(VisionTower):
+    """The image half of any open_clip model.
+
+    SigLIP and other timm trunks: CLS is the pooled output, spatial the last hidden state. CLIP's own transformer:
+    both from the last hidden state before the final norm, CLS its first token.
+    """
+
+    def __init__(self, spec: VisionSpec) -> None:
+        super().__init__(spec)
+        import open_clip
+
+        if spec.name not in open_clip.list_models():
+            raise CheckpointError(f"vision.name = {spec.name!r}: open_clip knows no such model")
+        clip = open_clip.create_model(
+            spec.name, pretrained=spec.weights or None, load_weights=bool(spec.weights)
+        )
+        self.visual: nn.Module = clip.visual  # type: ignore[assignment]
+        self.trunk: nn.Module | None = (
+            self.visual.trunk if isinstance(self.visual, open_clip.timm_model.TimmModel) else None
+        )  # type: ignore[assignment]
+        size = self.visual.image_size  # type: ignore[union-attr]
+        if (size if isinstance(size, int) else size[0]) != spec.image_size:
+            raise CheckpointError(
+                f"vision.image_size = {spec.image_size}: {spec.name} takes {size} pixels; set it to that"
+            )
+        with torch.no_grad():
+            probe = torch.zeros(1, 3, spec.image_size, spec.image_size)
+            self.feature_width = self.features(probe)[0].shape[-1]
+
+    def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        if self.trunk is not None:
+            return _read_trunk(self.trunk, self.trunk.forward_features(pixels))  # type: ignore[operator]
+        hidden = self.visual.forward_intermediates(  # type: ignore[operator]
+            pixels, indices=1, normalize_intermediates=False, output_fmt="NLC", output_extra_tokens=True
+        )
+        return hidden["image_intermediates_prefix"][-1][:, 0], _to_grid(hidden["image_intermediates"][-1])
+
+
+class TransformersTower(VisionTower):
+    """SigLIP or CLIP from transformers, by folder or hub name.
+
+    SigLIP: CLS is the pooled output, spatial the last hidden state. CLIP: CLS is the first token of the last
+    hidden state, spatial the rest.
+    """
+
+    def __init__(self, spec: VisionSpec) -> None:
+        super().__init__(spec)
+        from transformers import AutoConfig, CLIPVisionModel, SiglipVisionModel
+
+        families = {"siglip": SiglipVisionModel, "clip": CLIPVisionModel}
+        name = spec.weights or spec.name
+        try:
+            family = AutoConfig.from_pretrained(name).model_type.removesuffix("_vision_model")
+            if family not in families:
+                raise CheckpointError(f"vision.name = {name!r}: a {family} model; must be SigLIP or CLIP")
+            self.encoder = families[family].from_pretrained(name, dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"vision.name = {name!r}: cannot be loaded: {error}") from error
+        self._has_cls_token = family == "clip"
+        self.feature_width = self.encoder.config.hidden_size
+
+    def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.encoder(pixel_values=pixels)
+        if self._has_cls_token:
+            return output.last_hidden_state[:, 0], _to_grid(output.last_hidden_state[:, 1:])
+        return output.pooler_output, _to_grid(output.last_hidden_state)
+
+
+def _read_trunk(trunk: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
+    """CLS and spatial features of a timm model's `forward_features`."""
+    if features.ndim == 4:
+        return features.mean(dim=(2, 3)), features
+    num_prefix = int(trunk.num_prefix_tokens)  # type: ignore[arg-type]
+    pooled = trunk.forward_head(features, pre_logits=True)  # type: ignore[operator]
+    return pooled, _to_grid(features[:, num_prefix:])
+
+
+def _to_grid(tokens_BPD: Tensor) -> Tensor:
+    """B×P×D patch tokens of a square picture → B×D×√P×√P."""
+    batch, patches, width = tokens_BPD.shape
+    side = round(patches**0.5)
+    if side * side != patches:
+        raise CheckpointError(f"a vision encoder with {patches} patches: only square grids are supported")
+    return tokens_BPD.transpose(1, 2).reshape(batch, width, side, side)
+
+
+def _weights_file(weights: str) -> Path:
+    if weights in named_weights.CATALOG:
+        return named_weights.ensure(weights) / "model.safetensors"
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"vision.weights = {weights!r}: neither a named weight nor a file")
+    return path
+
+
+def _load_strictly(module: nn.Module, path: Path, spec: VisionSpec) -> None:
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: does not hold the weights of {spec.name}: {error}") from error
