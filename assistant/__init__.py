@@ -1,0 +1,1 @@
+"""The assistant: captures, watches through the model, and speaks. Imports `model`, never `train`."""

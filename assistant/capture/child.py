@@ -1,0 +1,30 @@
+"""The capture child's main function: one source, from opening to its end, in a process that may crash or
+hang alone.
+"""
+
+from __future__ import annotations
+
+from multiprocessing.connection import Connection
+
+from assistant.capture.protocol import Finished, Outlet, SourceFailed, Start
+
+
+def capture_main(connection: Connection) -> None:
+    """Read the source that the first message names, until it ends or the parent closes the pipe."""
+    start: Start = connection.recv()
+    outlet = Outlet(connection, start)
+    try:
+        if start.kind == "camera":
+            from assistant.capture.camera_reader import read_camera
+
+            read_camera(start, outlet)
+        else:
+            from assistant.capture.video_reader import read_video
+
+            read_video(start, outlet)
+    except SourceFailed as error:
+        connection.send(error.failed)
+    else:
+        connection.send(Finished())
+    finally:
+        outlet.close()

@@ -1,0 +1,143 @@
+"""What the capture thread and its child say to each other, and the shared memory the pictures travel in.
+
+The pipe carries these small messages; pixels lie in one of a few slots of shared memory. The child fills a
+free slot and says so (`Picture`); the parent copies it out and hands the slot back (its number).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from typing import Literal
+
+import numpy as np
+
+MAX_SIDE_PX = 1280  # larger pictures are scaled down before they travel; the model sees a few hundred pixels a side
+NUM_SLOTS = 4
+SLOT_BYTES = MAX_SIDE_PX * MAX_SIDE_PX * 3
+HEARTBEAT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first message to the child. memory: name of the shared memory. fps: samples a second."""
+
+    kind: Literal["camera", "file", "network"]
+    target: str = field(repr=False)
+    shown: str
+    fps: float
+    timeout_s: float
+    memory: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The source is open. Sizes in pixels as shown (upright); duration_s: None when it has no known end."""
+
+    width: int
+    height: int
+    duration_s: float | None
+    is_live: bool
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture waits in `slot`. time_s: seconds since the source's first picture; captured_s: monotonic."""
+
+    slot: int
+    width: int
+    height: int
+    time_s: float
+    captured_s: float
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Nothing to show yet, but working."""
+
+
+@dataclass(frozen=True)
+class Warned:
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The source has come to its end."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The source cannot be used (any more). kind: "media" = not a video we read; "missing" = not there, or
+    lost.
+    """
+
+    kind: Literal["media", "missing"]
+    text: str
+
+
+class SourceFailed(Exception):
+    """Inside the child: ends the reading with this `Failed`."""
+
+    def __init__(self, kind: Literal["media", "missing"], text: str):
+        super().__init__(text)
+        self.failed = Failed(kind, text)
+
+
+class Outlet:
+    """The child's end: puts pictures into free slots. Raises EOFError or BrokenPipeError when the parent
+    has gone.
+    """
+
+    def __init__(self, connection: Connection, start: Start):
+        self._connection = connection
+        self._memory = SharedMemory(start.memory)
+        self._free = list(range(NUM_SLOTS))
+        self._told_at_s = time.monotonic()
+        self.num_dropped = 0
+
+    def ready(self, width: int, height: int, duration_s: float | None, *, is_live: bool) -> None:
+        self._tell(Ready(width, height, duration_s, is_live))
+
+    def ship(self, rgb_HW3: np.ndarray, time_s: float, captured_s: float, *, wait: bool) -> None:
+        """Send one RGB uint8 picture of at most MAX_SIDE_PX a side.
+
+        wait: for a free slot, however long it takes (files); otherwise the picture is dropped and counted
+        (live).
+        """
+        while self._connection.poll(0) or (wait and not self._free):
+            self._free.append(self._connection.recv())
+        if not self._free:
+            self.num_dropped += 1
+            return
+        slot = self._free.pop()
+        height, width, _ = rgb_HW3.shape
+        view = np.ndarray((height, width, 3), np.uint8, self._memory.buf, slot * SLOT_BYTES)
+        view[:] = rgb_HW3
+        del view  # a living view would keep the memory from being closed
+        self._tell(Picture(slot, width, height, time_s, captured_s))
+
+    def alive(self) -> None:
+        """Call often; says at most once a second that the child is working, and notices a parent that has
+        gone.
+        """
+        if time.monotonic() - self._told_at_s >= HEARTBEAT_S:
+            self._tell(Alive())
+
+    def warn(self, text: str) -> None:
+        self._tell(Warned(text))
+
+    def close(self) -> None:
+        self._memory.close()
+
+    def _tell(self, message: Ready | Picture | Alive | Warned) -> None:
+        self._connection.send(message)
+        self._told_at_s = time.monotonic()
+
+
+def fit_within(width: int, height: int, limit: int) -> tuple[int, int]:
+    """The size with the same proportions and neither side above `limit` (nor below 1), in pixels."""
+    scale = min(1.0, limit / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))

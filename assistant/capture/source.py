@@ -1,0 +1,97 @@
+"""What the user named as a source: which kind it is, how to reach it, and how to write it where others can
+read.
+
+Pure but for looking at the file system. A password never leaves `target`: `shown` is for every message and
+log.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from assistant.errors import MediaError, SourceMissing, UsageError
+
+SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "hls")
+SECRET_PARAMETER = re.compile(r"((?:pass(?:word|wd)?|pwd|token|key|secret|auth|sig(?:nature)?)=)[^&]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where pictures come from.
+
+    target: a camera's index or device path, a file's path, or an address with its password. shown: the same
+    without
+    secrets. stem: a name for files made from it.
+    """
+
+    kind: Literal["camera", "file", "network"]
+    target: str = field(repr=False)
+    shown: str
+    stem: str
+
+
+def demo_path() -> Path:
+    """The bundled clip."""
+    return Path(__file__).parent.parent / "demo.mp4"
+
+
+def parse_source(text: str) -> Source:
+    """Understand "camera:0", "camera:/dev/video2", "demo", an address or a file name.
+
+    Raises UsageError (not understood), SourceMissing (no such file) or MediaError (a file that cannot be a
+    video).
+    """
+    if text.startswith("camera:"):
+        device = text.removeprefix("camera:")
+        if not re.fullmatch(r"\d{1,3}|/.+", device):
+            raise UsageError(
+                f"{text}: a camera is camera:N (N = 0, 1, …) or camera:/dev/videoN; see `onlooker devices`"
+            )
+        return Source("camera", device, text, "camera-" + re.sub(r"\W+", "-", device).strip("-"))
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme.lower() in SCHEMES:
+        return Source("network", text, redact(text), _stem_of_address(text))
+    if separator and scheme.lower() != "file":
+        raise UsageError(f"{redact(text)}: {scheme}:// is not a kind of address we read; known: {', '.join(SCHEMES)}")
+    path = demo_path() if text == "demo" else Path(text.removeprefix("file://")).expanduser()
+    _check_file(path, text)
+    return Source("file", str(path), text, path.stem or "video")
+
+
+def redact(address: str) -> str:
+    """The address without its password and without parameters that look like secrets."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address.partition("://")[0] + "://…"
+    userinfo, at, host = parts.netloc.rpartition("@")
+    if ":" in userinfo:
+        userinfo = userinfo.partition(":")[0] + ":***"
+    query = SECRET_PARAMETER.sub(r"\1***", parts.query)
+    return urlunsplit((parts.scheme, userinfo + at + host, parts.path, query, ""))
+
+
+def _stem_of_address(address: str) -> str:
+    parts = urlsplit(redact(address))
+    host = parts.netloc.rpartition("@")[2]
+    return re.sub(r"\W+", "-", f"{host}{parts.path}").strip("-")[:60] or "stream"
+
+
+def _check_file(path: Path, text: str) -> None:
+    try:
+        if path.is_dir():
+            raise MediaError(f"{text}: is a folder; name one video file")
+        if not path.exists():
+            raise SourceMissing(
+                f"{text}: no such file; cameras are camera:0, addresses rtsp://…, the bundled clip demo"
+            )
+        if path.is_file() and path.stat().st_size == 0:
+            raise MediaError(f"{text}: the file is empty (0 bytes); copy or record it again")
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise SourceMissing(f"{text}: cannot be read: {error.strerror}") from None

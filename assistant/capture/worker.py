@@ -1,0 +1,143 @@
+"""The capture thread: starts the child, takes its pictures out of shared memory, paces them, and posts them.
+
+A file is paced by its own clock, or, when lossless, as fast as the frames are taken. A child that crashes,
+hangs or reports a failure ends the run with one message.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+
+import numpy as np
+
+from assistant.capture.child import capture_main
+from assistant.capture.protocol import (
+    NUM_SLOTS,
+    SLOT_BYTES,
+    Alive,
+    Failed,
+    Finished,
+    Picture,
+    Ready,
+    Start,
+    Warned,
+)
+from assistant.capture.source import Source
+from assistant.children import Child, Main
+from assistant.errors import MediaError, SourceMissing, WorkerFailed
+from assistant.mailbox import Mailbox, put_until, sleep_until
+from assistant.messages import Event, Frame, Opened, Status
+
+START_TIMEOUT_S = 30.0  # a fresh interpreter on a busy machine, on top of the source's own time-out
+
+
+def run_capture(
+    source: Source,
+    frames: Mailbox[Frame],
+    report: Callable[[Event], object],
+    stop: threading.Event,
+    *,
+    fps: float,
+    timeout_s: float,
+    lossless: bool,
+    child_main: Main = capture_main,
+) -> None:
+    """Post the source's frames, `fps` a second of its own time, until it ends or `stop` is set; then close
+    `frames`.
+
+    lossless: nothing is dropped and nothing is paced (files only). Raises MediaError, SourceMissing or
+    WorkerFailed.
+    """
+    memory = _shared_memory()
+    child = Child(child_main, name=f"onlooker-capture {source.shown}")
+    try:
+        child.send(Start(source.kind, source.target, source.shown, fps, timeout_s, memory.name))
+        _take_pictures(child, memory, source, frames, report, stop, timeout_s=timeout_s, lossless=lossless)
+    finally:
+        child.end()
+        memory.close()
+        memory.unlink()
+        frames.close()
+
+
+def _take_pictures(
+    child: Child,
+    memory: SharedMemory,
+    source: Source,
+    frames: Mailbox[Frame],
+    report: Callable[[Event], object],
+    stop: threading.Event,
+    *,
+    timeout_s: float,
+    lossless: bool,
+) -> None:
+    is_live = source.kind == "camera"
+    start_s: float | None = None  # when the source's second 0 was, on our clock
+    index = 0
+    patience_s = START_TIMEOUT_S + timeout_s
+    heard_at_s = time.monotonic()
+    while not stop.is_set():
+        try:
+            message = child.receive(timeout_s=0.1)
+        except EOFError:
+            raise SourceMissing(f"{source.shown}: its reader died: {child.how_it_died()}; start again") from None
+        if message is None:
+            if time.monotonic() - heard_at_s > patience_s:
+                raise SourceMissing(f"{source.shown}: nothing came for {patience_s:.0f} s; it is taken for lost")
+            continue
+        match message:
+            case Ready():
+                is_live = message.is_live
+                patience_s = timeout_s + 2.0
+                report(Opened(message.width, message.height, message.duration_s, message.is_live))
+            case Picture():
+                offset = message.slot * SLOT_BYTES
+                count = message.width * message.height * 3
+                flat = np.frombuffer(memory.buf, np.uint8, count, offset)
+                pixels = flat.reshape(message.height, message.width, 3).copy()
+                del flat
+                child.send(message.slot)
+                captured_s = message.captured_s
+                if start_s is None:
+                    start_s = time.monotonic() - message.time_s
+                if not is_live and not lossless:
+                    captured_s = start_s + message.time_s
+                    sleep_until(captured_s, stop)
+                elif lossless:
+                    captured_s = time.monotonic()
+                frame = Frame(pixels, message.time_s, captured_s, index)
+                index += 1
+                if lossless:
+                    put_until(frames, frame, stop)
+                else:
+                    frames.put(frame)
+            case Warned():
+                report(Status("capture", "warning", message.text, time.monotonic()))
+            case Failed():
+                raise (MediaError if message.kind == "media" else SourceMissing)(message.text)
+            case Finished():
+                return
+            case Alive():
+                pass
+        heard_at_s = time.monotonic()
+
+
+def _shared_memory() -> SharedMemory:
+    """Room for the pictures under way. Checked first: writing beyond a full /dev/shm would kill the
+    process.
+    """
+    size = NUM_SLOTS * SLOT_BYTES
+    shm = Path("/dev/shm")
+    if shm.is_dir() and shutil.disk_usage(shm).free < size:
+        raise WorkerFailed(
+            f"/dev/shm has no room for {size >> 20} MB of pictures; free some, or enlarge it (--shm-size)"
+        )
+    try:
+        return SharedMemory(create=True, size=size)
+    except OSError as error:
+        raise WorkerFailed(f"no shared memory for pictures ({size >> 20} MB): {error.strerror}") from None

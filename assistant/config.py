@@ -1,0 +1,110 @@
+"""The configuration's keys: their types, ranges and defaults. Pure; no thread, no file (settings.py reads
+those).
+
+`config.toml` at the repository's root says the same in words for the user; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+@dataclass(frozen=True)
+class Must:
+    """What a key's value must be, in words: the end of its error message, and part of its documentation."""
+
+    words: str
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are not numbers")
+    return value
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", value):
+        raise ValueError("not a device")
+    return value
+
+
+def _voice_output(value: str) -> str:
+    if value != "auto" and Path(value).suffix.lower() != ".wav":
+        raise ValueError("not a .wav file")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_no_bool)]
+Text = Annotated[str, Field(min_length=1, strict=True)]
+
+
+class Section(BaseModel):
+    """One table of the file: unknown keys are refused, values cannot be changed after they were read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelSection(Section):
+    name: Annotated[Text, Must('"default", a checkpoint folder, or a model hub name such as "org/name"')] = "default"
+    device: Annotated[Text, AfterValidator(_device), Must('"auto", "cpu", "cuda" or "cuda:N"')] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Must('"auto", "float32", "bfloat16" or "float16"'),
+    ] = "auto"
+    attention: Annotated[
+        Literal["auto", "sdpa", "flash_attention_2"],
+        Must('"auto", "sdpa" or "flash_attention_2"'),
+    ] = "auto"
+
+
+class StreamSection(Section):
+    fps: Annotated[Number, Field(ge=0.1, le=30), Must("0.1–30")] = 2.0
+    silence_threshold: Annotated[
+        Literal["checkpoint"] | Annotated[Number, Field(gt=0, lt=1)],
+        Must('between 0 and 1 (both excluded), or "checkpoint"'),
+    ] = "checkpoint"
+    window_tokens: Annotated[Whole, Field(ge=256, le=131072), Must("a whole number, 256–131072")] = 2048
+    max_reply_tokens: Annotated[Whole, Field(ge=1, le=1000), Must("a whole number, 1–1000")] = 100
+
+
+class CaptureSection(Section):
+    source: Annotated[
+        Text, Must('"camera:N", "camera:/dev/videoN", a video file, "demo", or an address such as "rtsp://…"')
+    ] = "camera:0"
+    timeout_s: Annotated[Number, Field(ge=1, le=120), Must("1–120 (seconds)")] = 10.0
+
+
+class VoiceSection(Section):
+    enabled: Annotated[bool, Must("true or false")] = True
+    engine: Annotated[Literal["pyttsx3", "espeak-ng", "none"], Must('"pyttsx3", "espeak-ng" or "none"')] = "pyttsx3"
+    rate_wpm: Annotated[Whole, Field(ge=80, le=450), Must("a whole number, 80–450 (words a minute)")] = 170
+    volume: Annotated[Number, Field(ge=0, le=1), Must("0–1")] = 1.0
+    output: Annotated[Text, AfterValidator(_voice_output), Must('"auto", or the path of a .wav file')] = "auto"
+
+
+class Config(Section):
+    """Everything a user can set. `Config()` is the documented default."""
+
+    model: ModelSection = ModelSection()
+    stream: StreamSection = StreamSection()
+    capture: CaptureSection = CaptureSection()
+    voice: VoiceSection = VoiceSection()
+
+
+def all_keys() -> dict[str, str]:
+    """Every key as "section.key", with what its value must be, in the file's order."""
+    keys: dict[str, str] = {}
+    for section_name, section in Config.model_fields.items():
+        assert isinstance(section.annotation, type)
+        assert issubclass(section.annotation, Section)
+        for key, field in section.annotation.model_fields.items():
+            words = [extra.words for extra in field.metadata if isinstance(extra, Must)]
+            assert len(words) == 1, f"{section_name}.{key} does not say what it must be"
+            keys[f"{section_name}.{key}"] = words[0]
+    return keys

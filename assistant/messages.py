@@ -1,0 +1,114 @@
+"""The data that travels between the threads: small frozen dataclasses, and nothing else does.
+
+Two clocks, never mixed: `*_s` named `time_s` is the position in the stream (0 = its first picture);
+`captured_s`, `at_s` are monotonic seconds of this machine. `model.stream.Decision` is the sixth type; the
+model owns it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from model.stream import Decision
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One sampled picture. pixels: height × width × 3, RGB uint8, upright, owned by the receiver."""
+
+    pixels: np.ndarray
+    time_s: float
+    captured_s: float
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTokens:
+    """The same frame after the encoder. tokens: N tokens × D width, on the model's device."""
+
+    tokens: Tensor
+    time_s: float
+    captured_s: float
+    index: int
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question of the user's, to be asked after the last frame at or before `asked_s` (seconds in the
+    stream).
+
+    asked_s = 0 means at once: after the frame in hand.
+    """
+
+    text: str
+    asked_s: float
+    id: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The mind has looked at one frame. latency_s: from its capture to this decision."""
+
+    time_s: float
+    index: int
+    decision: Decision
+    latency_s: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The mind has put a question to the model at `time_s` in the stream. late: the stream ended before
+    its time.
+    """
+
+    query: Query
+    time_s: float
+    late: bool = False
+
+
+@dataclass(frozen=True)
+class Words:
+    """A piece of a reply as it comes; `final` closes the reply (its own text is empty).
+
+    query_id: the question it answers, or None for a remark. silence_prob: of the frame that made it speak
+    (remarks).
+    latency_s: from the frame's capture, or the question, to the reply's first piece.
+    cut: the reply was broken off before its end.
+    """
+
+    reply_id: int
+    text: str
+    final: bool
+    time_s: float
+    query_id: int | None
+    silence_prob: float | None
+    latency_s: float
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The source delivers pictures. duration_s: None where it has no known end (cameras, live streams)."""
+
+    width: int
+    height: int
+    duration_s: float | None
+    is_live: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a part has to say about itself. state: "ready", "warning" or "ended"."""
+
+    part: str
+    state: str
+    detail: str
+    at_s: float
+
+
+Event = Seen | Asked | Words | Opened | Status

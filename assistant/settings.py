@@ -1,0 +1,148 @@
+"""Reads the configuration: finds the file, merges file, environment and command line, and reports every
+mistake.
+
+Precedence: defaults < file < environment (`ONLOOKER_STREAM__FPS`) < command line. Runs on the main thread.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from assistant.config import Config, all_keys
+from assistant.errors import ConfigError
+
+ENV_PREFIX = "ONLOOKER_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration in effect. origins: for each "section.key" that is not the default, who set it."""
+
+    config: Config
+    path: Path | None
+    origins: Mapping[str, str]
+
+
+def user_config_path() -> Path:
+    """Where this user's own file lies, or would."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("onlooker", appauthor=False)) / "config.toml"
+
+
+def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file in effect: `--config`, then `$ONLOOKER_CONFIG`, then the user's own; None: no file, the
+    defaults.
+
+    A file that was named must exist; ConfigError otherwise.
+    """
+    for path, named_by in ((explicit, "--config"), (environ.get("ONLOOKER_CONFIG"), "$ONLOOKER_CONFIG")):
+        if path:
+            if not Path(path).is_file():
+                raise ConfigError([f"{named_by} = {path}: no such file; `onlooker config path` says where yours lies"])
+            return Path(path)
+    path = user_config_path()
+    return path if path.is_file() else None
+
+
+def load_settings(
+    explicit: Path | None = None,
+    overrides: Mapping[str, tuple[str, Any]] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read and check everything.
+
+    overrides: "section.key" → (option as typed, value), from the command line. environ: `os.environ` if not
+    given.
+    Raises ConfigError with every problem at once, each naming file (or variable, or option), key, value and
+    range.
+    """
+    environ = os.environ if environ is None else environ
+    path = find_config(explicit, environ)
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    problems: list[str] = []
+    if path is not None:
+        for section, table in read_toml(path).items():
+            if isinstance(table, dict):
+                for key, value in table.items():
+                    _place(merged, origins, f"{section}.{key}", value, str(path))
+            else:
+                problems.append(f"{path}: {section} = {_show(table)}: {_unknown(section)}")
+    for variable, value in sorted(environ.items()):
+        if variable.startswith(ENV_PREFIX) and "__" in variable:
+            dotted = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".", 1)
+            _place(merged, origins, dotted, value, f"${variable}")
+    for dotted, (option, value) in (overrides or {}).items():
+        _place(merged, origins, dotted, value, option)
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        config = Config()
+        problems += _explain(error, merged, origins)
+    if problems:
+        raise ConfigError(problems)
+    return Settings(config, path, origins)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of one file. ConfigError names the file, and the line where it is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: not UTF-8 text; save it as UTF-8"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+
+
+def _place(merged: dict[str, Any], origins: dict[str, str], dotted: str, value: Any, origin: str) -> None:
+    section, _, key = dotted.partition(".")
+    merged.setdefault(section, {})[key] = value
+    origins[dotted] = origin
+
+
+def _explain(error: ValidationError, merged: dict[str, Any], origins: Mapping[str, str]) -> list[str]:
+    """One line a wrong key, in the order of the keys."""
+    must_be = all_keys()
+    lines: dict[str, str] = {}
+    for detail in error.errors():
+        dotted = ".".join(str(part) for part in detail["loc"][:2])
+        section, _, key = dotted.partition(".")
+        if not key:  # a whole section that does not exist: report what the user wrote in it
+            for inner in merged[section]:
+                lines.setdefault(f"{section}.{inner}", _unknown(f"{section}.{inner}"))
+        elif detail["type"] == "extra_forbidden":
+            lines.setdefault(dotted, _unknown(dotted))
+        else:
+            lines.setdefault(dotted, f"must be {must_be[dotted]}")
+    problems = []
+    for dotted, remedy in lines.items():
+        section, _, key = dotted.partition(".")
+        origin = origins[dotted]
+        named = f"{origin}" if origin.startswith(("$", "-")) else f"{origin}: {dotted}"
+        problems.append(f"{named} = {_show(merged[section][key])}: {remedy}")
+    return problems
+
+
+def _unknown(dotted: str) -> str:
+    known = all_keys()
+    same_key = [name for name in known if name.partition(".")[2] == dotted.partition(".")[2]]
+    close = same_key or difflib.get_close_matches(dotted, known, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]}?" if close else "`onlooker config show` lists all keys"
+    return f"unknown key; {hint}"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
