@@ -25,7 +25,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Weights:
-    """One entry of the catalogue: a package that carries the file `member`, and what it becomes on this machine."""
+    """One entry of the catalogue: a package that carries the file `member`, and what it becomes here."""
 
     name: str
     what: str

@@ -1,10 +1,11 @@
 """Turns downloaded weights into the folders that the rest of the project loads, once.
 
-Functions from a folder of downloaded files to an empty folder; `model/weights.py` keeps the result. Each checks
-its own work and raises WeightsError if what it made does not load as it should.
+Functions from a folder of downloaded files to an empty folder; `model/weights.py` keeps the result. Each
+checks its own work and raises WeightsError if what it made does not load as it should.
 
-`convert` runs one of them in a child process (`python -m model.conversion KIND SOURCE TARGET`), because it needs far
-more memory than the program that waits for it should keep, and because the libraries print bars of their own.
+`convert` runs one of them in a child process (`python -m model.conversion KIND SOURCE TARGET`), because it
+needs far more memory than the program that waits for it should keep, and because the libraries print bars
+of their own.
 """
 
 import json
@@ -21,6 +22,7 @@ from model.errors import WeightsError
 
 POLL_S = 0.2
 LAST_LINES = 3
+_TIMM_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 
 PROBE_TEXT = "\n[,,]\nUser: What's next?\nAssistant: You pick up the red mug, then 12 eggs — naïve 日本 ☕."
 
@@ -54,16 +56,14 @@ def convert_causal_lm_gguf(source: Path, target: Path) -> None:
 
     state = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     if config.get("tie_word_embeddings"):
-        state.pop(
-            "lm_head.weight", None
-        )  # the same tensor as the embedding; safetensors refuses shared memory
+        state.pop("lm_head.weight", None)  # the same tensor as the embedding; safetensors refuses shared memory
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
         raise WeightsError(f"{gguf_file.name}: a weight does not fit into fp16")
     save_file(state, target / "model.safetensors", metadata={"format": "pt"})
 
 
 def convert_efficientnet_lite0(source: Path, target: Path) -> None:
-    """The published EfficientNet-Lite0 .pth → model.safetensors with the names of timm's tf_efficientnet_lite0."""
+    """The published EfficientNet-Lite0 .pth → model.safetensors, named as timm's tf_efficientnet_lite0."""
     import timm
     import torch
     from safetensors.torch import save_file
@@ -71,24 +71,22 @@ def convert_efficientnet_lite0(source: Path, target: Path) -> None:
     (pth_file,) = source.glob("*.pth")
     published = torch.load(pth_file, map_location="cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    names = timm_names(list(published), [len(stage) for stage in model.blocks])
+    names = timm_names(list(published), list(model.state_dict()))
     state = {names[name]: tensor.contiguous() for name, tensor in published.items()}
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise WeightsError(
-            f"{pth_file.name}: not the EfficientNet-Lite0 that timm knows ({error})"
-        ) from error
+        raise WeightsError(f"{pth_file.name}: not the EfficientNet-Lite0 that timm knows ({error})") from error
     save_file(state, target / "model.safetensors", metadata={"format": "pt"})
 
 
-def timm_names(published: list[str], blocks_of_stage: list[int]) -> dict[str, str]:
-    """Published parameter name → timm's, for an EfficientNet-Lite.
+def timm_names(published: list[str], wanted: list[str]) -> dict[str, str]:
+    """Published parameter name → timm's, for an EfficientNet-Lite; `wanted` are all of timm's names.
 
     The published blocks are numbered through; timm numbers stage and block. A block without `_expand_conv` is
     depthwise-separable: its projection is timm's `conv_pw`, and its norms are counted from the depthwise one.
     """
-    places = [(stage, block) for stage, count in enumerate(blocks_of_stage) for block in range(count)]
+    places = sorted({(int(match[1]), int(match[2])) for name in wanted if (match := _TIMM_BLOCK.match(name))})
     expanded = {match[1] for name in published if (match := re.match(r"_blocks\.(\d+)\._expand_conv", name))}
     outside = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
     outside["_fc"] = "classifier"
@@ -108,7 +106,7 @@ def timm_names(published: list[str], blocks_of_stage: list[int]) -> dict[str, st
             continue
         layers = with_expansion if parts[1] in expanded else without_expansion
         stage, block = places[int(parts[1])]
-        names[name] = ".".join(["blocks", str(stage), str(block), layers[parts[2]], *parts[3:]])
+        names[name] = f"blocks.{stage}.{block}." + ".".join([layers[parts[2]], *parts[3:]])
     return names
 
 
@@ -126,7 +124,7 @@ CONVERTERS: dict[str, Callable[[Path, Path], None]] = {
 
 
 def convert(kind: str, source: Path, target: Path, *, timeout_s: float, on_wait: Callable[[], None]) -> None:
-    """Run the converter `kind` in a child process and wait for it; `on_wait` is called several times a second.
+    """Run the converter `kind` in a child process and wait; `on_wait` is called several times a second.
 
     Raises WeightsError with the child's last words if it fails or takes longer than `timeout_s`.
     """

