@@ -8,6 +8,7 @@ needs far more memory than the program that waits for it should keep, and becaus
 of their own.
 """
 
+import errno
 import json
 import os
 import re
@@ -155,6 +156,8 @@ def convert(kind: str, source: Path, target: Path, *, timeout_s: float, on_wait:
             child.wait(timeout=10)
     if child.returncode != 0:
         said = log.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
+        if any("No space left" in line for line in said):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
         why = " / ".join(line.strip() for line in said) or f"exit status {child.returncode}"
         raise WeightsError(f"conversion ({kind}) failed: {why}")
     return None

