@@ -70,9 +70,7 @@ class Child:
         return f"ended with code {code}"
 
     def end(self, *, grace_s: float = END_GRACE_S) -> None:
-        """Close the pipe, which asks it to end; kill it if it has not after grace_s seconds. Safe to call
-        twice.
-        """
+        """Close the pipe, which asks it to end; kill it if it has not after grace_s seconds. Safe to call twice."""
         with contextlib.suppress(OSError):
             self.connection.close()
         self._process.join(grace_s)

@@ -1,5 +1,4 @@
-"""Errors of the assistant that a person can act on: file, key or device, the value, and the remedy, in one
-message.
+"""Errors of the assistant that a person can act on: file, key or device, the value, and the remedy, in one message.
 
     model.errors.OnlookerError      1   a fault of ours
     ├── UsageError                  2   the command line asks for something that makes no sense
@@ -8,8 +7,7 @@ message.
     ├── OutputError                 2   a file we were told to write cannot be written
     ├── SourceMissing               3   a file, camera or network stream is not there, or was lost
     ├── DeviceMissing               3   a compute device that was asked for is not there
-    ├── SpeechError                 3   a voice engine or an output failed (a warning, unless asked for by
-    name)
+    ├── SpeechError                 3   a voice engine or an output failed (a warning, unless named)
     └── WorkerFailed                1   a part stopped in a way it must never stop
 
 Exit codes of every command: 0 done, 1 a fault of ours, 2 the command or the configuration is wrong, 3

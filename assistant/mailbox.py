@@ -43,9 +43,7 @@ class Mailbox(Generic[T]):
             return True
 
     def put_wait(self, item: T, *, timeout_s: float) -> bool:
-        """Add an item, waiting up to timeout_s seconds for room. False when closed or still full: not
-        added.
-        """
+        """Add an item, waiting up to timeout_s seconds for room. False when closed or still full: not added."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self.capacity, timeout_s)
             if self._closed or len(self._items) == self.capacity:
@@ -54,16 +52,12 @@ class Mailbox(Generic[T]):
             return True
 
     def take(self, *, timeout_s: float) -> T | None:
-        """The oldest item, or None when none came within timeout_s seconds or the mailbox is closed and
-        empty.
-        """
+        """The oldest item, or None when none came within timeout_s seconds or the mailbox is closed and empty."""
         items = self.take_many(1, timeout_s=timeout_s)
         return items[0] if items else None
 
     def take_many(self, limit: int, *, timeout_s: float) -> list[T]:
-        """What has queued, oldest first, at most `limit`; waits up to timeout_s seconds for the first one
-        only.
-        """
+        """What has queued, oldest first, at most `limit`; waits up to timeout_s seconds for the first one only."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or bool(self._items), timeout_s)
             taken = [self._items.popleft() for _ in range(min(limit, len(self._items)))]

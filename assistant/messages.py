@@ -62,9 +62,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Asked:
-    """The mind has put a question to the model at `time_s` in the stream. late: the stream ended before
-    its time.
-    """
+    """The mind has put a question to the model at `time_s` in the stream. late: the stream ended before its time."""
 
     query: Query
     time_s: float

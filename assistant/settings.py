@@ -1,5 +1,4 @@
-"""Reads the configuration: finds the file, merges file, environment and command line, and reports every
-mistake.
+"""Reads the configuration: finds the file, merges file, environment and command line, and reports every mistake.
 
 Precedence: defaults < file < environment (`ONLOOKER_STREAM__FPS`) < command line. Runs on the main thread.
 """
@@ -17,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from assistant.config import Config, all_keys
-from assistant.errors import ConfigError
+from assistant.errors import ConfigError, OutputError
 
 ENV_PREFIX = "ONLOOKER_"
 
@@ -39,8 +38,7 @@ def user_config_path() -> Path:
 
 
 def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file in effect: `--config`, then `$ONLOOKER_CONFIG`, then the user's own; None: no file, the
-    defaults.
+    """The file in effect: `--config`, then `$ONLOOKER_CONFIG`, then the user's own; None: no file, the defaults.
 
     A file that was named must exist; ConfigError otherwise.
     """
@@ -60,10 +58,8 @@ def load_settings(
 ) -> Settings:
     """Read and check everything.
 
-    overrides: "section.key" → (option as typed, value), from the command line. environ: `os.environ` if not
-    given.
-    Raises ConfigError with every problem at once, each naming file (or variable, or option), key, value and
-    range.
+    overrides: "section.key" → (option as typed, value), from the command line. environ: `os.environ` if not given.
+    Raises ConfigError with every problem at once, each naming file (or variable, or option), key, value and range.
     """
     environ = os.environ if environ is None else environ
     path = find_config(explicit, environ)
@@ -146,3 +142,28 @@ def _show(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def set_key(path: Path, section: str, key: str, value: str) -> None:
+    """Write one key into a configuration file, keeping comments and order; makes the file if there is none.
+
+    Atomic. Raises ConfigError (not TOML) or OutputError (not writable).
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+    table = document.setdefault(section, tomlkit.table())
+    table[key] = value
+    draft = path.with_name(path.name + ".draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(tomlkit.dumps(document), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None

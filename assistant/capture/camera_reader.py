@@ -1,7 +1,6 @@
 """Reads a camera of this machine with OpenCV. Runs in the capture child.
 
-It reads all the time, so that no backlog builds up in the driver, and ships the newest picture at the
-sampling rate.
+It reads all the time, so that no backlog builds up in the driver, and ships the newest picture at the sampling rate.
 """
 
 from __future__ import annotations

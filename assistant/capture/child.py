@@ -1,6 +1,4 @@
-"""The capture child's main function: one source, from opening to its end, in a process that may crash or
-hang alone.
-"""
+"""The capture child's main function: one source, from opening to its end, in a process that may crash or hang alone."""
 
 from __future__ import annotations
 

@@ -70,9 +70,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The source cannot be used (any more). kind: "media" = not a video we read; "missing" = not there, or
-    lost.
-    """
+    """The source cannot be used (any more). kind: "media" = not a video we read; "missing" = not there, or lost."""
 
     kind: Literal["media", "missing"]
     text: str
@@ -87,9 +85,7 @@ class SourceFailed(Exception):
 
 
 class Outlet:
-    """The child's end: puts pictures into free slots. Raises EOFError or BrokenPipeError when the parent
-    has gone.
-    """
+    """The child's end: puts pictures into free slots. Raises EOFError or BrokenPipeError when the parent has gone."""
 
     def __init__(self, connection: Connection, start: Start):
         self._connection = connection
@@ -120,9 +116,7 @@ class Outlet:
         self._tell(Picture(slot, width, height, time_s, captured_s))
 
     def alive(self) -> None:
-        """Call often; says at most once a second that the child is working, and notices a parent that has
-        gone.
-        """
+        """Call often; says at most once a second that the child is working, and notices a parent that has gone."""
         if time.monotonic() - self._told_at_s >= HEARTBEAT_S:
             self._tell(Alive())
 

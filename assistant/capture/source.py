@@ -1,8 +1,6 @@
-"""What the user named as a source: which kind it is, how to reach it, and how to write it where others can
-read.
+"""What the user named as a source: which kind it is, how to reach it, and how to write it where others can read.
 
-Pure but for looking at the file system. A password never leaves `target`: `shown` is for every message and
-log.
+Pure but for looking at the file system. A password never leaves `target`: `shown` is for every message and log.
 """
 
 from __future__ import annotations
@@ -23,9 +21,8 @@ SECRET_PARAMETER = re.compile(r"((?:pass(?:word|wd)?|pwd|token|key|secret|auth|s
 class Source:
     """Where pictures come from.
 
-    target: a camera's index or device path, a file's path, or an address with its password. shown: the same
-    without
-    secrets. stem: a name for files made from it.
+    target: a camera's index or device path, a file's path, or an address with its password. shown: without secrets.
+    stem: a name for files made from it.
     """
 
     kind: Literal["camera", "file", "network"]

@@ -25,7 +25,7 @@ EARLY_END_S = 1.0
 
 def read_video(start: Start, outlet: Outlet) -> None:
     """Ship a file's or stream's frames until it ends. Raises SourceFailed."""
-    import av
+    from av.error import FFmpegError
 
     container = _open(start)
     try:
@@ -38,7 +38,7 @@ def read_video(start: Start, outlet: Outlet) -> None:
             _read_live(pictures, upright, outlet, start)
             raise SourceFailed("missing", f"{start.shown}: the stream was lost: {pictures.ended_by or 'it ended'}")
         _read_file(pictures, upright, outlet, start, duration_s)
-    except av.error.FFmpegError as error:
+    except FFmpegError as error:
         raise SourceFailed("media", f"{start.shown}: cannot be decoded: {error.strerror}") from None
     finally:
         container.close()
@@ -47,8 +47,7 @@ def read_video(start: Start, outlet: Outlet) -> None:
 class _Pictures:
     """Iterates over the decoded pictures, passing over what is damaged.
 
-    num_damaged: packets that could not be decoded. ended_by: what ended the reading before the end, if
-    anything did.
+    num_damaged: packets that could not be decoded. ended_by: what ended the reading before the end, if anything did.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, outlet: Outlet, start: Start):
@@ -57,7 +56,7 @@ class _Pictures:
         self.ended_by: str | None = None
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        import av
+        from av.error import FFmpegError
 
         packets = self._container.demux(self._stream)
         while True:
@@ -66,12 +65,12 @@ class _Pictures:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (av.error.FFmpegError, OSError) as error:
+            except (FFmpegError, OSError) as error:
                 self.ended_by = _reason(error, self._start)
                 return
             try:
                 decoded = packet.decode()
-            except av.error.FFmpegError:
+            except FFmpegError:
                 self.num_damaged += 1
                 continue
             for picture in decoded:
@@ -154,24 +153,25 @@ def _quarter_turns(picture: av.VideoFrame) -> int:
 
 def _open(start: Start) -> InputContainer:
     import av
+    from av.error import FFmpegError, InvalidDataError
 
     options = {"rtsp_transport": "tcp"} if start.target.startswith("rtsp") else {}
     try:
         return av.open(start.target, timeout=start.timeout_s, options=options)
-    except av.error.InvalidDataError:
+    except InvalidDataError:
         text = f"{start.shown}: is not a video that can be read (not a known format, or cut off before its index)"
         raise SourceFailed("media", text) from None
-    except (av.error.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise SourceFailed("missing", f"{start.shown}: cannot be opened: {_reason(error, start)}") from None
 
 
 def _reason(error: Exception, start: Start) -> str:
     """What libav says, without the address: that one may hold a password."""
-    import av
+    from av.error import ExitError, FFmpegError
 
-    if isinstance(error, (av.error.ExitError, TimeoutError)):
+    if isinstance(error, (ExitError, TimeoutError)):
         return f"no answer within {start.timeout_s:g} s"
-    words = error.strerror if isinstance(error, (av.error.FFmpegError, OSError)) else None
+    words = error.strerror if isinstance(error, (FFmpegError, OSError)) else None
     return words or type(error).__name__
 
 

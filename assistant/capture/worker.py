@@ -50,8 +50,7 @@ def run_capture(
     """Post the source's frames, `fps` a second of its own time, until it ends or `stop` is set; then close
     `frames`.
 
-    lossless: nothing is dropped and nothing is paced (files only). Raises MediaError, SourceMissing or
-    WorkerFailed.
+    lossless: nothing is dropped and nothing is paced (files only). Raises MediaError, SourceMissing or WorkerFailed.
     """
     memory = _shared_memory()
     child = Child(child_main, name=f"onlooker-capture {source.shown}")
@@ -98,6 +97,7 @@ def _take_pictures(
             case Picture():
                 offset = message.slot * SLOT_BYTES
                 count = message.width * message.height * 3
+                assert memory.buf is not None
                 flat = np.frombuffer(memory.buf, np.uint8, count, offset)
                 pixels = flat.reshape(message.height, message.width, 3).copy()
                 del flat
@@ -128,9 +128,7 @@ def _take_pictures(
 
 
 def _shared_memory() -> SharedMemory:
-    """Room for the pictures under way. Checked first: writing beyond a full /dev/shm would kill the
-    process.
-    """
+    """Room for the pictures under way. Checked first: writing beyond a full /dev/shm would kill the process."""
     size = NUM_SLOTS * SLOT_BYTES
     shm = Path("/dev/shm")
     if shm.is_dir() and shutil.disk_usage(shm).free < size:

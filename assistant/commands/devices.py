@@ -1,0 +1,33 @@
+"""`onlooker devices`: the cameras, sound outputs and compute devices of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+
+def add_parser(commands) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "devices",
+        help="list cameras, sound outputs and compute devices",
+        description="Lists what this machine has, and how to name it in a command or the configuration.",
+    )
+    parser.add_argument("--json", action="store_true", help="as a JSON list")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print them all. Returns 0, also when there are none."""
+    from assistant.devices import list_cameras, list_compute, list_sound_outputs
+
+    found = {"camera": list_cameras(), "sound output": list_sound_outputs(), "compute": list_compute()}
+    if args.json:
+        print(json.dumps([dataclasses.asdict(device) for devices in found.values() for device in devices], indent=2))
+        return 0
+    for kind, devices in found.items():
+        for device in devices:
+            print(f"{kind:<13} {device.use:<10} {device.name}")
+        if not devices:
+            print(f"{kind:<13} none found")
+    return 0

@@ -1,0 +1,197 @@
+"""`onlooker watch`: narrate one source in the terminal. Main thread; the work is done by the app's threads."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assistant.commands.common import PullBar, add_config_option, settings_of
+from assistant.errors import UsageError
+
+if TYPE_CHECKING:
+    from assistant.app import App, Plan
+    from assistant.messages import Event, Query
+    from assistant.output import Output, Subtitles
+    from assistant.speech.voice import Voice
+    from assistant.tally import Tally
+
+OVERRIDES = {
+    "fps": "stream.fps",
+    "threshold": "stream.silence_threshold",
+    "model": "model.name",
+    "device": "model.device",
+    "wav": "voice.output",
+}
+
+
+def add_parser(commands) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "watch",
+        help="narrate a video, a camera or a stream",
+        description="Narrates one source: remarks when something happens, answers to questions, silence otherwise.",
+    )
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help='a video file, "demo" (the bundled clip), camera:N, or an address (rtsp://…, http://…); '
+        "default: capture.source of the configuration",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--frames", action="store_true", help="a line for every frame, too")
+    parser.add_argument("--srt", metavar="FILE", type=Path, help="write the replies as subtitles")
+    say = parser.add_mutually_exclusive_group()
+    say.add_argument("--say", dest="say", action="store_true", default=None, help="speak aloud (voice.enabled)")
+    say.add_argument("--no-say", dest="say", action="store_false", help="do not speak")
+    parser.add_argument("--wav", metavar="FILE.wav", help="speak into a file, each reply at its time (voice.output)")
+    parser.add_argument(
+        "--max-speed", action="store_true", help="as fast as it goes instead of in real time; files only"
+    )
+    parser.add_argument(
+        "--ask",
+        metavar="TIME:QUESTION",
+        action="append",
+        default=[],
+        help='ask at a time of the video, e.g. "12.5:What am I holding?" or "01:05:What next?"; repeatable',
+    )
+    parser.add_argument("--fps", metavar="N", help="frames looked at a second (stream.fps)")
+    parser.add_argument(
+        "--threshold", metavar="P", help="keep silent from this probability on (stream.silence_threshold)"
+    )
+    parser.add_argument("--model", metavar="NAME", help="checkpoint (model.name)")
+    parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (model.device)")
+    add_config_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch until the source ends or Ctrl-C. Raises what any part found wrong; returns 0 or 130."""
+    from assistant.app import App, Plan
+    from assistant.capture.source import parse_source
+    from assistant.opening import open_model
+    from assistant.output import Subtitles, make_output
+
+    options = vars(args)
+    overrides = {key: (f"--{name}", options[name]) for name, key in OVERRIDES.items() if options[name] is not None}
+    if args.say is not None or args.wav is not None:
+        overrides["voice.enabled"] = ("--say", args.say if args.say is not None else True)
+    config = settings_of(args, overrides).config
+    source = parse_source(args.source or config.capture.source)
+    if args.max_speed and source.kind != "file":
+        raise UsageError(f"--max-speed: {source.shown} is live; only a file can be watched faster than real time")
+    questions = tuple(parse_question(text, number) for number, text in enumerate(args.ask))
+    output = make_output(is_json=args.json)
+    subtitles = Subtitles(args.srt) if args.srt else None
+    plan = Plan(source, config, questions, lossless=args.max_speed)
+    with PullBar() as bar:
+        model = open_model(config.model, on_progress=bar.update)
+    app = App(plan, model)
+    app.start(_open_voice(plan, app, output))
+    return _follow(app, output, subtitles, with_frames=args.frames)
+
+
+def parse_question(text: str, number: int) -> Query:
+    """ "12.5:What?" or "01:05:What?" → a query at that second. Raises UsageError."""
+    from assistant.messages import Query
+
+    match = re.fullmatch(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)\s*:\s*(.*\S)\s*", text, re.DOTALL)
+    if not match:
+        raise UsageError(f'--ask "{text}": must be TIME:QUESTION, e.g. "12.5:What am I holding?" or "01:05:What next?"')
+    first, second, seconds, question = match.groups()
+    hours, minutes = (first, second) if second else (None, first)
+    return Query(question, int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds), number)
+
+
+def _open_voice(plan: Plan, app: App, output: Output) -> Voice | None:
+    from assistant.speech.engines import open_engines
+    from assistant.speech.player import open_player
+    from assistant.speech.voice import Voice
+
+    voice = plan.config.voice
+    if not voice.enabled or voice.engine == "none":
+        return None
+    is_file = plan.source.kind == "file"
+    automatic = Path("out") / f"{plan.source.stem}.wav"
+    player = open_player(voice.output, automatic, app.stop_event, is_file=is_file, lossless=plan.lossless)
+    return Voice(open_engines(voice.engine, voice.rate_wpm, voice.volume), player, output.warn)
+
+
+def _follow(app: App, output: Output, subtitles: Subtitles | None, *, with_frames: bool) -> int:
+    """Show the events until the run has ended; on Ctrl-C stop it and show the end all the same."""
+    from assistant.tally import Tally
+
+    tally = Tally()
+    narrator = _Narrator(app, output, subtitles, tally, with_frames=with_frames)
+    is_interrupted = False
+    speech: str | None = None
+    try:
+        try:
+            for event in app.events():
+                narrator.show(event)
+            speech = app.finish_speaking()
+        except KeyboardInterrupt:
+            is_interrupted = True
+            app.stop_event.set()
+            for event in app.events():
+                narrator.show(event)
+            speech = app.finish_speaking()
+    finally:
+        app.stop()
+    output.end(tally, app.num_dropped, speech)
+    if subtitles is not None:
+        subtitles.close()
+    if app.failure is not None:
+        raise app.failure
+    return 130 if is_interrupted else 0
+
+
+class _Narrator:
+    """Puts each event where the user wants it."""
+
+    def __init__(self, app: App, output: Output, subtitles: Subtitles | None, tally: Tally, *, with_frames: bool):
+        self._app, self._output, self._subtitles, self._tally = app, output, subtitles, tally
+        self._with_frames = with_frames
+        self._pieces: list[str] = []
+
+    def show(self, event: Event) -> None:
+        from assistant.messages import Asked, Opened, Seen, Status, Words
+
+        text = ""
+        match event:
+            case Opened():
+                self._output.opened(event.duration_s)
+            case Seen():
+                self._output.seen(event)
+                if self._with_frames:
+                    self._output.frame(event)
+            case Asked():
+                self._output.query(event)
+                if event.late:
+                    self._output.warn(f'"{event.query.text}" was asked at the end: the video is shorter than its time')
+            case Words():
+                self._pieces.append(event.text)
+                if event.final:
+                    text = "".join(self._pieces).strip()
+                    self._pieces.clear()
+                    if text:
+                        self._reply(event, text)
+            case Status(state="warning"):
+                self._output.warn(event.detail)
+            case _:
+                pass
+        self._tally.note(event, text)
+
+    def _reply(self, words, text: str) -> None:
+        self._output.reply(
+            words.time_s,
+            text,
+            is_answer=words.query_id is not None,
+            silence_prob=words.silence_prob,
+            latency_s=words.latency_s,
+        )
+        if self._subtitles is not None:
+            self._subtitles.add(words.time_s, text)
+        if not words.cut:
+            self._app.say(text, words.time_s)

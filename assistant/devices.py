@@ -1,0 +1,91 @@
+"""What this machine has: cameras, sound outputs, compute devices. Main thread; opens nothing, but asks the system."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from assistant.children import Child
+from assistant.errors import SpeechError
+
+NUM_PROBED = 4
+PROBE_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Device:
+    """kind: "camera", "sound output" or "compute". use: what to write in a command or the configuration."""
+
+    kind: str
+    use: str
+    name: str
+
+
+def list_cameras() -> list[Device]:
+    """Cameras that deliver pictures. Elsewhere than on Linux each is opened for a moment, in a child process."""
+    if sys.platform == "linux":
+        return _linux_cameras(Path("/sys/class/video4linux"))
+    child = Child(probe_cameras_main, name="onlooker-probe")
+    try:
+        found = child.receive(timeout_s=PROBE_TIMEOUT_S)
+    except EOFError:
+        found = None
+    finally:
+        child.end()
+    return [Device("camera", f"camera:{index}", f"camera {index}") for index in found or []]
+
+
+def _linux_cameras(folder: Path) -> list[Device]:
+    """folder: /sys/class/video4linux. A camera's further nodes (metadata) have an index above 0."""
+    cameras = []
+    for node in sorted(folder.glob("video*"), key=lambda path: int(path.name.removeprefix("video"))):
+        try:
+            if int((node / "index").read_text()) == 0:
+                name = (node / "name").read_text().strip()
+                cameras.append(Device("camera", f"camera:{node.name.removeprefix('video')}", name))
+        except (OSError, ValueError):
+            continue
+    return cameras
+
+
+def probe_cameras_main(connection: Connection) -> None:
+    """Child: the indexes of the cameras that open."""
+    os.environ["OPENCV_LOG_LEVEL"] = "OFF"
+    import cv2
+
+    found = []
+    for index in range(NUM_PROBED):
+        camera = cv2.VideoCapture(index)
+        if camera.isOpened():
+            found.append(index)
+        camera.release()
+    connection.send(found)
+
+
+def list_sound_outputs() -> list[Device]:
+    """The default sound output, and where there is one all others. Empty without a working sound system."""
+    from assistant.speech.player import default_output
+
+    try:
+        default, _ = default_output()
+    except SpeechError:
+        return []
+    import sounddevice
+
+    names = [str(device["name"]) for device in sounddevice.query_devices() if device["max_output_channels"] > 0]
+    return [Device("sound output", "default" if name == default else "", name) for name in names]
+
+
+def list_compute() -> list[Device]:
+    """The CPU and every CUDA device."""
+    import torch
+
+    found = [Device("compute", "cpu", f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads used")]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            about = torch.cuda.get_device_properties(index)
+            found.append(Device("compute", f"cuda:{index}", f"{about.name}, {about.total_memory / 1e9:.0f} GB"))
+    return found

@@ -1,0 +1,41 @@
+"""The encoder thread: pixels in, frame tokens out. The only one that runs the vision tower."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from assistant.mailbox import Mailbox, put_until
+from assistant.messages import Frame, FrameTokens
+
+if TYPE_CHECKING:
+    from model.videolm import VideoLM
+
+MAX_BATCH = 16
+
+
+def run_encoder(
+    model: VideoLM, frames: Mailbox[Frame], tokens: Mailbox[FrameTokens], stop: threading.Event, *, lossless: bool
+) -> None:
+    """Encode what has queued, up to MAX_BATCH frames at once, until `frames` is drained or `stop` is set.
+
+    lossless: wait for room in `tokens` rather than drop its oldest. Closes `tokens` at the end.
+    """
+    import torch
+
+    try:
+        while not (stop.is_set() or frames.is_drained):
+            batch = frames.take_many(MAX_BATCH, timeout_s=0.1)
+            if not batch:
+                continue
+            squares = np.stack([model.preprocess(frame.pixels) for frame in batch])
+            for frame, tokens_ND in zip(batch, model.encode(torch.from_numpy(squares)), strict=True):
+                encoded = FrameTokens(tokens_ND, frame.time_s, frame.captured_s, frame.index)
+                if lossless:
+                    put_until(tokens, encoded, stop)
+                else:
+                    tokens.put(encoded)
+    finally:
+        tokens.close()

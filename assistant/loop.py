@@ -1,0 +1,125 @@
+"""The mind: frames and questions in, words out. The only thread that touches the stream and its cache."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+from assistant.mailbox import Mailbox
+from assistant.messages import Asked, Event, FrameTokens, Query, Seen, Status, Words
+from model.errors import StreamError
+
+if TYPE_CHECKING:
+    from model.stream import Stream
+
+MAX_BATCH = 16
+LATE_S = 1.0
+
+Report = Callable[[Event], object]
+
+
+def run_mind(
+    stream: Stream,
+    frames: Mailbox[FrameTokens],
+    questions: Mailbox[Query],
+    report: Report,
+    stop: threading.Event,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Look at every frame, speak when the stream wants to, answer questions in their turn.
+
+    Ends when `frames` is drained and everything is answered, or soon after `stop` is set: a sentence that is being
+    written is then cut and closed. Frames that queued meanwhile go through the decoder together.
+    """
+    mind = _Mind(stream, report, stop, clock)
+    while not stop.is_set():
+        mind.note_questions(questions.take_many(questions.capacity, timeout_s=0))
+        if mind.room:
+            mind.pending.extend(frames.take_many(mind.room, timeout_s=0 if mind.pending else 0.1))
+        has_ended = not mind.pending and frames.is_drained
+        query = mind.next_due(has_ended=has_ended)
+        if query is not None:
+            mind.answer(query)
+        elif mind.pending:
+            mind.look()
+        elif has_ended:
+            return
+
+
+class _Mind:
+    """The loop's state. pending: encoded frames that the stream has not consumed yet, oldest first."""
+
+    def __init__(self, stream: Stream, report: Report, stop: threading.Event, clock: Callable[[], float]):
+        self.pending: deque[FrameTokens] = deque()
+        self._stream, self._report, self._stop, self._clock = stream, report, stop, clock
+        self._waiting: list[Query] = []
+        self._last_s: float | None = None  # time in the stream of the last frame it has seen
+        self._num_replies = 0
+
+    @property
+    def room(self) -> int:
+        return MAX_BATCH - len(self.pending)
+
+    def note_questions(self, queries: list[Query]) -> None:
+        if queries:
+            self._waiting = sorted([*self._waiting, *queries], key=lambda query: (query.asked_s, query.id))
+
+    def next_due(self, *, has_ended: bool) -> Query | None:
+        """Take out the next question whose moment is now: after the last frame at or before its time."""
+        if not self._waiting or self._last_s is None:
+            return None
+        asked_s = self._waiting[0].asked_s
+        if asked_s <= self._last_s or has_ended or (self.pending and self.pending[0].time_s > asked_s):
+            return self._waiting.pop(0)
+        return None
+
+    def look(self) -> None:
+        """Show the stream all frames up to the next question; reply if it wants to speak."""
+        import torch
+
+        until_s = self._waiting[0].asked_s if self._waiting else float("inf")
+        batch = [frame for frame in self.pending if frame.time_s <= until_s or self._last_s is None]
+        decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]))
+        for frame, decision in zip(batch, decisions, strict=False):
+            self.pending.popleft()
+            self._last_s = frame.time_s
+            self._report(Seen(frame.time_s, frame.index, decision, self._clock() - frame.captured_s))
+        last = batch[len(decisions) - 1]
+        if decisions[-1].speaks:
+            self._reply(last.time_s, last.captured_s, None, decisions[-1].silence_prob)
+
+    def answer(self, query: Query) -> None:
+        assert self._last_s is not None
+        asked_at_s = self._clock()
+        self._report(Asked(query, self._last_s, late=query.asked_s > self._last_s + LATE_S))
+        try:
+            self._stream.ask(query.text)
+        except StreamError as error:
+            self._report(Status("mind", "warning", f"the question was not asked: {error}", self._clock()))
+            return
+        self._reply(self._last_s, asked_at_s, query.id, None)
+
+    def _reply(self, time_s: float, since_s: float, query_id: int | None, silence_prob: float | None) -> None:
+        reply_id = self._num_replies
+        self._num_replies += 1
+        latency_s: float | None = None
+        is_cut = False
+
+        def words(text: str, *, final: bool) -> Words:
+            return Words(reply_id, text, final, time_s, query_id, silence_prob, latency_s or 0.0, is_cut)
+
+        pieces = self._stream.reply()
+        assert isinstance(pieces, Generator), "closing a reply is what ends its sentence properly"
+        for piece in pieces:
+            if latency_s is None:
+                latency_s = self._clock() - since_s
+            self._report(words(piece, final=False))
+            if self._stop.is_set():
+                is_cut = True
+                break
+        pieces.close()
+        self._report(words("", final=True))

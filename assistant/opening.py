@@ -1,0 +1,81 @@
+"""Opens the model that the configuration names, on the device it names. Runs on the main thread, once a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import model
+from assistant.config import ModelSection
+from assistant.errors import DeviceMissing
+
+if TYPE_CHECKING:
+    from model.fetching import Progress
+    from model.videolm import VideoLM
+
+
+def checkpoint_path(name: str) -> str | Path:
+    """A folder for "default" and for names of folders that exist; everything else is a model hub's name, as it is."""
+    if name == "default":
+        return Path(model.__file__).parent / "checkpoints" / "default"
+    folder = Path(name).expanduser()
+    return folder if folder.is_dir() else name
+
+
+def needed_weights(name: str) -> list[str]:
+    """The named weights that a checkpoint of our own format stands on; none for other formats, which bring paths."""
+    from model.catalog import CATALOG
+
+    try:
+        spec = json.loads((Path(checkpoint_path(name)) / "onlooker.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    vision = spec.get("vision") or {}
+    return [part for part in (spec.get("decoder"), vision.get("weights")) if part in CATALOG]
+
+
+def resolve_device(device: str) -> str:
+    """The device that "auto" means here, or the one that was asked for. Raises DeviceMissing if it is not there."""
+    if device == "cpu":
+        return device
+    import torch
+
+    num_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if num_devices else "cpu"
+    index = int(device.partition(":")[2] or 0)
+    if index >= num_devices:
+        there = f"{num_devices} CUDA device(s) here" if num_devices else "no CUDA device here"
+        raise DeviceMissing(f'model.device = "{device}": {there}; set it to "auto" or "cpu" (`onlooker doctor`)')
+    return device
+
+
+def resolve_dtype(dtype: str, device: str) -> str:
+    """The number format that "auto" means on this device."""
+    if dtype != "auto":
+        return dtype
+    return "float32" if device == "cpu" else "bfloat16"
+
+
+def open_model(section: ModelSection, *, on_progress: Callable[[Progress], None] | None = None) -> VideoLM:
+    """The model, ready to run; missing named weights are fetched first.
+
+    on_progress: hears of the bytes. Raises DeviceMissing, and what model.checkpoint.open_checkpoint raises.
+    """
+    import warnings
+
+    from transformers.utils import logging
+
+    from model.checkpoint import open_checkpoint
+    from model.weights import ensure
+
+    device = resolve_device(section.device)
+    for weights in needed_weights(section.name):
+        ensure(weights, on_progress=on_progress)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # its bars, and warnings for developers, would stand between our remarks
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    dtype = resolve_dtype(section.dtype, device)
+    return open_checkpoint(checkpoint_path(section.name), device=device, dtype=dtype, attention=section.attention)

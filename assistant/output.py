@@ -1,0 +1,194 @@
+"""What a run looks like to the user: lines for people, JSON for programs, subtitles. Main thread, but for `warn`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from assistant.errors import OutputError
+from assistant.messages import Asked, Seen
+from assistant.tally import Tally, peak_memory_mb
+
+MIN_CUE_S = 1.5
+CUE_S_PER_CHARACTER = 0.06
+
+
+class Terminal:
+    """`[00:12.5] You pick up the red mug.` on out; warnings, the progress bar and the summary on err."""
+
+    def __init__(self, out: TextIO, err: TextIO, *, has_bar: bool):
+        self._out, self._err = out, err
+        self._has_bar = has_bar
+        self._bar: Any = None
+
+    def opened(self, duration_s: float | None) -> None:
+        if self._has_bar and duration_s is not None:
+            from tqdm import tqdm
+
+            form = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
+            self._bar = tqdm(total=duration_s, file=self._err, bar_format=form, leave=False)
+
+    def seen(self, seen: Seen) -> None:
+        if self._bar is not None:
+            self._bar.update(min(seen.time_s, self._bar.total) - self._bar.n)
+
+    def frame(self, seen: Seen) -> None:
+        mark = "speaks" if seen.decision.speaks else "silent"
+        self._print(f"[{clock(seen.time_s)}] {mark}, p(silence) = {seen.decision.silence_prob:.3f}", self._out)
+
+    def query(self, asked: Asked) -> None:
+        self._print(f"[{clock(asked.time_s)}] ? {asked.query.text}", self._out)
+
+    def reply(self, time_s: float, text: str, *, is_answer: bool, silence_prob: float | None, latency_s: float) -> None:
+        self._print(f"[{clock(time_s)}] {'→ ' if is_answer else ''}{text}", self._out)
+
+    def warn(self, text: str) -> None:
+        """Any thread may call."""
+        self._print(f"onlooker: warning: {text}", self._err)
+
+    def end(self, tally: Tally, num_dropped: int, speech: str | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        silent = tally.silent_latency_ms()
+        latency = "" if silent["p50"] is None else f"; a silent frame took {silent['p50']} ms (p95 {silent['p95']})"
+        print(
+            f"{tally.num_frames} frames at {tally.fps:.1f} fps, {num_dropped} dropped; {tally.num_remarks} remarks, "
+            f"{tally.num_answers} answers{latency}; peak memory {peak_memory_mb():.0f} MB",
+            file=self._err,
+        )
+        if speech is not None:
+            print(f"speech: {speech}", file=self._err, flush=True)
+
+    def _print(self, line: str, file: TextIO) -> None:
+        if self._bar is not None:
+            self._bar.write(line, file=file)
+            file.flush()
+        else:
+            print(line, file=file, flush=True)
+
+
+class JsonLines:
+    """One JSON object a line on out; warnings on err."""
+
+    def __init__(self, out: TextIO, err: TextIO):
+        self._out, self._err = out, err
+
+    def opened(self, duration_s: float | None) -> None:
+        pass
+
+    def seen(self, seen: Seen) -> None:
+        pass
+
+    def frame(self, seen: Seen) -> None:
+        self._write(seen.time_s, "frame", None, seen.decision.silence_prob, seen.latency_s, index=seen.index)
+
+    def query(self, asked: Asked) -> None:
+        self._write(asked.time_s, "query", asked.query.text, None, None)
+
+    def reply(self, time_s: float, text: str, *, is_answer: bool, silence_prob: float | None, latency_s: float) -> None:
+        self._write(time_s, "answer" if is_answer else "remark", text, silence_prob, latency_s)
+
+    def warn(self, text: str) -> None:
+        """Any thread may call."""
+        print(f"onlooker: warning: {text}", file=self._err, flush=True)
+
+    def end(self, tally: Tally, num_dropped: int, speech: str | None) -> None:
+        record = {
+            "time": tally.last_time_s,
+            "kind": "end",
+            "text": None,
+            "silence_prob": None,
+            "latency_ms": tally.silent_latency_ms(),
+            "frames": tally.num_frames,
+            "fps": round(tally.fps, 2),
+            "remarks": tally.num_remarks,
+            "answers": tally.num_answers,
+            "dropped_frames": num_dropped,
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "speech": speech,
+        }
+        print(json.dumps(record, ensure_ascii=False), file=self._out, flush=True)
+
+    def _write(
+        self,
+        time_s: float,
+        kind: str,
+        text: str | None,
+        silence_prob: float | None,
+        latency_s: float | None,
+        index: int | None = None,
+    ) -> None:
+        record: dict[str, Any] = {"time": round(time_s, 3), "kind": kind, "text": text}
+        record["silence_prob"] = None if silence_prob is None else round(silence_prob, 6)
+        record["latency_ms"] = None if latency_s is None else round(latency_s * 1000, 1)
+        if index is not None:
+            record["index"] = index
+        print(json.dumps(record, ensure_ascii=False), file=self._out, flush=True)
+
+
+Output = Terminal | JsonLines
+
+
+class Subtitles:
+    """An SRT file: each reply from its moment on, for as long as reading takes or until the next one."""
+
+    def __init__(self, path: Path):
+        """Create or overwrite the file. Raises OutputError."""
+        self._path = path
+        self._held: tuple[float, str] | None = None
+        self._num_cues = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+
+    def add(self, time_s: float, text: str) -> None:
+        """Times must not fall. Raises OutputError."""
+        self._write_held(time_s)
+        self._held = (time_s, text)
+
+    def close(self) -> None:
+        self._write_held(float("inf"))
+        try:
+            self._file.close()
+        except OSError as error:
+            raise OutputError(f"{self._path}: cannot be written: {error.strerror}") from None
+
+    def _write_held(self, next_s: float) -> None:
+        if self._held is None:
+            return
+        start_s, text = self._held
+        self._held = None
+        end_s = min(start_s + max(MIN_CUE_S, CUE_S_PER_CHARACTER * len(text)), max(next_s, start_s + 0.1))
+        self._num_cues += 1
+        try:
+            self._file.write(f"{self._num_cues}\n{srt_time(start_s)} --> {srt_time(end_s)}\n{text}\n\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{self._path}: cannot be written: {error.strerror}") from None
+
+
+def clock(time_s: float) -> str:
+    """12.5 → "00:12.5"; 3725 → "1:02:05.0"."""
+    tenths = int(time_s * 10 + 1e-6)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02d}" if hours else f"{minutes:02d}"
+    return f"{head}:{rest // 10:02d}.{rest % 10}"
+
+
+def srt_time(time_s: float) -> str:
+    """12.5 → "00:00:12,500"."""
+    milliseconds = round(time_s * 1000)
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{milliseconds:03d}"
+
+
+def make_output(*, is_json: bool) -> Output:
+    """The output for this terminal; the progress bar only where a person watches stderr."""
+    if is_json:
+        return JsonLines(sys.stdout, sys.stderr)
+    return Terminal(sys.stdout, sys.stderr, has_bar=sys.stderr.isatty())

@@ -1,0 +1,159 @@
+"""Text to speech: every engine returns samples, none of them plays. Used by the voice thread only.
+
+pyttsx3 runs in a child process of its own, which is killed and started anew when it deadlocks; espeak-ng is a
+program that is run once a sentence.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from assistant.children import Child, Main
+from assistant.errors import SpeechError
+
+TIMEOUT_S = 10.0  # for a sentence; synthesis takes 20–200 ms
+START_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """pcm: mono int16 samples."""
+
+    pcm: np.ndarray
+    sample_rate_hz: int
+
+
+class Engine(Protocol):
+    """Something that can say a sentence."""
+
+    name: str
+
+    def synthesise(self, text: str) -> Speech:
+        """The sentence as samples. Raises SpeechError when it cannot be had within a bounded time."""
+        ...
+
+    def close(self) -> None:
+        """End its processes. Safe to call twice."""
+        ...
+
+
+class EspeakEngine:
+    """The program espeak-ng. rate_wpm: words a minute. volume: 0–1. program: its name or path."""
+
+    name = "espeak-ng"
+
+    def __init__(self, rate_wpm: int, volume: float, *, program: str = "espeak-ng", timeout_s: float = TIMEOUT_S):
+        self._command = [program, "--stdout", "-s", str(rate_wpm), "-a", str(round(volume * 100)), "--stdin"]
+        self._timeout_s = timeout_s
+
+    def synthesise(self, text: str) -> Speech:
+        try:
+            done = subprocess.run(self._command, input=text.encode(), capture_output=True, timeout=self._timeout_s)
+        except FileNotFoundError:
+            raise SpeechError("espeak-ng is not installed (Debian: apt install espeak-ng)") from None
+        except OSError as error:
+            raise SpeechError(f"espeak-ng cannot be run: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            raise SpeechError(f"espeak-ng did not answer within {self._timeout_s:g} s") from None
+        if done.returncode != 0 or len(done.stdout) <= 44:
+            words = done.stderr.decode(errors="replace").strip().splitlines() or ["it gave no sound"]
+            raise SpeechError(f"espeak-ng failed: {words[-1]}")
+        # its header, written before the length is known, claims 2 GB; after the 44 bytes there is nothing but samples
+        sample_rate_hz = int.from_bytes(done.stdout[24:28], "little")
+        return Speech(np.frombuffer(done.stdout[44:], "<i2"), sample_rate_hz)
+
+    def close(self) -> None:
+        pass
+
+
+class Pyttsx3Engine:
+    """The package pyttsx3 in a child process. One restart a sentence; then it is taken to be broken."""
+
+    name = "pyttsx3"
+
+    def __init__(self, rate_wpm: int, volume: float, *, timeout_s: float = TIMEOUT_S, child_main: Main | None = None):
+        self._settings = (rate_wpm, volume)
+        self._timeout_s = timeout_s
+        self._main = child_main or pyttsx3_main
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None before the first sentence."""
+        return self._child.pid if self._child else None
+
+    def synthesise(self, text: str) -> Speech:
+        with tempfile.TemporaryDirectory(prefix="onlooker-voice-") as folder:
+            path = Path(folder) / "speech.wav"
+            try:
+                self._say_to(path, text)
+            except SpeechError:
+                self.close()
+                self._say_to(path, text)
+            return read_sound(path)
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.end(grace_s=0.2)
+            self._child = None
+
+    def _say_to(self, path: Path, text: str) -> None:
+        timeout_s = self._timeout_s
+        if self._child is None:
+            self._child = Child(self._main, name="onlooker-pyttsx3")
+            self._child.send(self._settings)
+            timeout_s += START_TIMEOUT_S
+        try:
+            self._child.send((text, str(path)))
+            failure = self._child.receive(timeout_s=timeout_s)
+        except EOFError:
+            raise SpeechError(f"pyttsx3 crashed: {self._child.how_it_died()}") from None
+        if failure is None:
+            raise SpeechError(f"pyttsx3 did not answer within {timeout_s:g} s")
+        if failure:
+            raise SpeechError(f"pyttsx3 failed: {failure}")
+
+
+def pyttsx3_main(connection: Connection) -> None:
+    """The child: say each (text, path) it is sent into a file; answer "" when it is there, else what went wrong."""
+    rate_wpm, volume = connection.recv()
+    engine = None
+    while True:
+        text, path = connection.recv()
+        try:
+            if engine is None:
+                import pyttsx3
+
+                engine = pyttsx3.init()
+                engine.setProperty("rate", rate_wpm)
+                engine.setProperty("volume", volume)
+            engine.save_to_file(text, path)
+            engine.runAndWait()
+        except Exception as error:  # whatever a driver of this system raises: the parent decides what follows
+            connection.send(f"{type(error).__name__}: {error}".splitlines()[0])
+        else:
+            connection.send("" if Path(path).exists() else "it made no file; is a speech driver installed?")
+
+
+def read_sound(path: Path) -> Speech:
+    """Any sound file as mono int16 (pyttsx3 writes WAV here, AIFF there). Raises SpeechError."""
+    import soundfile
+
+    try:
+        samples, sample_rate_hz = soundfile.read(path, dtype="int16", always_2d=True)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise SpeechError(f"the engine's sound file cannot be read: {error}") from None
+    return Speech(np.ascontiguousarray(samples[:, 0]), sample_rate_hz)
+
+
+def open_engines(preferred: str, rate_wpm: int, volume: float) -> list[Engine]:
+    """The engines to try in turn, the preferred one ("pyttsx3" or "espeak-ng") first. Nothing is started yet."""
+    engines: list[Engine] = [Pyttsx3Engine(rate_wpm, volume), EspeakEngine(rate_wpm, volume)]
+    return sorted(engines, key=lambda engine: engine.name != preferred)

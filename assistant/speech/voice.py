@@ -1,0 +1,96 @@
+"""The voice thread: says finished replies, one after another; falls back from engine to engine, and to silence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from assistant.errors import SpeechError
+from assistant.mailbox import Mailbox
+from assistant.speech.engines import Engine, Speech
+from assistant.speech.player import Player
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sentence to say, and the moment of the stream it belongs to."""
+
+    text: str
+    time_s: float
+
+
+class Voice:
+    """Engines in the order they are tried, and a player. One thread uses it; `where` may be read by any.
+
+    warn: gets one message when another engine than the first has to speak, or when none can.
+    """
+
+    def __init__(self, engines: list[Engine], player: Player, warn: Callable[[str], object]):
+        self._engines = list(engines)
+        self._player: Player | None = player
+        self._warn = warn
+        self._failures: list[str] = []
+        self.num_spoken = 0
+
+    @property
+    def where(self) -> str:
+        """Where the speech went, for the user."""
+        if self._failures and not (self._engines and self._player):
+            return f"none ({self._failures[-1]})" if not self.num_spoken else f"broken off: {self._failures[-1]}"
+        assert self._player is not None
+        return self._player.where
+
+    def say(self, line: Line) -> None:
+        """Say it, or do nothing if no engine or player works any more. Never raises SpeechError."""
+        if self._player is None:
+            return
+        speech = self._synthesise(line.text)
+        if speech is None:
+            return
+        try:
+            self._player.play(speech, line.time_s)
+            self.num_spoken += 1
+        except SpeechError as error:
+            self._give_up(error)
+
+    def close(self, end_s: float) -> None:
+        """End the engines and finish the output; the stream was end_s seconds long."""
+        for engine in self._engines:
+            engine.close()
+        if self._player is not None:
+            try:
+                self._player.close(end_s)
+            except SpeechError as error:
+                self._give_up(error)
+
+    def _synthesise(self, text: str) -> Speech | None:
+        had_failed = len(self._failures)
+        while self._engines:
+            engine = self._engines[0]
+            try:
+                speech = engine.synthesise(text)
+            except SpeechError as error:
+                engine.close()
+                self._engines.pop(0)
+                self._failures.append(str(error))
+                continue
+            if len(self._failures) > had_failed:
+                self._warn(f"voice: {'; '.join(self._failures)}; {engine.name} speaks instead")
+            return speech
+        if len(self._failures) > had_failed:
+            self._warn(f"voice: {'; '.join(self._failures)}; going on in silence")
+        return None
+
+    def _give_up(self, error: SpeechError) -> None:
+        self._failures.append(str(error))
+        self._player = None
+        self._warn(f"voice: {error}; going on in silence")
+
+
+def run_voice(lines: Mailbox[Line], voice: Voice, stop: threading.Event) -> None:
+    """Say every line until `lines` is drained or `stop` is set. The caller closes the voice."""
+    while not (stop.is_set() or lines.is_drained):
+        line = lines.take(timeout_s=0.2)
+        if line is not None:
+            voice.say(line)

@@ -1,0 +1,102 @@
+"""A WAV file that is valid after every write, and a player that lays speech on it like on a timeline."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from assistant.errors import OutputError, SpeechError
+from assistant.speech.engines import Speech
+
+WAV_RATE_HZ = 22050
+MAX_BYTES = 0xFFFF_FF00  # the format counts in 32 bits
+LIVE_GAP_S = 0.5
+
+
+class WavFile:
+    """Mono int16 at WAV_RATE_HZ. Sizes in the header are kept up, so a killed process leaves a whole file."""
+
+    def __init__(self, path: Path):
+        """Create or overwrite the file, making its folder. Raises OutputError."""
+        self.path = path
+        self.num_samples = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("wb")
+            self._file.write(self._header())
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+
+    def append(self, pcm: np.ndarray) -> None:
+        """Add samples. Raises OSError (no space left, or the 4 GB of the format are full)."""
+        if 44 + 2 * (self.num_samples + len(pcm)) > MAX_BYTES:
+            raise OSError(27, "a WAV file cannot be larger than 4 GB")
+        self._file.write(pcm.astype("<i2").tobytes())
+        self.num_samples += len(pcm)
+        self._file.flush()
+        self._file.seek(0)
+        self._file.write(self._header())
+        self._file.flush()
+        self._file.seek(0, 2)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _header(self) -> bytes:
+        size = 2 * self.num_samples
+        sound = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, WAV_RATE_HZ, 2 * WAV_RATE_HZ, 2, 16)
+        return struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + sound + struct.pack("<4sI", b"data", size)
+
+
+class WavPlayer:
+    """Puts each sentence at its time in the stream, or right after the one before if that is still speaking.
+
+    is_timeline: false for sources without an end; there silence is not written, only half a second between sentences.
+    reason: why it is a file, for the user; "" if they asked for it.
+    """
+
+    def __init__(self, path: Path, *, is_timeline: bool, reason: str = ""):
+        self._wav = WavFile(path)
+        self._is_timeline = is_timeline
+        self.where = f"{path} ({reason})" if reason else str(path)
+
+    def play(self, speech: Speech, time_s: float) -> None:
+        try:
+            if self._is_timeline:
+                self._pad_to(time_s)
+            self._wav.append(resample(speech, WAV_RATE_HZ))
+            if not self._is_timeline:
+                self._wav.append(np.zeros(int(LIVE_GAP_S * WAV_RATE_HZ), np.int16))
+        except OSError as error:
+            raise SpeechError(f"{self._wav.path}: {error.strerror or error}") from None
+
+    def close(self, end_s: float) -> None:
+        """Make the file as long as the stream (end_s seconds). Raises SpeechError."""
+        try:
+            if self._is_timeline:
+                self._pad_to(end_s)
+        except OSError as error:
+            raise SpeechError(f"{self._wav.path}: {error.strerror or error}") from None
+        finally:
+            self._wav.close()
+
+    def _pad_to(self, time_s: float) -> None:
+        missing = int(time_s * WAV_RATE_HZ) - self._wav.num_samples
+        while missing > 0:
+            block = min(missing, 60 * WAV_RATE_HZ)
+            self._wav.append(np.zeros(block, np.int16))
+            missing -= block
+
+
+def resample(speech: Speech, sample_rate_hz: int) -> np.ndarray:
+    """The same sound at another rate: int16 samples, linear interpolation (plain speech does not need more)."""
+    if speech.sample_rate_hz == sample_rate_hz or not len(speech.pcm):
+        return speech.pcm
+    num_samples = max(1, round(len(speech.pcm) * sample_rate_hz / speech.sample_rate_hz))
+    at = np.arange(num_samples) * (speech.sample_rate_hz / sample_rate_hz)
+    return np.interp(at, np.arange(len(speech.pcm)), speech.pcm).round().astype(np.int16)

@@ -1,0 +1,78 @@
+"""Counts what happened in a run: frames, remarks, latencies, memory. Owned by the thread that reads the events."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import deque
+
+from assistant.messages import Event, Seen, Words
+
+MAX_LATENCIES = 100_000
+
+
+class Tally:
+    """The figures of the "end" record. Feed it every event with `note`."""
+
+    def __init__(self) -> None:
+        self.num_frames = 0
+        self.num_remarks = 0
+        self.num_answers = 0
+        self.last_time_s = 0.0
+        self._first_at_s: float | None = None
+        self._last_at_s = 0.0
+        self._silent_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
+
+    def note(self, event: Event, text: str = "") -> None:
+        """text: of a finished reply; a reply of nothing is not counted."""
+        match event:
+            case Seen():
+                self._last_at_s = time.monotonic()
+                if self._first_at_s is None:  # the first frame was under way for its latency before we heard of it
+                    self._first_at_s = self._last_at_s - event.latency_s
+                self.num_frames += 1
+                self.last_time_s = event.time_s
+                if not event.decision.speaks:
+                    self._silent_ms.append(event.latency_s * 1000)
+            case Words(final=True) if text:
+                if event.query_id is None:
+                    self.num_remarks += 1
+                else:
+                    self.num_answers += 1
+
+    @property
+    def fps(self) -> float:
+        """Frames looked at a second of real time, from the first frame's capture to the last decision."""
+        if self._first_at_s is None:
+            return 0.0
+        return self.num_frames / max(self._last_at_s - self._first_at_s, 1e-9)
+
+    def silent_latency_ms(self) -> dict[str, float | None]:
+        """p50, p95 and max, from capture to decision, of the frames that were passed over in silence."""
+        ordered = sorted(self._silent_ms)
+        if not ordered:
+            return {"p50": None, "p95": None, "max": None}
+        return {
+            "p50": round(percentile(ordered, 50), 1),
+            "p95": round(percentile(ordered, 95), 1),
+            "max": round(ordered[-1], 1),
+        }
+
+
+def percentile(ordered: list[float], percent: float) -> float:
+    """The smallest value that at least `percent` % of the sorted values do not exceed (nearest rank)."""
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held, in MB, plus the most that any one finished child of it held."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e6
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit / 1e6
