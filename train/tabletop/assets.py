@@ -1,9 +1,10 @@
 """Brings the tabletop world's objects and rooms together in one small kit. Runs in the caller's thread.
 
-The sources are the LIBERO-PRO benchmark assets: five packages of textured household objects and rooms. `pack` bakes the ones
-we use into a kit: one compressed `.npz` an object or room, with every visible surface as plain arrays (placed, scaled,
-thinned out) and its picture as a JPEG of at most 512 pixels. A kit needs no XML, no file references and no package, and
-is small enough to travel to the machine that renders. Neither the sources nor a kit is ever part of the repository.
+The sources are the LIBERO-PRO benchmark assets: five packages of textured household objects and rooms. `pack`
+bakes the ones we use into a kit: one compressed `.npz` an object or room, with every visible surface as plain
+arrays (placed, scaled, thinned out) and its picture as a JPEG of at most 512 pixels. A kit needs no XML, no
+file references and no package, and is small enough to travel to the machine that renders. Neither the sources
+nor a kit is ever part of the repository.
 
 Errors: `AssetsError` names the file or folder that is missing and what brings it.
 """

@@ -1,7 +1,7 @@
 """The `tabletop` command of `python -m train`, and the many-process rendering behind it.
 
-`render_clips` starts workers of its own (spawned, one renderer each); every clip is written whole or not at all, and
-a clip that is there already is left alone, so a broken run goes on where it stopped.
+`render_clips` starts workers of its own (spawned, one renderer each); every clip is written whole or not at
+all, and a clip that is there already is left alone, so a broken run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def render_clips(
 ) -> int:
     """Render clips number `seed` … `seed + num_clips - 1` of a split; returns how many were rendered now.
 
-    Writes clip_{seed}.npy (T x S x S x 3 uint8) or clip_{seed}.mp4, and clip_{seed}.json, into out_dir; {seed} is the clip's
-    own seed, unlike in any other split. size: side in pixels. assets_dir: a kit, folder or archive. Raises AssetsError,
-    and RuntimeError if a worker dies.
+    Writes clip_{seed}.npy (T x S x S x 3 uint8) or clip_{seed}.mp4, and clip_{seed}.json, into out_dir;
+    {seed} is the clip's own seed, unlike in any other split. size: side in pixels. assets_dir: a kit, folder or
+    archive. Raises AssetsError, and RuntimeError if a worker dies.
     """
     kit = assets.open_kit(assets_dir)
     out_dir.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """A right hand as triangle meshes, from an open to a closed grip. Pure numpy; runs in the caller's thread.
 
-The hand is a distance field (round cones for fingers and thumb, a rounded slab for the palm, blended smoothly) that is turned
-into triangles by surface nets. Hand coordinates, in metres: x towards the finger tips, y towards the thumb, z out of the back
-of the hand; the origin is the middle of the palm, and the forearm goes off along -x.
+The hand is a distance field (round cones for fingers and thumb, a rounded slab for the palm, blended
+smoothly) that is turned into triangles by surface nets. Hand coordinates, in metres: x towards the finger
+tips, y towards the thumb, z out of the back of the hand; the origin is the middle of the palm, and the
+forearm goes off along -x.
 """
 
 from __future__ import annotations

@@ -108,6 +108,8 @@ def ask(
                 continue
             if any(-0.2 < time_s - edge_s < QUIET_BEFORE_QUESTION_S for edge_s in edges_s):
                 continue
+            if any(span.item == NO_ITEM and span.start_s <= time_s < span.end_s for span in spans):
+                continue  # a hand on its way: what it is doing is not yet, or no longer, to be seen
             if any(-QUIET_BEFORE_QUESTION_S < time_s - event.time_s < 0 for event in events):
                 continue
             asked.append(Question(time_s, wording, answer(Moment(time_s, items, events, spans))))

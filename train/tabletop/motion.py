@@ -1,7 +1,8 @@
 """Smooth motion of a hand and of what it holds, sampled at any time. Pure numpy; runs in the caller's thread.
 
-World coordinates in metres, the table top at z = 0: the viewer sits at positive x and looks along -x, the viewer's right is
-+y, z points up. Hand coordinates are those of `hand.py`. Rotations are 3 x 3 matrices whose columns are the hand's axes.
+World coordinates in metres, the table top at z = 0: the viewer sits at positive x and looks along -x, the
+viewer's right is +y, z points up. Hand coordinates are those of `hand.py`. Rotations are 3 x 3 matrices whose
+columns are the hand's axes.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import numpy as np
 from train.tabletop.catalog import Item
 
 HOME_M = np.array([0.66, 0.34, 0.10])  # below and to the right of what the viewer sees
-HAND_WIDTH_M = 0.09
+NEAR_M = 0.03  # this far from the hovering place, the hand is within its own width of the object
 
 
 @dataclass(frozen=True)
 class Grasp:
-    """How a hand takes an item that stands at the origin: hand position, orientation and grip, and where it hovers before."""
+    """How a hand takes an item that stands at the origin, and where it hovers before."""
 
     hand: np.ndarray
     rotation: np.ndarray
@@ -35,26 +36,33 @@ def frame(fingers: tuple[float, float, float], back: tuple[float, float, float])
     return np.stack([x, np.cross(z, x), z], axis=1)
 
 
+_EDGE_ANGLE_RAD = 0.72  # edges are taken on the side of the viewer's right hand
 REST = frame((-0.88, -0.35, -0.22), (-0.1, 0.25, 1.0))
 
 
-def grasp(item: Item) -> Grasp:
-    """The grasp that suits an item's shape."""
+def grasp(item: Item, yaw_rad: float) -> Grasp:
+    """The grasp that suits an item's shape and how it is turned."""
     if item.grasp == "side":
         rotation = frame((-0.93, -0.30, -0.14), (-0.25, 0.95, 0.25))
         point = np.array([0.0, 0.0, min(0.62 * item.height_m, item.height_m - 0.035)])
         inside = np.array([0.038, 0.002, -(0.016 + item.grip_m)])
         hand = point - rotation @ inside
-        return Grasp(hand, rotation, hand + np.array([0.045, 0.055, 0.035]), 1.02 - 7.0 * max(item.grip_m - 0.028, 0))
-    if item.grasp == "top":
-        rotation = frame((-0.70, -0.22, -0.62), (-0.60, 0.25, 0.75))
-        point = np.array([0.0, 0.0, item.height_m - 0.012])
-        hand = point - rotation @ np.array([0.074, 0.010, -0.052])
-        return Grasp(hand, rotation, hand + np.array([0.03, 0.02, 0.065]), 0.62)
+        grip = 1.02 - 7.0 * max(item.grip_m - 0.028, 0)
+        return Grasp(hand, rotation, hand + np.array([0.02, 0.022, 0.05]), grip)
     rotation = frame((-0.72, -0.38, -0.50), (-0.50, 0.30, 0.80))
-    point = np.array([0.70 * item.radius_m, 0.62 * item.radius_m, item.height_m - 0.008])
+    angle = yaw_rad if item.grasp == "handle" else _EDGE_ANGLE_RAD
+    out_m = 0.7 * item.radius_m if item.grasp == "handle" else edge_distance(item, angle - yaw_rad) - 0.008
+    point = np.array([out_m * np.cos(angle), out_m * np.sin(angle), item.height_m - 0.008])
     hand = point - rotation @ np.array([0.078, 0.012, -0.052])
-    return Grasp(hand, rotation, hand + np.array([0.04, 0.03, 0.055]), 0.82)
+    return Grasp(hand, rotation, hand + np.array([0.025, 0.02, 0.05]), 0.82)
+
+
+def edge_distance(item: Item, angle_rad: float) -> float:
+    """From an item's middle to its edge in a direction of its own frame, in metres."""
+    if item.half_m is None:
+        return item.radius_m
+    along, across = abs(np.cos(angle_rad)), abs(np.sin(angle_rad))
+    return float(min(item.half_m[0] / max(along, 1e-6), item.half_m[1] / max(across, 1e-6)))
 
 
 def ease(u: float) -> float:

@@ -10,7 +10,7 @@ NO_ITEM = -1
 
 @dataclass(frozen=True)
 class Event:
-    """One moment worth a remark: exact time, "reach", "pick up" or "put down", index into the vocabulary, the remark."""
+    """One moment worth a remark: exact time, "reach", "pick up" or "put down", the item, the remark."""
 
     time_s: float
     verb: str

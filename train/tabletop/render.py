@@ -1,7 +1,7 @@
 """Plays scripts into pictures: one renderer a process, one clip at a time.
 
-Off-screen through EGL (a GPU, or Mesa on a CPU); without shadows and reflections, which cost more than they teach.
-`MUJOCO_GL=egl` must be in the environment before this module is imported.
+Off-screen through EGL (a GPU, or Mesa on a CPU); without shadows and reflections, which cost more than they
+teach. `MUJOCO_GL=egl` must be in the environment before this module is imported.
 """
 
 from __future__ import annotations

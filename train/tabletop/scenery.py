@@ -1,7 +1,7 @@
 """How a clip looks: room, surfaces, light, skin, sleeve, and the path of the viewer's head. Pure and seeded.
 
-Four rooms are for training and validation; `HELD_OUT_ROOM` is only ever in the test split, and its table top and floor are in
-no training clip.
+Four rooms are for training and validation; `HELD_OUT_ROOM` is only ever in the test split, and its table top
+and floor are in no training clip.
 """
 
 from __future__ import annotations
@@ -15,18 +15,40 @@ HELD_OUT_ROOM = "coffee_table"
 OWN_SURFACE = "own"  # the picture that the room came with
 
 _TABLES = (
-    "martin_novak_wood_table table_light_wood seamless_wood_planks_floor dark_floor_texture dapper_gray_floor rustic_floor "
-    "light_floor gray_wall dark_gray_plaster dark_green_plaster_wall brown_ceramic_tile kona_gotham cream-plaster "
-    "yellow_linen_wall_texture"
-).split()  # noqa: SIM905
+    "martin_novak_wood_table",
+    "table_light_wood",
+    "seamless_wood_planks_floor",
+    "dark_floor_texture",
+    "dapper_gray_floor",
+    "rustic_floor",
+    "light_floor",
+    "gray_wall",
+    "dark_gray_plaster",
+    "dark_green_plaster_wall",
+    "brown_ceramic_tile",
+    "kona_gotham",
+    "cream-plaster",
+    "yellow_linen_wall_texture",
+)
 _WALLS = (
-    "light_gray_plaster meeka-beige-plaster stucco_wall dark_green_plaster_wall yellow_linen_wall_texture cream-plaster "
-    "gray_wall canvas_sky_blue"
-).split()  # noqa: SIM905
+    "light_gray_plaster",
+    "meeka-beige-plaster",
+    "stucco_wall",
+    "dark_green_plaster_wall",
+    "yellow_linen_wall_texture",
+    "cream-plaster",
+    "gray_wall",
+    "canvas_sky_blue",
+)
 _FLOORS = (
-    "tile_grigia_caldera_porcelain_floor gray_ceramic_tile gray_floor rustic_floor dapper_gray_floor dark_floor_texture "
-    "seamless_wood_planks_floor"
-).split()  # noqa: SIM905
+    "tile_grigia_caldera_porcelain_floor",
+    "gray_ceramic_tile",
+    "gray_floor",
+    "rustic_floor",
+    "dapper_gray_floor",
+    "dark_floor_texture",
+    "seamless_wood_planks_floor",
+)
 TABLE_SURFACES = (OWN_SURFACE, *_TABLES)
 WALL_SURFACES = (OWN_SURFACE, *_WALLS)
 FLOOR_SURFACES = (OWN_SURFACE, *_FLOORS)
@@ -101,7 +123,7 @@ class Head:
     def at(self, time_s: float) -> View:
         dx, dy, dz, distance, azimuth, elevation = (wave.at(time_s) for wave in self.waves)
         return View(
-            np.array(self.look_at_m) + [dx, dy, dz],
+            np.array(self.look_at_m) + np.array([dx, dy, dz]),
             self.distance_m + distance,
             self.azimuth_deg + azimuth,
             self.elevation_deg + elevation,

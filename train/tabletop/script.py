@@ -1,7 +1,8 @@
-"""Writes what happens in a clip: who stands where, what the hand does when, and what is said of it. Pure and seeded.
+"""Writes what happens in a clip: who stands where, what the hand does when, and what is said of it. Pure and
+seeded.
 
-The same (split, seed) always gives the same script, on any machine. Nothing is rendered here and nothing of MuJoCo is used;
-`render.py` plays a script at any frame rate.
+The same (split, seed) always gives the same script, on any machine. Nothing is rendered here and nothing of
+MuJoCo is used; `render.py` plays a script at any frame rate.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import numpy as np
 
 from train.tabletop.catalog import OBJECTS, VOCABULARY
 from train.tabletop.language import ask, remark
-from train.tabletop.motion import HAND_WIDTH_M, HOME_M, REST, Grasp, HandTrack, Hold, Motion, Placement, grasp
+from train.tabletop.motion import HOME_M, NEAR_M, REST, Grasp, HandTrack, Hold, Motion, Placement, grasp
 from train.tabletop.record import NO_ITEM, PHASE_HOLDING, PHASE_IDLE, PHASE_NONE, PHASE_REACHING, Event, Question, Span
-from train.tabletop.scenery import Look, choose_look
+from train.tabletop.scenery import Look, View, choose_look
 
 SPLITS = ("train", "val", "test")
 SEEDS_PER_SPLIT = 1_000_000
 NUM_TEST_CLIPS = 60
 MIN_EVENT_GAP_S = 1.5
 NEAR_X_M, FAR_X_M, SIDE_Y_M = 0.13, -0.25, 0.27  # where objects stand, at the viewer's edge and beyond
-GAP_M = 0.012
+GAP_M = 0.022
+MARGIN = 0.09  # of the picture, kept free of objects' middles
 
 
 @dataclass
@@ -65,14 +67,15 @@ def write_script(split: str, seed: int, duration_s: float | None = None) -> Scri
     rng = np.random.default_rng([seed, 7])
     length_s = duration_s if duration_s is not None else float(rng.integers(60, 151)) / 2
     items = sorted(int(i) for i in rng.choice(len(OBJECTS), int(rng.integers(5, 8)), replace=False))
+    look = choose_look(split, rng)
     start: dict[int, Placement] = {}
     for item in sorted(items, key=lambda i: -OBJECTS[i].radius_m):
-        placed = find_place(rng, item, start)
+        placed = find_place(rng, item, start, look, 0.0)
         if placed is not None:
             start[item] = placed
     items = [item for item in items if item in start]
     motion = Motion(HandTrack(), start, [])
-    script = Script(split, seed, length_s, choose_look(split, rng), motion, items)
+    script = Script(split, seed, length_s, look, motion, items)
     motion.hand.go(0.0, HOME_M, REST, 0.1)
     if not is_quiet(split, seed):
         _fill(script, rng)
@@ -80,17 +83,40 @@ def write_script(split: str, seed: int, duration_s: float | None = None) -> Scri
     return script
 
 
-def find_place(rng: np.random.Generator, item: int, others: dict[int, Placement]) -> Placement | None:
-    """A free place on the table for one object, or None if 400 tries found none."""
+def find_place(
+    rng: np.random.Generator, item: int, others: dict[int, Placement], look: Look, time_s: float
+) -> Placement | None:
+    """A free place on the table for one object, in sight at a time, or None if 400 tries found none."""
+    view = look.head.at(time_s)
     for _ in range(400):
         placed = Placement(
             float(rng.uniform(FAR_X_M, NEAR_X_M)),
             float(rng.uniform(-SIDE_Y_M, SIDE_Y_M)),
-            float(rng.uniform(-np.pi, np.pi)),
+            float(rng.uniform(*OBJECTS[item].yaws_rad)),
         )
-        if all(is_clear(item, placed, other, standing) for other, standing in others.items()):
+        is_free = all(is_clear(item, placed, other, standing) for other, standing in others.items())
+        if is_free and _is_in_sight(item, placed, others, view):
             return placed
     return None
+
+
+def _is_in_sight(item: int, placed: Placement, others: dict[int, Placement], view: View) -> bool:
+    """True if the object is well inside the picture, is not hidden by another, and hides none."""
+    u, v, depth = view.project(_middle(item, placed))
+    if not (MARGIN <= u <= 1 - MARGIN and MARGIN <= v <= 1 - MARGIN):
+        return False
+    for other, standing in others.items():
+        their_u, their_v, their_depth = view.project(_middle(other, standing))
+        front, back = (item, other) if depth < their_depth else (other, item)
+        if OBJECTS[front].height_m < 0.7 * OBJECTS[back].height_m:
+            continue  # looked at from above, a low thing hides nothing
+        if np.hypot(u - their_u, v - their_v) < 0.11:
+            return False
+    return True
+
+
+def _middle(item: int, placed: Placement) -> np.ndarray:
+    return placed.position() + np.array([0.0, 0.0, OBJECTS[item].height_m / 2])
 
 
 def is_clear(item: int, placed: Placement, other: int, standing: Placement) -> bool:
@@ -124,7 +150,7 @@ def _fill(script: Script, rng: np.random.Generator) -> None:
         if kind == "handle":
             handled.append(item)
             standing[item] = script.motion.holds[-1].placed
-        quiet_s = float(rng.uniform(1.0, 3.0)) if rng.random() < 0.55 else float(rng.uniform(3.0, 12.0))
+        quiet_s = float(rng.uniform(1.0, 3.0)) if rng.random() < 0.72 else float(rng.uniform(3.0, 12.0))
         now_s = end_s + quiet_s
 
 
@@ -148,14 +174,14 @@ def _reach(
     script: Script, rng: np.random.Generator, start_s: float, item: int, place: Placement
 ) -> tuple[float, float, Grasp]:
     """The hand travels to the object and hovers; returns (event time, time at the hover point, grasp)."""
-    track, how = script.motion.hand, grasp(OBJECTS[item])
+    track, how = script.motion.hand, grasp(OBJECTS[item], place.yaw_rad)
     hover = place.position() + how.hover
     arrive_s = start_s + float(rng.uniform(1.5, 3.0))
     track.go(start_s, HOME_M, REST, 0.1)
     track.go(arrive_s, hover, how.rotation, 0.12, float(rng.uniform(0.03, 0.08)))
     times_s = np.arange(start_s, arrive_s + 0.01, 0.01)
     distances_m = np.array([np.linalg.norm(track.at(t).position - hover) for t in times_s])
-    event_s = round(float(times_s[np.argmax(distances_m <= HAND_WIDTH_M * 0.6)]), 2)
+    event_s = round(float(times_s[np.argmax(distances_m <= NEAR_M)]), 2)
     script.events.append(Event(event_s, "reach", item, remark("reach", VOCABULARY[item])))
     return event_s, arrive_s, how
 
@@ -201,8 +227,10 @@ def _handle(
     track.go((shown_s + keep_s) / 2, show - offset + rng.normal(0, 0.012, 3), how.rotation, how.grip)
     track.go(keep_s, show - offset + rng.normal(0, 0.012, 3), how.rotation, how.grip)
     others = {other: placed for other, placed in standing.items() if other != item}
-    target = find_place(rng, item, others) or place
-    target = Placement(target.x_m, target.y_m, place.yaw_rad + float(rng.uniform(-0.6, 0.6)))
+    target = find_place(rng, item, others, script.look, keep_s) or place
+    # What is held by an edge or a handle stays as it is in the hand; what is held round its body may be turned.
+    turn_rad = 0.6 if thing.grasp == "side" else 0.0
+    target = Placement(target.x_m, target.y_m, place.yaw_rad + float(rng.uniform(-turn_rad, turn_rad)))
     above = target.position() + np.array([0.0, 0.0, 0.07])
     above_s = keep_s + float(rng.uniform(0.9, 1.6))
     touch_s = above_s + float(rng.uniform(0.5, 0.9))
@@ -214,7 +242,7 @@ def _handle(
     track.go(open_s, target.position() - offset, how.rotation, 0.15)
     track.go(back_s, target.position() + how.hover, how.rotation, 0.12)
     track.go(end_s, HOME_M, REST, 0.1, 0.04)
-    hold = Hold(closed_s, touch_s, item, offset, target, float(rng.uniform(-0.5, 0.5)))
+    hold = Hold(closed_s, touch_s, item, offset, target, float(rng.uniform(-turn_rad, turn_rad)))
     script.motion.holds.append(hold)
     # The object leaves the table when it has risen by a centimetre; it is put down when the fingers are off it.
     times_s = np.arange(closed_s, shown_s, 0.01)

@@ -1,7 +1,8 @@
 """Compiles the tabletop world once: every room, every object and a hand, shown or hidden clip by clip.
 
-A `World` belongs to the thread (in practice the process) that made it. What a clip does not need is moved to a geometry
-group that is not drawn, so a new scene costs nothing. Nothing is simulated: every body is placed where the script says.
+A `World` belongs to the thread (in practice the process) that made it. What a clip does not need is moved to
+a geometry group that is not drawn, so a new scene costs nothing. Nothing is simulated: every body is placed
+where the script says.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from train.tabletop.motion import HandPose
 from train.tabletop.scenery import FIELD_OF_VIEW_DEG, HELD_OUT_ROOM, OWN_SURFACE, TRAIN_ROOMS, Look
 
 SHOWN, HIDDEN = 1, 5
-ELBOW_M = np.array([0.62, 0.44, 0.12])
+ELBOW_M = np.array([0.60, 0.52, 0.06])
 _SLEEVE_RADIUS_M = 0.036
 _RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 _GEOMS = {
