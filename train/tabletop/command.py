@@ -114,7 +114,8 @@ def _work(
     kit: Path, out_dir: Path, split: str, seeds: list[int], size: int, fps: float, as_video: bool, done: mp.Queue
 ) -> None:
     """One worker process: its own world and renderer, its share of the clips."""
-    from train.tabletop.render import Player, describe
+    from train.tabletop.ground_truth import describe
+    from train.tabletop.render import Player
 
     player = Player(kit, size)
     for seed in seeds:

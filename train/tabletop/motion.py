@@ -36,7 +36,7 @@ def frame(fingers: tuple[float, float, float], back: tuple[float, float, float])
     return np.stack([x, np.cross(z, x), z], axis=1)
 
 
-_EDGE_ANGLE_RAD = 0.72  # edges are taken on the side of the viewer's right hand
+_EDGE_ANGLE_RAD = 0.95  # edges are taken on the side of the viewer's right hand
 REST = frame((-0.88, -0.35, -0.22), (-0.1, 0.25, 1.0))
 
 
@@ -44,16 +44,16 @@ def grasp(item: Item, yaw_rad: float) -> Grasp:
     """The grasp that suits an item's shape and how it is turned."""
     if item.grasp == "side":
         rotation = frame((-0.93, -0.30, -0.14), (-0.25, 0.95, 0.25))
-        point = np.array([0.0, 0.0, min(0.62 * item.height_m, item.height_m - 0.035)])
+        point = np.array([0.0, 0.0, min(0.50 * item.height_m, item.height_m - 0.04)])
         inside = np.array([0.038, 0.002, -(0.016 + item.grip_m)])
         hand = point - rotation @ inside
         grip = 1.02 - 7.0 * max(item.grip_m - 0.028, 0)
         return Grasp(hand, rotation, hand + np.array([0.02, 0.022, 0.05]), grip)
-    rotation = frame((-0.72, -0.38, -0.50), (-0.50, 0.30, 0.80))
+    rotation = frame((-0.80, -0.55, -0.22), (-0.28, 0.50, 0.85))
     angle = yaw_rad if item.grasp == "handle" else _EDGE_ANGLE_RAD
     out_m = 0.7 * item.radius_m if item.grasp == "handle" else edge_distance(item, angle - yaw_rad) - 0.008
     point = np.array([out_m * np.cos(angle), out_m * np.sin(angle), item.height_m - 0.008])
-    hand = point - rotation @ np.array([0.078, 0.012, -0.052])
+    hand = point - rotation @ np.array([0.076, 0.010, -0.058])
     return Grasp(hand, rotation, hand + np.array([0.025, 0.02, 0.05]), 0.82)
 
 

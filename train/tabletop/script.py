@@ -115,6 +115,23 @@ def _is_in_sight(item: int, placed: Placement, others: dict[int, Placement], vie
     return True
 
 
+def _before_the_eyes(rng: np.random.Generator, view: View, item: int) -> np.ndarray:
+    """Where the base of a held object is, so that its middle is near the middle of the picture.
+
+    What is held by its edge is kept a little further left, for else the hand would come between.
+    """
+    forward = view.forward()
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    up = np.cross(right, forward)
+    is_side = OBJECTS[item].grasp == "side"
+    aside_m = float(rng.uniform(-0.04, 0.04)) if is_side else float(rng.uniform(-0.07, -0.01))
+    middle = (
+        view.eye() + float(rng.uniform(0.34, 0.42)) * forward + aside_m * right + float(rng.uniform(-0.05, 0.01)) * up
+    )
+    return middle - np.array([0.0, 0.0, OBJECTS[item].height_m / 2])
+
+
 def _middle(item: int, placed: Placement) -> np.ndarray:
     return placed.position() + np.array([0.0, 0.0, OBJECTS[item].height_m / 2])
 
@@ -218,11 +235,9 @@ def _handle(
     track.go((descend_s + closed_s) / 2, base + how.hand, how.rotation, 0.15)
     track.go(closed_s, base + how.hand, how.rotation, how.grip)
     offset = -how.hand
-    show = np.array(
-        [rng.uniform(0.13, 0.21), rng.uniform(-0.04, 0.08), rng.uniform(0.21, 0.27) - 0.55 * thing.height_m]
-    )
     shown_s = closed_s + float(rng.uniform(1.0, 1.7))
     keep_s = shown_s + float(rng.uniform(1.0, 4.0))
+    show = _before_the_eyes(rng, script.look.head.at((shown_s + keep_s) / 2), item)
     track.go(shown_s, show - offset, how.rotation, how.grip, 0.04)
     track.go((shown_s + keep_s) / 2, show - offset + rng.normal(0, 0.012, 3), how.rotation, how.grip)
     track.go(keep_s, show - offset + rng.normal(0, 0.012, 3), how.rotation, how.grip)
