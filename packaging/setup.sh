@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Sets up .venv in the repository's root with the project and the extras named: packaging/setup.sh [EXTRA...]
+# Exact versions come from requirements.lock. System libraries are installed when this runs as root on Debian or
+# Ubuntu; otherwise the one line to type is printed. Runs again at no cost but pip's own look.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+has_library() {
+    ldconfig -p 2>/dev/null | grep -q "$1" || [ -n "$(find /usr/lib /lib -maxdepth 3 -name "$1*" -print -quit 2>/dev/null)" ]
+}
+
+fits() { # is this a Python that the project runs on?
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1
+}
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11; do
+        if fits "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "setup: Python 3.11, 3.12 or 3.13 is needed and none was found; install one, or name it: make PYTHON=/path/to/python" >&2
+    exit 3
+}
+
+system_packages() { # Debian package names of what is missing
+    has_library libGL.so.1 || echo libgl1               # opencv
+    has_library libgthread-2.0.so.0 || echo libglib2.0-0 # opencv
+    has_library libportaudio.so.2 || echo libportaudio2  # sound out
+    has_library libespeak-ng.so.1 || echo libespeak-ng1  # the default voice
+    command -v espeak-ng >/dev/null || echo espeak-ng    # the second voice
+    "$1" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
+}
+
+python=$(find_python)
+missing=$(system_packages "$python" | tr '\n' ' ')
+if [ -n "$missing" ]; then
+    line="apt-get install -y --no-install-recommends $missing"
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "setup: installing system packages: $missing"
+        apt-get update -q
+        DEBIAN_FRONTEND=noninteractive $line
+    else
+        echo "setup: these system packages are missing (Debian's names): $missing" >&2
+        echo "setup: on Debian or Ubuntu type:  sudo $line" >&2
+        case " $missing" in
+            *" python3-venv "* | *" libgl1 "* | *" libglib2.0-0 "*) exit 3 ;;
+        esac
+        echo "setup: going on without them; there will be no sound" >&2
+    fi
+fi
+
+if [ -x .venv/bin/python ] && ! fits .venv/bin/python; then
+    echo "setup: .venv is made with a Python that does not fit; making it anew"
+    rm -rf .venv
+fi
+[ -x .venv/bin/pip ] || "$python" -m venv .venv
+
+extras=$(IFS=,; echo "$*")
+echo "setup: installing the project${extras:+ with $extras} into .venv (torch alone is several GB; the first time takes minutes)"
+.venv/bin/python -m pip install --disable-pip-version-check --constraint requirements.lock --editable ".${extras:+[$extras]}"
