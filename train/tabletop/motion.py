@@ -97,17 +97,27 @@ class HandTrack:
 
     def at(self, time_s: float) -> HandPose:
         """The pose at any time; at rest before the first key and after the last."""
+        before, after, u = self._between(time_s)
+        a, b = self.poses[before], self.poses[after]
+        if before == after:
+            return a
+        left, _, right = np.linalg.svd(a.rotation * (1 - u) + b.rotation * u)
+        return HandPose(self.position_at(time_s), left @ right, a.grip + (b.grip - a.grip) * u)
+
+    def position_at(self, time_s: float) -> np.ndarray:
+        """The position of `at`, without the rest."""
+        before, after, u = self._between(time_s)
+        a, b = self.poses[before].position, self.poses[after].position
+        return a + (b - a) * u + np.array([0, 0, self.arches_m[after] * 4 * u * (1 - u)])
+
+    def _between(self, time_s: float) -> tuple[int, int, float]:
+        """The keys before and after a time, and how far it is from the one to the other, eased."""
         after = bisect_right(self.times_s, time_s)
         if after == 0 or after == len(self.times_s):
-            return self.poses[0 if after == 0 else -1]
+            only = 0 if after == 0 else after - 1
+            return only, only, 0.0
         start_s, end_s = self.times_s[after - 1], self.times_s[after]
-        u = ease((time_s - start_s) / max(end_s - start_s, 1e-9))
-        a, b = self.poses[after - 1], self.poses[after]
-        position = a.position + (b.position - a.position) * u
-        position = position + np.array([0, 0, self.arches_m[after] * 4 * u * (1 - u)])
-        mixed = a.rotation * (1 - u) + b.rotation * u
-        left, _, right = np.linalg.svd(mixed)
-        return HandPose(position, left @ right, a.grip + (b.grip - a.grip) * u)
+        return after - 1, after, ease((time_s - start_s) / max(end_s - start_s, 1e-9))
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,6 @@ class Motion:
                 continue
             u = (time_s - hold.start_s) / (hold.end_s - hold.start_s)
             yaw = placed.yaw_rad + (hold.placed.yaw_rad - placed.yaw_rad) * ease(u)
-            base = self.hand.at(time_s).position + hold.offset
+            base = self.hand.position_at(time_s) + hold.offset
             return np.maximum(base, [-9, -9, 0.0]), yaw + hold.twist_rad * float(np.sin(np.pi * u)) ** 2
         return placed.position(), placed.yaw_rad

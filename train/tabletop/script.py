@@ -197,7 +197,7 @@ def _reach(
     track.go(start_s, HOME_M, REST, 0.1)
     track.go(arrive_s, hover, how.rotation, 0.12, float(rng.uniform(0.03, 0.08)))
     times_s = np.arange(start_s, arrive_s + 0.01, 0.01)
-    distances_m = np.array([np.linalg.norm(track.at(t).position - hover) for t in times_s])
+    distances_m = np.array([np.linalg.norm(track.position_at(t) - hover) for t in times_s])
     event_s = round(float(times_s[np.argmax(distances_m <= NEAR_M)]), 2)
     script.events.append(Event(event_s, "reach", item, remark("reach", VOCABULARY[item])))
     return event_s, arrive_s, how
@@ -261,7 +261,7 @@ def _handle(
     script.motion.holds.append(hold)
     # The object leaves the table when it has risen by a centimetre; it is put down when the fingers are off it.
     times_s = np.arange(closed_s, shown_s, 0.01)
-    heights_m = np.array([(track.at(t).position + offset)[2] for t in times_s])
+    heights_m = np.array([(track.position_at(t) + offset)[2] for t in times_s])
     up_s = round(float(times_s[np.argmax(heights_m >= 0.01)]), 2)
     down_s = round(touch_s + 0.6 * (open_s - touch_s), 2)
     name = VOCABULARY[item]
