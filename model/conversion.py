@@ -8,7 +8,6 @@ needs far more memory than the program that waits for it should keep, and becaus
 of their own.
 """
 
-import errno
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model.errors import WeightsError
+from model.fetching import raise_if_full
 
 POLL_S = 0.2
 LAST_LINES = 3
@@ -155,10 +155,9 @@ def convert(kind: str, source: Path, target: Path, *, timeout_s: float, on_wait:
             child.kill()
             child.wait(timeout=10)
     if child.returncode != 0:
-        said = log.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
-        if any("No space left" in line for line in said):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
-        why = " / ".join(line.strip() for line in said) or f"exit status {child.returncode}"
+        said = log.read_text(errors="replace").strip().splitlines()
+        raise_if_full(target, said)
+        why = " / ".join(line.strip() for line in said[-LAST_LINES:]) or f"exit status {child.returncode}"
         raise WeightsError(f"conversion ({kind}) failed: {why}")
     return None
 

