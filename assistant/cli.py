@@ -38,10 +38,10 @@ def make_parser() -> argparse.ArgumentParser:
     """The whole command line. Every command module adds its own part and sets `run`."""
     parser = argparse.ArgumentParser(
         prog="onlooker",
-        description="Watches a video or a camera, stays silent while nothing needs saying, and speaks up when something "
-        "does.",
-        epilog="Exit codes: 0 done, 1 a fault of ours, 2 the command or the configuration is wrong, 3 something "
-        "is missing.",
+        description="Watches a video or a camera, stays silent while nothing needs saying, and speaks up when "
+        "something does.",
+        epilog="Exit codes: 0 done, 1 a fault of ours, 2 the command or the configuration is wrong, "
+        "3 something is missing.",
     )
     parser.add_argument("--version", action="version", version=f"onlooker {_version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

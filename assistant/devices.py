@@ -27,7 +27,7 @@ class Device:
 def list_cameras() -> list[Device]:
     """Cameras that deliver pictures. Elsewhere than on Linux each is opened for a moment, in a child process."""
     if sys.platform == "linux":
-        return _linux_cameras(Path("/sys/class/video4linux"))
+        return linux_cameras(Path("/sys/class/video4linux"))
     child = Child(probe_cameras_main, name="onlooker-probe")
     try:
         found = child.receive(timeout_s=PROBE_TIMEOUT_S)
@@ -38,7 +38,7 @@ def list_cameras() -> list[Device]:
     return [Device("camera", f"camera:{index}", f"camera {index}") for index in found or []]
 
 
-def _linux_cameras(folder: Path) -> list[Device]:
+def linux_cameras(folder: Path) -> list[Device]:
     """folder: /sys/class/video4linux. A camera's further nodes (metadata) have an index above 0."""
     cameras = []
     for node in sorted(folder.glob("video*"), key=lambda path: int(path.name.removeprefix("video"))):

@@ -81,8 +81,8 @@ class _Mind:
         """Show the stream all frames up to the next question; reply if it wants to speak."""
         import torch
 
-        until_s = self._waiting[0].asked_s if self._waiting else float("inf")
-        batch = [frame for frame in self.pending if frame.time_s <= until_s or self._last_s is None]
+        until_s = max(self._waiting[0].asked_s, self.pending[0].time_s) if self._waiting else float("inf")
+        batch = [frame for frame in self.pending if frame.time_s <= until_s]
         decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]))
         for frame, decision in zip(batch, decisions, strict=False):
             self.pending.popleft()

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from assistant.errors import OutputError
 from assistant.messages import Asked, Seen
-from assistant.tally import Tally, peak_memory_mb
+from assistant.tally import Tally
 
 MIN_CUE_S = 1.5
 CUE_S_PER_CHARACTER = 0.06
@@ -28,7 +28,7 @@ class Terminal:
             from tqdm import tqdm
 
             form = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-            self._bar = tqdm(total=duration_s, file=self._err, bar_format=form, leave=False)
+            self._bar = tqdm(total=duration_s, file=self._err, bar_format=form, leave=False, mininterval=0)
 
     def seen(self, seen: Seen) -> None:
         if self._bar is not None:
@@ -55,7 +55,7 @@ class Terminal:
         latency = "" if silent["p50"] is None else f"; a silent frame took {silent['p50']} ms (p95 {silent['p95']})"
         print(
             f"{tally.num_frames} frames at {tally.fps:.1f} fps, {num_dropped} dropped; {tally.num_remarks} remarks, "
-            f"{tally.num_answers} answers{latency}; peak memory {peak_memory_mb():.0f} MB",
+            f"{tally.num_answers} answers{latency}; peak memory {tally.memory.megabytes:.0f} MB",
             file=self._err,
         )
         if speech is not None:
@@ -106,7 +106,7 @@ class JsonLines:
             "remarks": tally.num_remarks,
             "answers": tally.num_answers,
             "dropped_frames": num_dropped,
-            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "peak_memory_mb": round(tally.memory.megabytes, 1),
             "speech": speech,
         }
         print(json.dumps(record, ensure_ascii=False), file=self._out, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -10,6 +11,7 @@ from collections import deque
 from assistant.messages import Event, Seen, Words
 
 MAX_LATENCIES = 100_000
+SAMPLE_S = 2.0
 
 
 class Tally:
@@ -20,6 +22,7 @@ class Tally:
         self.num_remarks = 0
         self.num_answers = 0
         self.last_time_s = 0.0
+        self.memory = PeakMemory()
         self._first_at_s: float | None = None
         self._last_at_s = 0.0
         self._silent_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
@@ -28,6 +31,7 @@ class Tally:
         """text: of a finished reply; a reply of nothing is not counted."""
         match event:
             case Seen():
+                self.memory.sample()
                 self._last_at_s = time.monotonic()
                 if self._first_at_s is None:  # the first frame was under way for its latency before we heard of it
                     self._first_at_s = self._last_at_s - event.latency_s
@@ -65,14 +69,42 @@ def percentile(ordered: list[float], percent: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
-def peak_memory_mb() -> float:
-    """The most memory that this process has held, in MB, plus the most that any one finished child of it held."""
+class PeakMemory:
+    """The most memory this process has held, plus the most its children (decoder, voice) were seen to hold together.
+
+    The children are looked at by `sample`, at most every SAMPLE_S seconds: Linux counts a child's past before its exec,
+    when it was a copy of us, into its own record.
+    """
+
+    def __init__(self) -> None:
+        self._children_bytes = 0
+        self._sampled_at_s = float("-inf")
+
+    def sample(self) -> None:
+        """Look at the children, if it is time."""
+        import psutil
+
+        now_s = time.monotonic()
+        if now_s - self._sampled_at_s < SAMPLE_S:
+            return
+        self._sampled_at_s = now_s
+        total = 0
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it may have ended in between
+                total += child.memory_info().rss
+        self._children_bytes = max(self._children_bytes, total)
+
+    @property
+    def megabytes(self) -> float:
+        return (_own_peak_bytes() + self._children_bytes) / 1e6
+
+
+def _own_peak_bytes() -> int:
     if sys.platform == "win32":
         import psutil
 
-        return psutil.Process().memory_info().peak_wset / 1e6
+        return psutil.Process().memory_info().peak_wset
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

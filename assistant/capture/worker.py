@@ -28,7 +28,7 @@ from assistant.capture.protocol import (
     Warned,
 )
 from assistant.capture.source import Source
-from assistant.children import Child, Main
+from assistant.children import Child
 from assistant.errors import MediaError, SourceMissing, WorkerFailed
 from assistant.mailbox import Mailbox, put_until, sleep_until
 from assistant.messages import Event, Frame, Opened, Status
@@ -45,7 +45,6 @@ def run_capture(
     fps: float,
     timeout_s: float,
     lossless: bool,
-    child_main: Main = capture_main,
 ) -> None:
     """Post the source's frames, `fps` a second of its own time, until it ends or `stop` is set; then close
     `frames`.
@@ -53,7 +52,7 @@ def run_capture(
     lossless: nothing is dropped and nothing is paced (files only). Raises MediaError, SourceMissing or WorkerFailed.
     """
     memory = _shared_memory()
-    child = Child(child_main, name=f"onlooker-capture {source.shown}")
+    child = Child(capture_main, name=f"onlooker-capture {source.shown}")
     try:
         child.send(Start(source.kind, source.target, source.shown, fps, timeout_s, memory.name))
         _take_pictures(child, memory, source, frames, report, stop, timeout_s=timeout_s, lossless=lossless)

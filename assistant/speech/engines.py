@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from assistant.children import Child, Main
+from assistant.children import Child
 from assistant.errors import SpeechError
 
 TIMEOUT_S = 10.0  # for a sentence; synthesis takes 20–200 ms
@@ -78,10 +78,9 @@ class Pyttsx3Engine:
 
     name = "pyttsx3"
 
-    def __init__(self, rate_wpm: int, volume: float, *, timeout_s: float = TIMEOUT_S, child_main: Main | None = None):
+    def __init__(self, rate_wpm: int, volume: float, *, timeout_s: float = TIMEOUT_S):
         self._settings = (rate_wpm, volume)
         self._timeout_s = timeout_s
-        self._main = child_main or pyttsx3_main
         self._child: Child | None = None
 
     @property
@@ -107,7 +106,7 @@ class Pyttsx3Engine:
     def _say_to(self, path: Path, text: str) -> None:
         timeout_s = self._timeout_s
         if self._child is None:
-            self._child = Child(self._main, name="onlooker-pyttsx3")
+            self._child = Child(pyttsx3_main, name="onlooker-pyttsx3")
             self._child.send(self._settings)
             timeout_s += START_TIMEOUT_S
         try:

@@ -1,0 +1,103 @@
+"""Real video files, made here: tests name one by what is special about it."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+MakeVideo = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's own configuration, data or current folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "ONLOOKER_CONFIG", "ONLOOKER_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return home
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> MakeVideo:
+    """A function that writes a video and returns its path.
+
+    The grey level of each picture is its index × `step`, so that a frame tells which picture it came from; the top left
+    quarter is red.
+    """
+
+    def make(
+        name: str = "clip.mp4",
+        *,
+        seconds: float = 3.0,
+        fps: int = 10,
+        size: tuple[int, int] = (96, 64),
+        codec: str = "libx264",
+        pix_fmt: str = "yuv420p",
+        rotation: int = 0,
+        aspect: Fraction | None = None,
+        stamps: list[float] | None = None,
+        options: dict[str, str] | None = None,
+        sound: bool = False,
+        step: int = 5,
+    ) -> Path:
+        path = tmp_path / name
+        container = av.open(str(path), "w", options=options or {})
+        stream = container.add_stream(codec, rate=fps)
+        stream.width, stream.height = size
+        stream.pix_fmt = pix_fmt
+        stream.time_base = Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if codec == "libx264":
+            stream.options = {"g": "10", "bf": "0", "crf": "10"}
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+            stream.sample_aspect_ratio = aspect
+        audio = container.add_stream("aac", rate=16000) if sound else None
+        for index, at_s in enumerate(stamps or [k / fps for k in range(round(seconds * fps))]):
+            picture = av.VideoFrame.from_ndarray(picture_of(index, size, step), format="rgb24")
+            picture.pts, picture.time_base = round(at_s * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+        if audio is not None:
+            for packet in sound_packets(audio, seconds):
+                container.mux(packet)
+        container.close()
+        return path
+
+    return make
+
+
+@pytest.fixture
+def sound_only(tmp_path: Path) -> Path:
+    path = tmp_path / "song.m4a"
+    container = av.open(str(path), "w")
+    stream = container.add_stream("aac", rate=16000)
+    for packet in sound_packets(stream, 1.0):
+        container.mux(packet)
+    container.close()
+    return path
+
+
+def picture_of(index: int, size: tuple[int, int], step: int) -> np.ndarray:
+    width, height = size
+    pixels = np.full((height, width, 3), min(255, index * step), np.uint8)
+    pixels[: height // 2, : width // 2] = (255, 0, 0)
+    return pixels
+
+
+def sound_packets(stream, seconds: float) -> Iterator:
+    for start in range(0, int(seconds * 16000), 1024):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, start
+        yield from stream.encode(frame)
+    yield from stream.encode()

@@ -1,0 +1,167 @@
+"""The small commands, as a user types them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from assistant import cli, devices
+from assistant.config import all_keys
+from assistant.settings import load_settings, user_config_path
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+ROOT = Path(__file__).parents[2]
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = cli.main(list(args))
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def test_help_is_quick_and_light():
+    probe = (
+        "import sys, assistant.cli as cli\n"
+        "heavy = {'torch', 'cv2', 'av', 'transformers', 'numpy', 'pydantic', 'tqdm'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "cli.main(['--help'])"
+    )
+    best_s = float("inf")
+    for _ in range(3):
+        start_s = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", probe],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        best_s = min(best_s, time.monotonic() - start_s)
+        assert done.returncode == 0, done.stderr
+    assert "watch" in done.stdout
+    assert best_s < 0.5
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["model"], ["config"], ["watch", "--say", "--no-say"]])
+def test_wrong_commands_end_with_two(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "usage: onlooker" in capsys.readouterr().err
+
+
+def test_config_path_check_show(capsys, tmp_path):
+    assert run(capsys, "config", "path") == (0, f"{user_config_path()}\n", "")
+    assert "defaults are in effect" in run(capsys, "config", "check")[1]
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("[stream]\nfps = 0\nfpz = 1\n")
+    code, _, err = run(capsys, "config", "check", str(wrong))
+    assert code == 2
+    assert err.splitlines() == [
+        f"onlooker: {wrong}: stream.fps = 0: must be 0.1–30",
+        f"onlooker: {wrong}: stream.fpz = 1: unknown key; did you mean stream.fps?",
+    ]
+    right = tmp_path / "right.toml"
+    right.write_text("[stream]\nfps = 4\n")
+    assert run(capsys, "config", "check", str(right)) == (0, f"{right}: ok\n", "")
+
+
+def test_config_show_can_be_saved_as_a_file(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONLOOKER_STREAM__FPS", "4")
+    code, out, _ = run(capsys, "config", "show")
+    assert code == 0
+    assert "fps = 4.0  # $ONLOOKER_STREAM__FPS" in out
+    monkeypatch.delenv("ONLOOKER_STREAM__FPS")
+    saved = tmp_path / "saved.toml"
+    saved.write_text(out)
+    assert load_settings(saved, environ={}).config.stream.fps == 4
+    facts = json.loads(run(capsys, "config", "show", "--json")[1])
+    assert set(facts["origins"]) == set(all_keys())
+
+
+def test_doctor_tells_what_is_missing_and_what_to_do(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ONLOOKER_MODEL__NAME", str(GOLDEN))
+    code, out, _ = run(capsys, "doctor", "--json")
+    report = json.loads(out)
+    checks = {check["name"]: check for check in report["checks"]}
+    assert code == 0, report
+    assert report["ok"] is True
+    for name in ("python", "torch", "device", "checkpoint", "weights", "video files", "voice", "disk space"):
+        assert checks[name]["ok"], checks[name]
+    for check in checks.values():
+        assert check["ok"] or check["remedy"], check
+
+    monkeypatch.setenv("ONLOOKER_MODEL__NAME", str(tmp_path / "none"))
+    monkeypatch.setenv("ONLOOKER_MODEL__DEVICE", "cuda:9")
+    code, out, _ = run(capsys, "doctor")
+    assert code == 3
+    assert "missing: device, checkpoint" in out
+    assert "Traceback" not in out
+
+
+def test_doctor_reports_a_wrong_configuration(capsys, monkeypatch):
+    monkeypatch.setenv("ONLOOKER_STREAM__FPS", "0")
+    code, out, _ = run(capsys, "doctor", "--json")
+    assert code == 3
+    assert json.loads(out)["checks"][0]["ok"] is False
+
+
+def test_devices(capsys):
+    code, out, _ = run(capsys, "devices", "--json")
+    assert code == 0
+    assert "cpu" in [device["use"] for device in json.loads(out)]
+    assert "compute" in run(capsys, "devices")[1]
+
+
+def test_cameras_are_listed_by_their_picture_node(tmp_path):
+    for node, index, name in (("video0", 0, "Front"), ("video1", 1, "Front"), ("video10", 0, "Glasses")):
+        (tmp_path / node).mkdir()
+        (tmp_path / node / "index").write_text(f"{index}\n")
+        (tmp_path / node / "name").write_text(f"{name}\n")
+    found = devices.linux_cameras(tmp_path)
+    assert [(camera.use, camera.name) for camera in found] == [("camera:0", "Front"), ("camera:10", "Glasses")]
+
+
+def test_model_list_and_path(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ONLOOKER_DATA", str(tmp_path / "data"))
+    facts = json.loads(run(capsys, "model", "list", "--json")[1])
+    assert facts["checkpoint"]["name"] == "default"
+    assert "smollm2-135m-instruct" in [weights["name"] for weights in facts["weights"]]
+    assert not any(weights["present"] for weights in facts["weights"])
+    assert run(capsys, "model", "path") == (0, f"{tmp_path}/data/weights\n", "")
+    assert run(capsys, "model", "path", "whisper-tiny.en")[1] == f"{tmp_path}/data/weights/whisper-tiny.en\n"
+    code, _, err = run(capsys, "model", "path", "nonsense")
+    assert code == 2
+    assert "nonsense" in err
+
+
+def test_model_pull_of_an_unknown_name(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ONLOOKER_DATA", str(tmp_path / "data"))
+    code, _, err = run(capsys, "model", "pull", "nonsense")
+    assert code == 3
+    assert "nonsense" in err
+
+
+def test_model_use_keeps_the_rest_of_the_file(capsys):
+    file = user_config_path()
+    file.parent.mkdir(parents=True)
+    file.write_text("# my settings\n[stream]\nfps = 1  # slow\n")
+    code, out, _ = run(capsys, "model", "use", str(GOLDEN))
+    assert code == 0
+    assert out == f'{file}: model.name = "{GOLDEN}"\n'
+    assert "# my settings" in file.read_text()
+    settings = load_settings()
+    assert settings.config.model.name == str(GOLDEN)
+    assert settings.config.stream.fps == 1
+
+
+@pytest.mark.parametrize("name", ["nonsense", "org/never-fetched", "."])
+def test_model_use_refuses_what_is_not_there(capsys, name):
+    code, _, err = run(capsys, "model", "use", name)
+    assert code == 2
+    assert err.startswith("onlooker: ")
+    assert not user_config_path().exists()

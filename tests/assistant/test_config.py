@@ -1,0 +1,132 @@
+"""Every key documented and checked; every mistake reported at once, with its place, value and range."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from assistant.config import Config, all_keys
+from assistant.errors import ConfigError
+from assistant.settings import find_config, load_settings, set_key, user_config_path
+
+DOCUMENTED = Path(__file__).parents[2] / "config.toml"
+
+
+def problems_of(tmp_path: Path, text: str, **environ: str) -> list[str]:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, environ=environ)
+    assert caught.value.exit_code == 2
+    return [problem.replace(str(path), "config.toml") for problem in caught.value.problems]
+
+
+def test_documented_file_is_the_defaults():
+    assert tomllib.loads(DOCUMENTED.read_text()) == Config().model_dump()
+
+
+def test_documented_file_says_what_each_key_must_be():
+    text = DOCUMENTED.read_text()
+    for dotted, must in all_keys().items():
+        section, key = dotted.split(".")
+        table = text.split(f"[{section}]")[1].split("\n[")[0]
+        comment = re.search(rf"((?:^#.*\n)+){key} = ", table, re.MULTILINE)
+        assert comment, dotted
+        words = " ".join(line.removeprefix("#").strip() for line in comment[1].splitlines())
+        assert must in words, f"{dotted}: the comment does not say: {must}"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[stream]\nfps = 0", "config.toml: stream.fps = 0: must be 0.1–30"),
+        ("[stream]\nfps = nan", "config.toml: stream.fps = nan: must be 0.1–30"),
+        ("[stream]\nfps = true", "config.toml: stream.fps = true: must be 0.1–30"),
+        (
+            "[stream]\nsilence_threshold = 1.0",
+            'config.toml: stream.silence_threshold = 1.0: must be between 0 and 1 (both excluded), or "checkpoint"',
+        ),
+        (
+            "[stream]\nwindow_tokens = 300.5",
+            "config.toml: stream.window_tokens = 300.5: must be a whole number, 256–131072",
+        ),
+        ('[model]\ndevice = "gpu"', 'config.toml: model.device = "gpu": must be "auto", "cpu", "cuda" or "cuda:N"'),
+        (
+            '[voice]\noutput = "a.mp3"',
+            'config.toml: voice.output = "a.mp3": must be "auto", or the path of a .wav file',
+        ),
+        ("[stream]\nfpz = 2", "config.toml: stream.fpz = 2: unknown key; did you mean stream.fps?"),
+        ("[voices]\nrate_wpm = 2", "config.toml: voices.rate_wpm = 2: unknown key; did you mean voice.rate_wpm?"),
+        ("fps = 2", "config.toml: fps = 2: unknown key; `onlooker config show` lists all keys"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, text, problem):
+    assert problems_of(tmp_path, text) == [problem]
+
+
+def test_all_mistakes_at_once(tmp_path):
+    text = '[stream]\nfps = 99\nfpz = 1\n[model]\ndtype = "int3"\n[nonsense]\na = 1\n'
+    problems = problems_of(tmp_path, text, ONLOOKER_VOICE__VOLUME="loud")
+    assert len(problems) == 5
+    assert '$ONLOOKER_VOICE__VOLUME = "loud": must be 0–1' in problems
+
+
+def test_not_toml_names_the_line(tmp_path):
+    (problem,) = problems_of(tmp_path, "[stream]\nfps = = 2\n")
+    assert problem.startswith("config.toml: not valid TOML:")
+    assert "line 2" in problem
+
+
+def test_precedence(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[stream]\nfps = 3\nwindow_tokens = 1000\n[voice]\nvolume = 0.25\n")
+    environ = {"ONLOOKER_STREAM__FPS": "4", "ONLOOKER_VOICE__VOLUME": "0.5", "ONLOOKER_VOICE__ENABLED": "false"}
+    settings = load_settings(path, {"stream.fps": ("--fps", "5")}, environ)
+    assert settings.config.stream.fps == 5
+    assert settings.config.voice.volume == 0.5
+    assert settings.config.voice.enabled is False
+    assert settings.config.stream.window_tokens == 1000
+    assert settings.config.stream.max_reply_tokens == 100
+    assert settings.origins["stream.fps"] == "--fps"
+    assert settings.origins["stream.window_tokens"] == str(path)
+
+
+def test_a_wrong_option_is_named_as_typed():
+    with pytest.raises(ConfigError, match=re.escape('--fps = "fast": must be 0.1–30')):
+        load_settings(None, {"stream.fps": ("--fps", "fast")}, {})
+
+
+def test_search_order(tmp_path):
+    named, by_environment = tmp_path / "a.toml", tmp_path / "b.toml"
+    named.touch()
+    by_environment.touch()
+    environ = {"ONLOOKER_CONFIG": str(by_environment)}
+    assert find_config(named, environ) == named
+    assert find_config(None, environ) == by_environment
+    assert find_config(None, {}) is None
+    user_config_path().parent.mkdir(parents=True)
+    user_config_path().touch()
+    assert find_config(None, {}) == user_config_path()
+
+
+def test_a_named_file_must_exist(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        load_settings(tmp_path / "none.toml", environ={})
+
+
+def test_set_key_keeps_comments_and_order(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("# mine\n[stream]\nfps = 3  # slow\n\n[model]\nname = 'old'  # which\n")
+    set_key(path, "model", "name", "org/new")
+    text = path.read_text()
+    assert "# mine" in text
+    assert "fps = 3  # slow" in text
+    assert "# which" in text
+    assert load_settings(path, environ={}).config.model.name == "org/new"
+
+
+def test_set_key_makes_a_file(tmp_path):
+    path = tmp_path / "new" / "config.toml"
+    set_key(path, "model", "name", "default")
+    assert load_settings(path, environ={}).config.model.name == "default"

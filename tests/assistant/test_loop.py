@@ -1,0 +1,170 @@
+"""The mind, with a stream that follows a script: every frame once, in order, questions at their moment."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from assistant.loop import run_mind
+from assistant.mailbox import Mailbox
+from assistant.messages import Asked, Event, FrameTokens, Query, Seen, Status, Words
+from model.errors import StreamError
+from model.stream import Decision
+
+
+@dataclass
+class ScriptedStream:
+    """Keeps the rules of model.stream.Stream. A frame whose token is above 0.5 makes it speak, once.
+
+    log: what was fed to it: frames as numbers, questions and replies as text.
+    """
+
+    log: list[object] = field(default_factory=list)
+    batch_sizes: list[int] = field(default_factory=list)
+    is_replying: bool = False
+    num_closed: int = 0
+
+    def observe_many(self, frames_KND: torch.Tensor) -> list[Decision]:
+        assert not self.is_replying, "frames while a reply is open"
+        self.batch_sizes.append(len(frames_KND))
+        decisions = []
+        for frame in frames_KND:
+            self.log.append(int(frame[0, 0]))
+            decisions.append(Decision(1 - float(frame[0, 1]), bool(frame[0, 1] > 0.5)))
+            if decisions[-1].speaks:
+                break
+        return decisions
+
+    def ask(self, text: str) -> None:
+        if len(text) > 100:
+            raise StreamError("a question of 101 tokens: shorten it")
+        self.log.append(f"? {text}")
+
+    def reply(self) -> Iterator[str]:
+        self.is_replying = True
+        try:
+            for piece in (" You", " see", " it."):
+                yield piece
+        finally:
+            self.is_replying = False
+            self.num_closed += 1
+            self.log.append("reply")
+
+
+def frame(index: int, *, speaks: bool = False, fps: float = 2.0) -> FrameTokens:
+    return FrameTokens(torch.tensor([[float(index), float(speaks)]]), index / fps, 100 + index / fps, index)
+
+
+def run(frames: list[FrameTokens], questions: list[Query], stream: ScriptedStream | None = None) -> list[Event]:
+    stream = stream or ScriptedStream()
+    tokens, queries, events = Mailbox[FrameTokens](1000, name="tokens"), Mailbox[Query](99, name="questions"), []
+    for item in frames:
+        tokens.put(item)
+    for query in questions:
+        queries.put(query)
+    tokens.close()
+    run_mind(stream, tokens, queries, events.append, threading.Event(), clock=lambda: 200.0)  # type: ignore[arg-type]
+    return events
+
+
+def replies_in(events: list[Event]) -> list[tuple[float, int | None, str]]:
+    texts: dict[int, str] = {}
+    done = []
+    for event in events:
+        if isinstance(event, Words):
+            texts[event.reply_id] = texts.get(event.reply_id, "") + event.text
+            if event.final:
+                done.append((event.time_s, event.query_id, texts[event.reply_id]))
+    return done
+
+
+def test_every_frame_is_seen_once_in_order_and_batched():
+    stream = ScriptedStream()
+    events = run([frame(k, speaks=k in (3, 4, 30)) for k in range(40)], [], stream)
+    assert [event.index for event in events if isinstance(event, Seen)] == list(range(40))
+    assert [item for item in stream.log if isinstance(item, int)] == list(range(40))
+    assert replies_in(events) == [(time_s, None, " You see it.") for time_s in (1.5, 2.0, 15.0)]
+    assert max(stream.batch_sizes) > 8
+    assert stream.log.index("reply") == 4  # right after frame 3, before frame 4
+
+
+def test_latency_runs_from_the_capture():
+    seen = [event for event in run([frame(0), frame(1)], []) if isinstance(event, Seen)]
+    assert [event.latency_s for event in seen] == [100.0, 99.5]
+
+
+@pytest.mark.parametrize(("asked_s", "after"), [(0.0, 0), (0.2, 0), (0.5, 1), (2.3, 4), (4.5, 9), (5.2, 9)], ids=str)
+def test_a_question_comes_after_the_last_frame_at_or_before_its_time(asked_s, after):
+    stream = ScriptedStream()
+    events = run([frame(k) for k in range(10)], [Query("What?", asked_s, 7)], stream)
+    assert stream.log.index("? What?") == after + 1
+    assert replies_in(events) == [(after / 2, 7, " You see it.")]
+    (asked,) = [event for event in events if isinstance(event, Asked)]
+    assert not asked.late
+
+
+def test_a_question_after_the_end_is_asked_at_the_end_and_said_to_be_late():
+    events = run([frame(k) for k in range(4)], [Query("What?", 99.0, 0)])
+    (asked,) = [event for event in events if isinstance(event, Asked)]
+    assert asked.late
+    assert asked.time_s == 1.5
+    assert len(replies_in(events)) == 1
+
+
+def test_questions_in_their_order_each_with_its_own_answer():
+    stream = ScriptedStream()
+    events = run([frame(k, speaks=k == 2) for k in range(6)], [Query("b", 1.0, 1), Query("a", 0.6, 0)], stream)
+    assert stream.log == [0, 1, "? a", "reply", 2, "reply", "? b", "reply", 3, 4, 5]
+    assert [query_id for _, query_id, _ in replies_in(events)] == [0, None, 1]
+
+
+def test_a_question_that_is_too_long_is_a_warning():
+    events = run([frame(0)], [Query("x" * 101, 0.0, 0), Query("short", 0.0, 1)])
+    (warning,) = [event for event in events if isinstance(event, Status)]
+    assert "shorten it" in warning.detail
+    assert [query_id for _, query_id, _ in replies_in(events)] == [1]
+
+
+def test_no_frames_no_words():
+    assert run([], [Query("What?", 0.0, 0)]) == []
+
+
+def test_stop_cuts_the_sentence_and_closes_it():
+    stream, stop, events = ScriptedStream(), threading.Event(), []
+    tokens, queries = Mailbox[FrameTokens](9, name="tokens"), Mailbox[Query](9, name="questions")
+    tokens.put(frame(0, speaks=True))
+
+    def report(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Words):
+            stop.set()
+
+    run_mind(stream, tokens, queries, report, stop)  # type: ignore[arg-type]
+    assert replies_in(events) == [(0.0, None, " You")]
+    assert events[-1].cut
+    assert stream.num_closed == 1
+    assert not stream.is_replying
+
+
+def test_live_question_is_answered_while_no_frame_comes():
+    stream, stop, events = ScriptedStream(), threading.Event(), []
+    tokens, queries = Mailbox[FrameTokens](9, name="tokens"), Mailbox[Query](9, name="questions")
+    tokens.put(frame(0))
+    answered = threading.Event()
+
+    def report(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Seen):
+            queries.put(Query("What?", 0.0, 3))
+        if isinstance(event, Words) and event.final:
+            answered.set()
+
+    thread = threading.Thread(target=lambda: run_mind(stream, tokens, queries, report, stop))  # type: ignore[arg-type]
+    thread.start()
+    assert answered.wait(5)
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert replies_in(events) == [(0.0, 3, " You see it.")]

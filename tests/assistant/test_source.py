@@ -1,0 +1,71 @@
+"""What the user may name as a source, and that passwords are not repeated."""
+
+import pytest
+
+from assistant.capture.sampling import FileGrid, LiveGrid
+from assistant.capture.source import parse_source, redact
+from assistant.errors import MediaError, SourceMissing, UsageError
+
+
+def test_cameras():
+    assert parse_source("camera:0").target == "0"
+    assert parse_source("camera:/dev/video2").stem == "camera-dev-video2"
+    with pytest.raises(UsageError, match="camera:N"):
+        parse_source("camera:front")
+
+
+def test_files(tmp_path):
+    with pytest.raises(SourceMissing, match="no such file") as missing:
+        parse_source(str(tmp_path / "none.mp4"))
+    assert missing.value.exit_code == 3
+    with pytest.raises(MediaError, match="is a folder") as folder:
+        parse_source(str(tmp_path))
+    assert folder.value.exit_code == 2
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    with pytest.raises(MediaError, match="0 bytes"):
+        parse_source(str(empty))
+    (tmp_path / "a b.mp4").write_bytes(b"x")
+    assert parse_source(f"file://{tmp_path}/a b.mp4").target == str(tmp_path / "a b.mp4")
+
+
+def test_unknown_addresses():
+    with pytest.raises(UsageError, match="ftp://"):
+        parse_source("ftp://host/video.mp4")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://me:hunter2@cam/1", "rtsp://me:***@cam/1"),
+        ("rtsp://me:hun@ter2@cam:554/1", "rtsp://me:***@cam:554/1"),
+        ("http://cam/v?user=me&password=hunter2&x=1", "http://cam/v?user=me&password=***&x=1"),
+        ("http://cam/v?token=hunter2", "http://cam/v?token=***"),
+        ("rtsp://cam/1", "rtsp://cam/1"),
+    ],
+)
+def test_secrets_are_not_shown(address, shown):
+    source = parse_source(address)
+    assert source.shown == shown == redact(address)
+    assert source.target == address
+    assert "hunter2" not in repr(source)
+    assert "hunter2" not in source.stem
+
+
+def test_file_grid_holds_pictures_over_gaps():
+    grid = FileGrid(2.0)
+    assert grid.due_before(0.04) == [0.0]
+    assert grid.due_before(0.5) == []
+    assert grid.due_before(0.52) == [0.5]
+    assert grid.due_before(2.6) == [1.0, 1.5, 2.0, 2.5]
+    assert grid.due_before(500.0) == []  # a broken clock
+    assert grid.due_before(500.6) == [500.0, 500.5]
+
+
+def test_live_grid_takes_one_picture_a_grid_time_and_makes_none_up():
+    grid = LiveGrid(2.0)
+    times = [k / 30 for k in range(90)]
+    assert sum(grid.is_due(time_s) for time_s in times) == 6
+    assert grid.is_due(10.0)
+    assert not grid.is_due(10.1)
+    assert grid.is_due(10.5)

@@ -1,0 +1,209 @@
+"""Real engines into real files: what is spoken, when, and what happens when an engine hangs, crashes or is missing."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from assistant.errors import OutputError, SpeechError
+from assistant.mailbox import Mailbox
+from assistant.speech.engines import Engine, EspeakEngine, Pyttsx3Engine, Speech, open_engines
+from assistant.speech.player import open_player
+from assistant.speech.voice import Line, Voice, run_voice
+from assistant.speech.wav import WAV_RATE_HZ, WavPlayer, resample
+
+TEXT = "You pick up the red mug."
+
+
+def spoken_spans(path: Path) -> list[tuple[float, float]]:
+    """Where there is sound, in seconds; pauses below 0.3 s are part of a sentence."""
+    samples, rate = soundfile.read(path)
+    loud = np.flatnonzero(np.abs(samples) > 0.01) / rate
+    breaks = np.flatnonzero(np.diff(loud) > 0.3)
+    starts, ends = np.append(loud[0], loud[breaks + 1]), np.append(loud[breaks], loud[-1])
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def hanging_program(folder: Path) -> str:
+    program = folder / "hangs"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize("name", ["pyttsx3", "espeak-ng"])
+def test_engines_return_a_sentence(name):
+    engine = open_engines(name, 170, 1.0)[0]
+    try:
+        assert engine.name == name
+        speech = engine.synthesise(TEXT)
+        assert speech.pcm.dtype == np.int16
+        assert speech.pcm.ndim == 1
+        assert 1.0 < len(speech.pcm) / speech.sample_rate_hz < 3.0
+        assert np.abs(speech.pcm).max() > 3000
+        longer = engine.synthesise(f"{TEXT} {TEXT}")
+        assert len(longer.pcm) > 1.7 * len(speech.pcm)
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("name", ["pyttsx3", "espeak-ng"])
+def test_rate_and_volume(name):
+    plain, fast = open_engines(name, 150, 1.0)[0], open_engines(name, 300, 0.25)[0]
+    try:
+        slow_speech, fast_speech = plain.synthesise(TEXT), fast.synthesise(TEXT)
+    finally:
+        plain.close()
+        fast.close()
+    assert len(fast_speech.pcm) < 0.75 * len(slow_speech.pcm)
+    assert np.abs(fast_speech.pcm).max() < 0.5 * np.abs(slow_speech.pcm).max()
+
+
+@pytest.mark.parametrize("disturb", [signal.SIGSTOP, signal.SIGKILL])
+def test_pyttsx3_that_hangs_or_crashes_is_started_again(disturb):
+    engine = Pyttsx3Engine(170, 1.0, timeout_s=1.0)
+    try:
+        engine.synthesise(TEXT)
+        first = engine.pid
+        assert first is not None
+        os.kill(first, disturb)
+        start_s = time.monotonic()
+        assert len(engine.synthesise(TEXT).pcm) > WAV_RATE_HZ
+        assert time.monotonic() - start_s < 10
+        assert engine.pid != first
+    finally:
+        engine.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_espeak_that_hangs_or_is_missing_is_an_error(tmp_path):
+    with pytest.raises(SpeechError, match=r"did not answer within 0\.5 s"):
+        EspeakEngine(170, 1.0, program=hanging_program(tmp_path), timeout_s=0.5).synthesise(TEXT)
+    with pytest.raises(SpeechError, match="not installed"):
+        EspeakEngine(170, 1.0, program="no-such-program").synthesise(TEXT)
+    with pytest.raises(SpeechError, match="failed"):
+        EspeakEngine(170, 1.0, program="false").synthesise(TEXT)
+
+
+def test_a_failing_engine_is_replaced_with_one_warning(tmp_path):
+    warnings: list[str] = []
+    engines: list[Engine] = [
+        EspeakEngine(170, 1.0, program=hanging_program(tmp_path), timeout_s=0.3),
+        EspeakEngine(170, 1.0),
+    ]
+    path = tmp_path / "speech.wav"
+    voice = Voice(engines, WavPlayer(path, is_timeline=True), warnings.append)
+    voice.say(Line(TEXT, 0.0))
+    voice.say(Line(TEXT, 3.0))
+    voice.close(6.0)
+    assert len(warnings) == 1
+    assert "espeak-ng speaks instead" in warnings[0]
+    assert len(spoken_spans(path)) == 2
+    assert voice.where == str(path)
+
+
+def test_no_engine_is_one_warning_and_silence(tmp_path):
+    warnings: list[str] = []
+    engines: list[Engine] = [EspeakEngine(170, 1.0, program="nope"), EspeakEngine(170, 1.0, program="neither")]
+    voice = Voice(engines, WavPlayer(tmp_path / "speech.wav", is_timeline=True), warnings.append)
+    for second in range(3):
+        voice.say(Line(TEXT, float(second)))
+    voice.close(3.0)
+    assert len(warnings) == 1
+    assert "going on in silence" in warnings[0]
+    assert voice.where.startswith("none (")
+
+
+def test_timeline_has_each_sentence_at_its_time_and_none_on_top_of_another(tmp_path):
+    path = tmp_path / "deep" / "speech.wav"
+    voice = Voice([EspeakEngine(170, 1.0)], WavPlayer(path, is_timeline=True), print)
+    for time_s in (2.0, 2.5, 10.0):
+        voice.say(Line(TEXT, time_s))
+    voice.close(20.0)
+    assert soundfile.info(path).duration == pytest.approx(20.0, abs=0.01)
+    spans = spoken_spans(path)
+    assert spans[0][0] == pytest.approx(2.0, abs=0.1)
+    assert spans[-1][0] == pytest.approx(10.0, abs=0.1)
+    sound_s = sum(end - start for start, end in spans)
+    alone_s = len(EspeakEngine(170, 1.0).synthesise(TEXT).pcm) / WAV_RATE_HZ
+    assert sound_s > 3 * alone_s - 1.2
+
+
+def test_live_source_leaves_no_silence_between(tmp_path):
+    path = tmp_path / "speech.wav"
+    voice = Voice([EspeakEngine(170, 1.0)], WavPlayer(path, is_timeline=False), print)
+    for time_s in (100.0, 7200.0):
+        voice.say(Line(TEXT, time_s))
+    voice.close(7300.0)
+    assert soundfile.info(path).duration < 8
+
+
+def test_file_is_whole_after_every_sentence(tmp_path):
+    path = tmp_path / "speech.wav"
+    player = WavPlayer(path, is_timeline=True)
+    assert soundfile.info(path).frames == 0
+    player.play(Speech(np.full(WAV_RATE_HZ, 1000, np.int16), WAV_RATE_HZ), 1.0)
+    assert soundfile.info(path).duration == pytest.approx(2.0)
+    player.close(3.0)
+
+
+def test_no_space_left_is_one_warning(tmp_path):
+    path = tmp_path / "full.wav"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="No space left"):
+        WavPlayer(path, is_timeline=True)
+
+
+def test_space_that_runs_out_is_one_warning_and_silence(tmp_path):
+    warnings: list[str] = []
+    path = tmp_path / "speech.wav"
+    player = WavPlayer(path, is_timeline=True)
+    voice = Voice([EspeakEngine(170, 1.0)], player, warnings.append)
+    voice.say(Line(TEXT, 0.0))
+    voice.say(Line(TEXT, 4e5))  # more seconds than the format's four gigabytes can hold
+    voice.say(Line(TEXT, 4e5))
+    voice.close(4e5)
+    assert len(warnings) == 1
+    assert "4 GB" in warnings[0]
+    assert voice.where.startswith("broken off: ")
+
+
+def test_unwritable_place_is_refused_at_once(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written") as refused:
+        open_player(
+            str(tmp_path / "file" / "a.wav"), tmp_path / "x.wav", threading.Event(), is_file=True, lossless=False
+        )
+    assert refused.value.exit_code == 2
+
+
+def test_auto_output_is_a_file_when_faster_than_real_time(tmp_path):
+    player = open_player("auto", tmp_path / "out" / "x.wav", threading.Event(), is_file=True, lossless=True)
+    player.close(1.0)
+    assert player.where == f"{tmp_path}/out/x.wav (faster than real time)"
+
+
+def test_voice_thread_says_what_is_left_then_ends(tmp_path):
+    lines, stop = Mailbox[Line](9, name="lines"), threading.Event()
+    path = tmp_path / "speech.wav"
+    voice = Voice([EspeakEngine(170, 1.0)], WavPlayer(path, is_timeline=True), print)
+    lines.put(Line(TEXT, 0.0))
+    lines.put(Line(TEXT, 4.0))
+    lines.close()
+    run_voice(lines, voice, stop)
+    voice.close(0.0)
+    assert voice.num_spoken == 2
+
+
+def test_resampling_keeps_length_and_pitch():
+    tone = (np.sin(np.arange(16000) * 2 * np.pi * 440 / 16000) * 10000).astype(np.int16)
+    louder = resample(Speech(tone, 16000), 48000)
+    assert len(louder) == 48000
+    spectrum = np.abs(np.fft.rfft(louder))
+    assert abs(int(spectrum.argmax()) - 440) <= 1
