@@ -12,16 +12,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from model.child import raise_if_full, run_child
 from model.errors import WeightsError
-from model.fetching import raise_if_full
 
-POLL_S = 0.2
 LAST_LINES = 3
 _TIMM_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 
@@ -134,30 +132,17 @@ def convert(kind: str, source: Path, target: Path, *, timeout_s: float, on_wait:
     root = str(Path(__file__).resolve().parent.parent)
     search = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     command = [sys.executable, "-m", "model.conversion", kind, str(source), str(target)]
-    log = target.parent / "conversion.log"
     started_s = time.monotonic()
-    with log.open("wb") as log_file:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=log_file,
-            env={**os.environ, "PYTHONPATH": search},
-        )
-    try:
-        while child.poll() is None:
-            if time.monotonic() - started_s > timeout_s:
-                raise WeightsError(f"conversion ({kind}) took longer than {timeout_s:.0f} s and was ended")
-            on_wait()
-            time.sleep(POLL_S)
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait(timeout=10)
-    if child.returncode != 0:
-        said = log.read_text(errors="replace").strip().splitlines()
+
+    def watch() -> None:
+        if time.monotonic() - started_s > timeout_s:
+            raise WeightsError(f"conversion ({kind}) took longer than {timeout_s:.0f} s and was ended")
+        on_wait()
+
+    status, said = run_child(command, {**os.environ, "PYTHONPATH": search}, watch)
+    if status != 0:
         raise_if_full(target, said)
-        why = " / ".join(line.strip() for line in said[-LAST_LINES:]) or f"exit status {child.returncode}"
+        why = " / ".join(line.strip() for line in said[-LAST_LINES:]) or f"exit status {status}"
         raise WeightsError(f"conversion ({kind}) failed: {why}")
     return None
 

