@@ -91,9 +91,7 @@ def open_checkpoint(
     """
     if dtype not in DTYPES:
         raise CheckpointError(f"dtype = {dtype!r}: must be one of {', '.join(DTYPES)}")
-    return assemble(
-        read_checkpoint(path), device=torch.device(device), dtype=DTYPES[dtype], attention=attention
-    )
+    return assemble(read_checkpoint(path), device=torch.device(device), dtype=DTYPES[dtype], attention=attention)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -134,9 +132,7 @@ def assemble(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
     """A running model: weights fetched, LoRA merged into the decoder, everything on `device` in `dtype`."""
     spec = checkpoint.spec
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(
-            f"device = {str(device)!r}: this machine has no usable CUDA GPU; set it to 'cpu'"
-        )
+        raise CheckpointError(f"device = {str(device)!r}: this machine has no usable CUDA GPU; set it to 'cpu'")
     base = decoder_path(spec.decoder)
     decoder = open_decoder(base, dtype=dtype, attention=resolve_attention(attention, device))
     if spec.lora is not None:
@@ -187,9 +183,7 @@ def _read_native(folder: Path) -> Checkpoint:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.pop("format", None) != FORMAT:
-            raise CheckpointError(
-                f"{path}: format must be {FORMAT}; update onlooker or export the checkpoint again"
-            )
+            raise CheckpointError(f"{path}: format must be {FORMAT}; update onlooker or export the checkpoint again")
         vision, lora = fields.pop("vision"), fields.pop("lora")
         spec = CheckpointSpec(
             vision=VisionSpec(**vision | {"mean": tuple(vision["mean"]), "std": tuple(vision["std"])}),
@@ -212,9 +206,7 @@ def _read_reference(folder: Path) -> Checkpoint:
         decoder=found.base,
         vision=VisionSpec(**found.vision),
         grammar=GrammarSpec(**found.grammar),
-        lora=LoraSpec(
-            config["r"], config["lora_alpha"], targets if isinstance(targets, str) else tuple(targets)
-        ),
+        lora=LoraSpec(config["r"], config["lora_alpha"], targets if isinstance(targets, str) else tuple(targets)),
     )
     tensors = _read_tensors(found.adapter / "adapter_model.safetensors")
     prefix = f"{PEFT_PREFIX}connector."
@@ -229,9 +221,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read as safetensors: {error}; get the checkpoint again"
-        ) from error
+        raise CheckpointError(f"{path}: cannot be read as safetensors: {error}; get the checkpoint again") from error
 
 
 def _split(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -11,6 +11,4 @@ def make_connector(feature_width: int, hidden_width: int) -> nn.Sequential:
 
     Its tensors are named `0.weight`, `0.bias`, `2.weight`, `2.bias`, as in the published checkpoints.
     """
-    return nn.Sequential(
-        nn.Linear(feature_width, hidden_width), nn.GELU(), nn.Linear(hidden_width, hidden_width)
-    )
+    return nn.Sequential(nn.Linear(feature_width, hidden_width), nn.GELU(), nn.Linear(hidden_width, hidden_width))

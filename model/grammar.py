@@ -11,6 +11,7 @@ Text between two special tokens is always tokenized in one piece, which is what 
 Special tokens inside a user's text are taken apart into ordinary tokens: nobody can forge a turn by typing one.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -25,6 +26,7 @@ DEFAULT_SYSTEM_PROMPT = (
 """The system prompt that the published VideoLLM-online weights expect."""
 
 FRAME_PLACEHOLDER = "<v>"
+CACHED_TEXTS = 4096
 
 Place = Literal["system", "frame", "user", "assistant"]
 
@@ -151,6 +153,7 @@ class Grammar:
         self.eos_id = tokenizer.eos_token_id
         self.placeholder_id = len(tokenizer)
         self._tokenizer = tokenizer
+        self._encode = functools.lru_cache(maxsize=CACHED_TEXTS)(self._encode_anew)
         self._bos_ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         self.interval_id = self.ids(",")[-1]
         self.speak_id = self.ids("]\nAssistant:")[0]
@@ -166,7 +169,7 @@ class Grammar:
 
     def ids(self, text: str) -> list[int]:
         """Ids of plain text; special tokens in it are split into ordinary ones."""
-        return self._encode(text)[0]
+        return list(self._encode(text)[0])
 
     def text(self, ids: Sequence[int]) -> str:
         """What a reply's ids say; the end-of-sequence is left out."""
@@ -218,11 +221,12 @@ class Grammar:
                 rendering.assistant(turn.text, learn=turn.learn)
         return rendering.finish()
 
-    def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    def _encode_anew(self, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+        """Ids of a text and the range of characters of each."""
         encoding = self._tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True
         )
-        return encoding["input_ids"], encoding["offset_mapping"]
+        return tuple(encoding["input_ids"]), tuple(encoding["offset_mapping"])
 
 
 class _Rendering:

@@ -212,9 +212,7 @@ class Stream:
         cursor = replace(self.cursor, questions=(*self.cursor.questions, text))
         length, limit = sum(len(self._grammar.ids(q)) for q in cursor.questions), self.capacity // 8
         if length > limit:
-            raise StreamError(
-                f"a question of {length} tokens: at most {limit} fit into this window; shorten it"
-            )
+            raise StreamError(f"a question of {length} tokens: at most {limit} fit into this window; shorten it")
         self.cursor = cursor
 
     def pin(self) -> None:
@@ -264,10 +262,7 @@ class Stream:
         cuts = [end for end in self._marks.frame_ends if end - self._marks.kept >= wanted]
         if cuts:
             self._evict(cuts[0])
-        elif (
-            self._marks.frame_ends
-            and num_tokens <= self.cache.free + self._marks.frame_ends[-1] - self._marks.kept
-        ):
+        elif self._marks.frame_ends and num_tokens <= self.cache.free + self._marks.frame_ends[-1] - self._marks.kept:
             self._evict(self._marks.frame_ends[-1])
         else:
             self._forget()

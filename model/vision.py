@@ -127,9 +127,7 @@ class OpenClipTower(VisionTower):
 
         if spec.name not in open_clip.list_models():
             raise CheckpointError(f"vision.name = {spec.name!r}: open_clip knows no such model")
-        clip = open_clip.create_model(
-            spec.name, pretrained=spec.weights or None, load_weights=bool(spec.weights)
-        )
+        clip = open_clip.create_model(spec.name, pretrained=spec.weights or None, load_weights=bool(spec.weights))
         self.visual: nn.Module = clip.visual  # type: ignore[assignment]
         self.trunk: nn.Module | None = (
             self.visual.trunk if isinstance(self.visual, open_clip.timm_model.TimmModel) else None
@@ -210,7 +208,8 @@ def _weights_file(weights: str) -> Path:
 
 
 def _load_strictly(module: nn.Module, path: Path, spec: VisionSpec) -> None:
+    head = f"{module.pretrained_cfg['classifier']}."  # type: ignore[index]
     try:
-        module.load_state_dict(load_file(path))
+        module.load_state_dict({k: v for k, v in load_file(path).items() if not k.startswith(head)})
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: does not hold the weights of {spec.name}: {error}") from error

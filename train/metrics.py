@@ -46,10 +46,7 @@ def stream_metrics(
     is_frame_T = ids_T == grammar.placeholder_id
     stops = [int(i) + 1 for i in (ids_T == grammar.eos_id).nonzero()]
     starts = [0, *stops[:-1]]
-    frames = [
-        int(is_frame_T[a:b].sum()) // grammar.spec.num_frame_tokens
-        for a, b in zip(starts, stops, strict=True)
-    ]
+    frames = [int(is_frame_T[a:b].sum()) // grammar.spec.num_frame_tokens for a, b in zip(starts, stops, strict=True)]
 
     ppls, diffs, fluencies, corrects = [], [], [], []
     for turn, (start, stop) in enumerate(zip(starts, stops, strict=True)):
@@ -71,11 +68,7 @@ def stream_metrics(
                 last_frame = start + int(is_stream_T.nonzero()[-1]) + 1
                 ahead = min(frames[turn + 1], frames[turn] - 1)
                 if ahead > 0:
-                    logits_KV = (
-                        look_ahead(last_frame, sum(frames[: turn + 1]), ahead)
-                        .detach()
-                        .to("cpu", torch.float32)
-                    )
+                    logits_KV = look_ahead(last_frame, sum(frames[: turn + 1]), ahead).detach().to("cpu", torch.float32)
                     late_K = _speaks(logits_KV, grammar.silence_id, threshold)
                     diff = -(int(late_K.int().argmax()) + 1) if late_K.any() else -ahead
             diffs.append(abs(diff))

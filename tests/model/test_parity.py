@@ -6,6 +6,7 @@ $ONLOOKER_GOLDEN names another folder of the same form; $ONLOOKER_GRAMMAR and $O
 import json
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from safetensors.torch import load_file
 
 from model.checkpoint import open_checkpoint, open_tokenizer
 from model.grammar import AssistantTurn, Grammar, GrammarSpec, StreamTurn, Turn, UserTurn
-from model.stream import Stream
 from model.videolm import VideoLM
+from train.freerun import FreeRun, Utterance, free_run
 from train.metrics import stream_metrics
 from train.objective import embed_dialogues, streaming_loss
 
@@ -56,9 +57,7 @@ def dialogue_logits(model: VideoLM, ids: list[int], features: torch.Tensor) -> t
 def test_vision_features_and_tokens(model, tensors):
     features = model.vision(tensors["vision.frames_u8"])
     torch.testing.assert_close(features, tensors["vision.features"], atol=1e-4, rtol=0)
-    torch.testing.assert_close(
-        model.encode(tensors["vision.frames_u8"]), tensors["vision.tokens"], atol=1e-4, rtol=0
-    )
+    torch.testing.assert_close(model.encode(tensors["vision.frames_u8"]), tensors["vision.tokens"], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("index", range(NUM_CONVERSATIONS))
@@ -99,30 +98,10 @@ def test_metrics(model, tensors, index):
         assert values == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
-def run_live(
-    stream: Stream, tokens: torch.Tensor, queries: dict[int, str], batches: list[int]
-) -> tuple[list, list]:
-    """Drive a stream as the loop does; `batches` are the sizes in which frames come, questions break a batch."""
-    probs, events, frame = [], [], 0
-    while frame < len(tokens):
-        size = max(1, batches.pop(0) if batches else 1)
-        until = min([len(tokens), frame + size, *(q + 1 for q in queries if q >= frame)])
-        decisions = stream.observe_many(tokens[frame:until])
-        probs += [d.silence_prob for d in decisions]
-        frame += len(decisions)
-        question = queries.get(frame - 1)
-        if question is not None:
-            stream.ask(question)
-        if question is not None or decisions[-1].speaks:
-            text = "".join(stream.reply())
-            events.append((frame - 1, question, list(stream.reply_ids), text))
-    return probs, events
-
-
-def check_live(model: VideoLM, facts: dict, probs: list, events: list, cache_len: int) -> None:
-    assert probs == pytest.approx(facts["interval_prob"], abs=1e-4)
-    expected = [(e["frame"], e["query"], e["output_ids"], e["text"]) for e in facts["events"]]
-    assert events == expected
+def check_live(model: VideoLM, facts: dict, run: FreeRun, cache_len: int) -> None:
+    assert run.silence_probs == pytest.approx(facts["interval_prob"], abs=1e-4)
+    expected = [Utterance(e["frame"], e["query"], tuple(e["output_ids"]), e["text"]) for e in facts["events"]]
+    assert run.utterances == expected
     assert {e["trigger_id"] for e in facts["events"]} <= {None, model.grammar.speak_id}
     assert cache_len == facts["cache_len"]
 
@@ -136,9 +115,8 @@ def test_live(model, tensors, index, mode):
     rng = random.Random(index)
     for _ in range(1 if mode == "one by one" else 3):
         stream = model.open_stream(silence_threshold=facts["theta"])
-        batches = [] if mode == "one by one" else [rng.randint(1, 20) for _ in range(99)]
-        probs, events = run_live(stream, tokens, queries, batches)
-        check_live(model, facts, probs, events, stream.num_tokens)
+        run = free_run(stream, tokens, queries, next_batch=lambda: 1 if mode == "one by one" else rng.randint(1, 20))
+        check_live(model, facts, run, stream.num_tokens)
 
 
 @pytest.mark.parametrize("index", range(NUM_LIVE))
@@ -147,20 +125,18 @@ def test_live_saved_and_loaded(model, tensors, index, tmp_path):
     tokens = model.connect(tensors[f"live{facts['clip']}.features"])
     queries = {int(frame): text for frame, text in facts["queries"].items()}
     stream = model.open_stream(silence_threshold=facts["theta"])
-    probs, events = [], []
+    probs, said = [], []
     for start in range(0, len(tokens), 5):
         part = {q - start: text for q, text in queries.items() if start <= q < start + 5}
-        p, e = run_live(stream, tokens[start : start + 5], part, [])
-        probs += p
-        events += [(frame + start, *rest) for frame, *rest in e]
+        run = free_run(stream, tokens[start : start + 5], part, next_batch=lambda: 1)
+        probs += run.silence_probs
+        said += [replace(u, frame=u.frame + start) for u in run.utterances]
         model.save_stream(stream, tmp_path / "stream.safetensors")
         stream = model.load_stream(tmp_path / "stream.safetensors")
-    check_live(model, facts, probs, events, stream.num_tokens)
+    check_live(model, facts, FreeRun(probs, said), stream.num_tokens)
 
 
-@pytest.mark.skipif(
-    "ONLOOKER_GRAMMAR" not in os.environ, reason="cases of another tokenizer are given by hand"
-)
+@pytest.mark.skipif("ONLOOKER_GRAMMAR" not in os.environ, reason="cases of another tokenizer are given by hand")
 def test_given_grammar_cases():
     grammar = Grammar(open_tokenizer(os.environ["ONLOOKER_TOKENIZER"]), GrammarSpec())
     for case in json.loads(Path(os.environ["ONLOOKER_GRAMMAR"]).read_text()):

@@ -1,0 +1,99 @@
+"""`python -m train COMMAND RECIPE.toml`: render, encode, fit, evaluate."""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from model.errors import OnlookerError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 2 the recipe or the command is wrong, 3 something is missing)."""
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_tabletop(commands.add_parser("tabletop", help="render clips of the simulated world"))
+    for name, text in (("encode", "tune the vision tower and encode clips once"), ("fit", "fit adapters on features")):
+        sub = commands.add_parser(name, help=text)
+        sub.add_argument("recipe", type=Path)
+        sub.add_argument("--run", type=Path, required=True, help="folder of the run")
+        sub.add_argument("--device", default="auto")
+        if name == "encode":
+            sub.add_argument("--clips", type=Path, required=True, help="folder with train/ and val/")
+    sub = commands.add_parser("evaluate", help="score a checkpoint on held-out clips")
+    sub.add_argument("checkpoint", type=Path)
+    sub.add_argument("--clips", type=Path, required=True, help="folder of clips")
+    sub.add_argument("--out", type=Path, required=True, help="the report, .json")
+    sub.add_argument("--device", default="auto")
+    sub.add_argument("--workers", type=int, default=1)
+    sub.add_argument("--threshold", type=float, help="instead of the checkpoint's")
+    sub.add_argument("--calibrate", type=Path, help="clips to choose the threshold on first; it is then stored")
+    arguments = parser.parse_args(argv)
+    try:
+        return {"tabletop": _tabletop, "encode": _encode, "fit": _fit, "evaluate": _evaluate}[arguments.command](
+            arguments
+        )
+    except OnlookerError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def _add_tabletop(parser: argparse.ArgumentParser) -> None:
+    from train.tabletop import command
+
+    command.add_arguments(parser)
+
+
+def _tabletop(arguments: argparse.Namespace) -> int:
+    from train.tabletop import command
+
+    return command.run(arguments)
+
+
+def _encode(arguments: argparse.Namespace) -> int:
+    from train.recipe import read_recipe
+    from train.run import encode
+
+    encode(read_recipe(arguments.recipe), arguments.clips, arguments.run, _device(arguments.device))
+    return 0
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from train.recipe import read_recipe
+    from train.run import fit_run
+
+    print(fit_run(read_recipe(arguments.recipe), arguments.run, _device(arguments.device)))
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from model.checkpoint import read_checkpoint, write_checkpoint
+    from train.clips import list_clips
+    from train.evaluate import Setting, evaluate, pick_threshold, write_report
+
+    device = _device(arguments.device)
+    dtype = "bfloat16" if device.type == "cuda" else "float32"
+    setting = Setting(str(arguments.checkpoint), str(device), dtype, arguments.threshold)
+    if arguments.calibrate:
+        grid = (0.4, 0.55, 0.7, 0.85)
+        clips = list_clips(arguments.calibrate)
+        threshold = pick_threshold(clips, setting, grid, workers=arguments.workers)
+        checkpoint = read_checkpoint(arguments.checkpoint)
+        calibrated = replace(checkpoint, spec=replace(checkpoint.spec, silence_threshold=threshold))
+        write_checkpoint(calibrated, arguments.checkpoint)
+    results = evaluate(list_clips(arguments.clips), [setting], workers=arguments.workers)[0]
+    print(json.dumps(write_report(results, arguments.out), indent=2))
+    return 0
+
+
+def _device(name: str):
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Vision features, encoded once and reused in every epoch (VideoLLM-online, section 3.4), kept as files by clip."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from model.vision import VisionTower
+from train.augment import augment
+from train.clips import ClipFile
+
+BATCH_FRAMES = 256
+
+
+@torch.inference_mode()
+def encode_clips(
+    tower: VisionTower, clips: Sequence[ClipFile], *, views: int = 1, seed: int = 0, loaded: Sequence[Tensor] = ()
+) -> Iterator[list[Tensor]]:
+    """For each clip its `views` feature tensors, frames × N × F, float16, on the tower's device.
+
+    The first view is the clip as it is; each further one is augmented, all its frames by the same draw.
+    loaded: the clips' frames (T×3×S×S) if they lie on the device already.
+    """
+    device = next(tower.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    for number, clip in enumerate(tqdm(clips, desc="encode", unit="clip")):
+        frames = loaded[number] if loaded else torch.from_numpy(clip.frames().copy()).permute(0, 3, 1, 2).to(device)
+        by_view = []
+        for view in range(views):
+            seen = augment(frames, None, generator, alike=True)[0] if view else frames
+            by_view.append(torch.cat([_encode(tower, part) for part in seen.split(BATCH_FRAMES)]))
+        yield by_view
+
+
+def _encode(tower: VisionTower, frames: Tensor) -> Tensor:
+    with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
+        return tower(frames).to(torch.float16)
+
+
+def save_features(by_view: Sequence[Tensor], path: Path) -> None:
+    """Write one clip's views to `path`."""
+    save_file({str(view): tensor.cpu().contiguous() for view, tensor in enumerate(by_view)}, path)
+
+
+def load_features(path: Path) -> list[Tensor]:
+    """One clip's views, as they were saved."""
+    tensors = load_file(path)
+    return [tensors[str(view)] for view in range(len(tensors))]
