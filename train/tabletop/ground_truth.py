@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from train.tabletop.catalog import OBJECTS, VOCABULARY
+from train.tabletop.hand import WRIST_X_M
+from train.tabletop.motion import ELBOW_M, SLEEVE_RADIUS_M
 from train.tabletop.record import NO_ITEM, PHASE_HOLDING, PHASE_REACHING
 from train.tabletop.scenery import FIELD_OF_VIEW_DEG
 from train.tabletop.script import Script
@@ -49,21 +51,40 @@ def describe(script: Script, fps: float = FPS) -> dict[str, Any]:
 
 
 def _places(script: Script, time_s: float) -> list[list[float]]:
-    """[u, v, visible] of every object: visible if inside the picture and no nearer object covers its middle."""
+    """[u, v, visible] of every object: visible if inside the picture and not covered in its middle."""
     view = script.look.head.at(time_s)
-    spots = []
+    slant = math.radians(-view.elevation_deg)
+    spots = []  # u, v, depth, half width and half height in the picture
     for item in script.items:
+        thing = OBJECTS[item]
         base, _ = script.motion.object_at(item, time_s)
-        u, v, depth = view.project(base + np.array([0, 0, OBJECTS[item].height_m / 2]))
-        width_m = min(OBJECTS[item].radius_m, OBJECTS[item].height_m) if OBJECTS[item].height_m > 0.05 else 0.0
-        half_picture = math.tan(math.radians(FIELD_OF_VIEW_DEG / 2)) * max(depth, 1e-6)
-        spots.append((u, v, depth, width_m / half_picture / 2))
+        u, v, depth = view.project(base + np.array([0, 0, thing.height_m / 2]))
+        radius_m = thing.radius_m * (0.55 if thing.grasp == "handle" else 0.8)
+        upright_m = thing.height_m / 2 * math.cos(slant) + radius_m * math.sin(slant)
+        spots.append((u, v, depth, _in_picture(radius_m, depth), _in_picture(upright_m, depth)))
+    arm = [(*view.project(point), radius_m) for point, radius_m in _arm(script, time_s)]
     places = []
-    for index, (u, v, depth, _) in enumerate(spots):
+    for u, v, depth, _, _ in spots:
         is_covered = any(
-            other != index and their_depth < depth and math.hypot(u - their_u, v - their_v) < 0.7 * reach
-            for other, (their_u, their_v, their_depth, reach) in enumerate(spots)
+            near < depth - 0.03 and math.hypot((u - their_u) / width, (v - their_v) / height) < 1
+            for their_u, their_v, near, width, height in spots
+        ) or any(
+            0 < near < depth and math.hypot(u - their_u, v - their_v) < _in_picture(radius_m, near)
+            for their_u, their_v, near, radius_m in arm
         )
         is_visible = 0 <= u <= 1 and 0 <= v <= 1 and not is_covered
         places.append([round(u, 4), round(v, 4), int(is_visible)])
     return places
+
+
+def _in_picture(length_m: float, depth_m: float) -> float:
+    """A length at a depth as a share of the picture's side."""
+    return length_m / (2 * math.tan(math.radians(FIELD_OF_VIEW_DEG / 2)) * max(depth_m, 1e-6))
+
+
+def _arm(script: Script, time_s: float) -> list[tuple[np.ndarray, float]]:
+    """Balls along palm and forearm: middle and radius in metres. Fingers hide little."""
+    hand = script.motion.hand.at(time_s)
+    wrist = hand.position + hand.rotation @ np.array([WRIST_X_M, 0.0, 0.0])
+    palm = [(hand.position + (wrist - hand.position) * u, 0.03) for u in (-0.3, 0.2, 0.7)]
+    return palm + [(wrist + (ELBOW_M - wrist) * u, SLEEVE_RADIUS_M) for u in np.linspace(0, 1, 14)]

@@ -15,6 +15,8 @@ import numpy as np
 from train.tabletop.catalog import Item
 
 HOME_M = np.array([0.66, 0.34, 0.10])  # below and to the right of what the viewer sees
+ELBOW_M = np.array([0.60, 0.52, 0.06])
+SLEEVE_RADIUS_M = 0.036
 NEAR_M = 0.03  # this far from the hovering place, the hand is within its own width of the object
 
 

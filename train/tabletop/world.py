@@ -17,14 +17,12 @@ from PIL import Image
 from train.tabletop.assets import AssetsError, Part, load_parts
 from train.tabletop.catalog import OBJECTS, SURFACES
 from train.tabletop.hand import NUM_GRIPS, WRIST_X_M
-from train.tabletop.motion import HandPose
+from train.tabletop.motion import ELBOW_M, SLEEVE_RADIUS_M, HandPose
 from train.tabletop.scenery import FIELD_OF_VIEW_DEG, HELD_OUT_ROOM, OWN_SURFACE, TRAIN_ROOMS, Look
 
 mujoco: Any = untyped_mujoco  # it comes without types
 
 SHOWN, HIDDEN = 1, 5
-ELBOW_M = np.array([0.60, 0.52, 0.06])
-_SLEEVE_RADIUS_M = 0.036
 _RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 _GEOMS = {
     "mesh": mujoco.mjtGeom.mjGEOM_MESH,
@@ -123,7 +121,7 @@ class World:
         data.mocap_pos[mocap] = (wrist + ELBOW_M) / 2
         mujoco.mju_quatZ2Vec(quat, arm / length)
         data.mocap_quat[mocap] = quat
-        model.geom_size[self._sleeve_geom, :2] = [_SLEEVE_RADIUS_M, length / 2]
+        model.geom_size[self._sleeve_geom, :2] = [SLEEVE_RADIUS_M, length / 2]
 
     def update(self) -> None:
         """Compute where everything is after the last placements."""
@@ -200,7 +198,7 @@ class World:
         cloth.specular, cloth.shininess = 0.02, 0.1
         sleeve = self._spec.worldbody.add_body(name="sleeve", mocap=True)
         geom = sleeve.add_geom(type=_GEOMS["capsule"], contype=0, conaffinity=0, group=SHOWN, mass=0)
-        geom.name, geom.material, geom.size = "sleeve", "sleeve", [_SLEEVE_RADIUS_M, 0.2, 0]
+        geom.name, geom.material, geom.size = "sleeve", "sleeve", [SLEEVE_RADIUS_M, 0.2, 0]
 
     def _index(self) -> None:
         model = self.model
