@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,11 @@ HAND_WIDTH_M = 0.09
 def scripts() -> list[Script]:
     train = [write_script("train", clip_seed("train", index)) for index in range(24)]
     return train + [write_script("test", clip_seed("test", index)) for index in range(12)]
+
+
+@pytest.fixture(scope="module")
+def truths(scripts) -> list[dict[str, Any]]:
+    return [describe(script) for script in scripts]
 
 
 def standing_at(script: Script, time_s: float) -> dict[int, tuple[float, float]]:
@@ -173,9 +179,8 @@ def test_answers_are_true_to_what_happened(scripts):
     assert num_checked > 20
 
 
-def test_labels_of_frames_agree_with_events(scripts):
-    for script in scripts:
-        meta = describe(script)
+def test_labels_of_frames_agree_with_events(truths):
+    for meta in truths:
         num_frames = meta["num_frames"]
         assert {len(labels) for labels in meta["frames"].values()} == {num_frames}
         for index in range(num_frames):
@@ -189,9 +194,9 @@ def test_labels_of_frames_agree_with_events(scripts):
             assert not visible or (0 <= u <= 1 and 0 <= v <= 1)
 
 
-def test_objects_are_in_sight_when_a_clip_begins(scripts):
-    for script in scripts:
-        assert all(0.05 < u < 0.95 and 0.05 < v < 0.95 for u, v, _ in describe(script)["frames"]["uv"][0])
+def test_objects_are_in_sight_when_a_clip_begins(truths):
+    for meta in truths:
+        assert all(0.05 < u < 0.95 and 0.05 < v < 0.95 for u, v, _ in meta["frames"]["uv"][0])
 
 
 def test_names_are_distinct_and_remarks_are_as_spoken():
