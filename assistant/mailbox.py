@@ -51,6 +51,11 @@ class Mailbox(Generic[T]):
             self._add(item)
             return True
 
+    def note_lost(self, count: int) -> None:
+        """Count items that were lost on their way here."""
+        with self._changed:
+            self.num_dropped += count
+
     def take(self, *, timeout_s: float) -> T | None:
         """The oldest item, or None when none came within timeout_s seconds or the mailbox is closed and empty."""
         items = self.take_many(1, timeout_s=timeout_s)

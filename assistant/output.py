@@ -96,7 +96,7 @@ class JsonLines:
 
     def end(self, tally: Tally, num_dropped: int, speech: str | None) -> None:
         record = {
-            "time": tally.last_time_s,
+            "time": round(tally.last_time_s, 3),
             "kind": "end",
             "text": None,
             "silence_prob": None,

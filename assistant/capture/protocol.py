@@ -44,13 +44,17 @@ class Ready:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture waits in `slot`. time_s: seconds since the source's first picture; captured_s: monotonic."""
+    """A picture waits in `slot`. time_s: seconds since the source's first picture; captured_s: monotonic.
+
+    num_lost: how many were due since the one before and found no free slot (live sources only).
+    """
 
     slot: int
     width: int
     height: int
     time_s: float
     captured_s: float
+    num_lost: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Outlet:
         self._memory = SharedMemory(start.memory)
         self._free = list(range(NUM_SLOTS))
         self._told_at_s = time.monotonic()
-        self.num_dropped = 0
+        self._num_lost = 0
 
     def ready(self, width: int, height: int, duration_s: float | None, *, is_live: bool) -> None:
         self._tell(Ready(width, height, duration_s, is_live))
@@ -106,14 +110,15 @@ class Outlet:
         while self._connection.poll(0) or (wait and not self._free):
             self._free.append(self._connection.recv())
         if not self._free:
-            self.num_dropped += 1
+            self._num_lost += 1
             return
         slot = self._free.pop()
         height, width, _ = rgb_HW3.shape
         view = np.ndarray((height, width, 3), np.uint8, self._memory.buf, slot * SLOT_BYTES)
         view[:] = rgb_HW3
         del view  # a living view would keep the memory from being closed
-        self._tell(Picture(slot, width, height, time_s, captured_s))
+        self._tell(Picture(slot, width, height, time_s, captured_s, self._num_lost))
+        self._num_lost = 0
 
     def alive(self) -> None:
         """Call often; says at most once a second that the child is working, and notices a parent that has gone."""

@@ -32,6 +32,8 @@ def read_video(start: Start, outlet: Outlet) -> None:
         stream = _video_stream(container, start)
         duration_s = _duration_s(container, stream)
         is_live = start.kind == "network" and duration_s is None
+        # decoding whole frames in parallel is faster, but holds each back until the next ones have come
+        stream.thread_type = "SLICE" if is_live else "AUTO"
         upright = Upright(float(stream.sample_aspect_ratio or 1))
         pictures = _Pictures(container, stream, outlet, start)
         if is_live:
@@ -181,7 +183,6 @@ def _video_stream(container: InputContainer, start: Start) -> VideoStream:
 
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
-            stream.thread_type = "AUTO"
             return stream
     what = "only sound, no picture" if container.streams.audio else "no video stream"
     raise SourceFailed("media", f"{start.shown}: has {what}; name a video")

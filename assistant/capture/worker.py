@@ -101,6 +101,7 @@ def _take_pictures(
                 pixels = flat.reshape(message.height, message.width, 3).copy()
                 del flat
                 child.send(message.slot)
+                frames.note_lost(message.num_lost)
                 captured_s = message.captured_s
                 if start_s is None:
                     start_s = time.monotonic() - message.time_s

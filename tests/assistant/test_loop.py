@@ -45,8 +45,7 @@ class ScriptedStream:
     def reply(self) -> Iterator[str]:
         self.is_replying = True
         try:
-            for piece in (" You", " see", " it."):
-                yield piece
+            yield from (" You", " see", " it.")
         finally:
             self.is_replying = False
             self.num_closed += 1
