@@ -15,15 +15,11 @@ from model.conversion import timm_names
 MILITARY_UNIFORM = 652  # ImageNet-1k class
 # Ids that the GGUF file's own tokenizer gives, taken before any conversion.
 GGUF_IDS = {
-    "\n[,,]\nUser: What's next?\nAssistant: You pick up the red mug.<|im_end|>": (
-        [198, 75, 12002, 77, 198, 11126, 42, 1812, 506, 1867, 47, 198, 9519]
-        + [9531, 42, 1206, 4491, 614, 260, 2382, 283, 1433, 30, 2]
-    ),
-    "  leading 1234567 ñandú 漢字 🙂\t\ttab": (
-        [216, 2899, 216, 33, 34, 35, 36, 37, 38, 39, 5549, 126, 397]
-        + [16148, 17097, 137, 112, 36518, 47526, 197, 197, 15999]
-    ),
-    "<|im_start|>user\nhi<|im_end|>\n": [1, 4093, 198, 6004, 2, 198],
+    "\n[,,]\nUser: What's next?\nAssistant: You pick up the red mug.<|im_end|>": "198 75 12002 77 198 11126 42 1812 "
+    "506 1867 47 198 9519 9531 42 1206 4491 614 260 2382 283 1433 30 2",
+    "  leading 1234567 ñandú 漢字 🙂\t\ttab": "216 2899 216 33 34 35 36 37 38 39 5549 126 397 16148 17097 137 112 36518 "
+    "47526 197 197 15999",
+    "<|im_start|>user\nhi<|im_end|>\n": "1 4093 198 6004 2 198",
 }
 
 
@@ -37,7 +33,8 @@ def test_the_tokenizer_gives_the_ids_of_the_gguf_file(language_model_folder: Pat
 
     tokenizer = AutoTokenizer.from_pretrained(language_model_folder, local_files_only=True)
     assert len(tokenizer) == 49_152
-    for text, ids in GGUF_IDS.items():
+    for text, numbers in GGUF_IDS.items():
+        ids = [int(number) for number in numbers.split()]
         assert tokenizer(text).input_ids == ids
         assert tokenizer.decode(ids) == text
 
