@@ -21,6 +21,7 @@ from model.videolm import VideoLM
 from train.clips import ClipFile
 from train.dialogue import annotate, to_turns
 from train.events import Event, Score, parse_remark, score
+from train.features import encode_frames
 from train.freerun import free_run
 from train.metrics import StreamMetrics, stream_metrics
 from train.objective import embed_dialogues
@@ -70,7 +71,7 @@ def evaluate(clips: Sequence[ClipFile], settings: Sequence[Setting], *, workers:
 def run_clip(model: VideoLM, clip: ClipFile, setting: Setting) -> ClipResult:
     """Show one clip to a fresh stream."""
     frames = torch.from_numpy(clip.frames().copy()).permute(0, 3, 1, 2).contiguous()
-    features = torch.cat([model.vision(part.to(model.device)) for part in frames.split(32)])
+    features = encode_frames(model.vision, frames)
     tokens = model.connect(features)
     fps, meta = float(clip.meta["fps"]), clip.meta
     questions = {math.floor(q["time_s"] * fps): q for q in meta["questions"]} if setting.with_questions else {}

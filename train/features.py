@@ -12,7 +12,8 @@ from model.vision import VisionTower
 from train.augment import augment
 from train.clips import ClipFile
 
-BATCH_FRAMES = 256
+BATCH_FRAMES = 64
+"""Every pass has this many frames, padded if need be: cuDNN plans anew, for seconds, at each new shape."""
 
 
 @torch.inference_mode()
@@ -31,13 +32,20 @@ def encode_clips(
         by_view = []
         for view in range(views):
             seen = augment(frames, None, generator, alike=True)[0] if view else frames
-            by_view.append(torch.cat([_encode(tower, part) for part in seen.split(BATCH_FRAMES)]))
+            by_view.append(encode_frames(tower, seen).to(torch.float16))
         yield by_view
 
 
-def _encode(tower: VisionTower, frames: Tensor) -> Tensor:
-    with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
-        return tower(frames).to(torch.float16)
+@torch.inference_mode()
+def encode_frames(tower: VisionTower, frames_T3SS: Tensor) -> Tensor:
+    """Features of any number of frames, T × N × F, in passes of one size."""
+    device = next(tower.parameters()).device
+    parts = []
+    for part in frames_T3SS.split(BATCH_FRAMES):
+        padding = part.new_zeros(BATCH_FRAMES - len(part), *part.shape[1:])
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            parts.append(tower(torch.cat((part, padding)))[: len(part)])
+    return torch.cat(parts)
 
 
 def save_features(by_view: Sequence[Tensor], path: Path) -> None:

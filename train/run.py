@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from model.checkpoint import Checkpoint, CheckpointSpec, LoraSpec, decoder_path, open_tokenizer, write_checkpoint
 from model.connector import make_connector
 from model.decoder import open_decoder
 from model.grammar import Grammar, GrammarSpec
-from model.vision import VisionSpec, open_vision
+from model.vision import VisionSpec, VisionTower, open_vision
 from train.clips import list_clips
 from train.dialogue import annotate
 from train.features import encode_clips, load_features, save_features
@@ -43,7 +44,7 @@ def vision_spec(recipe: Recipe, *, weights: str) -> VisionSpec:
 
 
 def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device) -> None:
-    """Tune the tower on clips_dir/train, then write the features of train and val."""
+    """Tune the tower on clips_dir/train, or take the one tuned before, then write the features of train and val."""
     torch.manual_seed(recipe.fit.seed)
     random.seed(recipe.fit.seed)
     tower = open_vision(vision_spec(recipe, weights=recipe.vision.weights)).to(
@@ -52,14 +53,16 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device)
     clips = {split: list_clips(clips_dir / split) for split in ("train", "val")}
     frames = {split: load_frames(clips[split], device) for split in clips}
     run_dir.mkdir(parents=True, exist_ok=True)
-    if recipe.vision.tune_seconds > 0:
+    if (run_dir / VISION_FILE).is_file():
+        _load_rounded(tower, load_file(run_dir / VISION_FILE))
+    elif recipe.vision.tune_seconds > 0:
         scores = tune_vision(tower, frames["train"], frames["val"], recipe.vision, seed=recipe.fit.seed)
         print(f"vision, on clips not trained on: {json.dumps({k: round(v, 4) for k, v in scores.items()})}", flush=True)
         (run_dir / "vision.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     # What is shipped is bfloat16, so the decoder must be fitted to the features of the rounded tower.
     rounded = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in tower.state_dict().items()}
     save_file({k: v.contiguous().cpu() for k, v in rounded.items()}, run_dir / VISION_FILE)
-    tower.load_state_dict({k: v.to(tower.state_dict()[k].dtype) for k, v in rounded.items()})
+    _load_rounded(tower, rounded)
     for split, views in (("train", recipe.vision.feature_views), ("val", 1)):
         folder = run_dir / FEATURES / split
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +70,10 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device)
         for clip, by_view in zip(clips[split], encoded, strict=True):
             save_features(by_view, folder / f"{clip.path.stem}.safetensors")
             (folder / f"{clip.path.stem}.json").write_text(json.dumps(clip.meta), encoding="utf-8")
+
+
+def _load_rounded(tower: VisionTower, tensors: dict[str, Tensor]) -> None:
+    tower.load_state_dict({k: v.to(tower.state_dict()[k].dtype) for k, v in tensors.items()})
 
 
 def fit_run(recipe: Recipe, run_dir: Path, device: torch.device) -> Path:
