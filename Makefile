@@ -33,7 +33,7 @@ demo: .venv/.ready-run
 
 test: .venv/.ready-test
 	@set -e; for name in $(TEST_WEIGHTS); do $(BIN)/onlooker model pull $$name; done
-	$(BIN)/python -m pytest --cov=assistant --cov=model --cov=train --cov-report=term --durations=10
+	$(BIN)/python -m pytest --cov --cov-report=term --durations=10
 
 lint: .venv/.ready-lint
 	$(BIN)/ruff check .
