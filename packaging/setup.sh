@@ -48,7 +48,7 @@ if [ -n "$missing" ]; then
         case " $missing" in
             *" python3-venv "* | *" libgl1 "* | *" libglib2.0-0 "*) exit 3 ;;
         esac
-        echo "setup: going on without them; there will be no sound" >&2
+        echo "setup: going on without them; speech may be missing" >&2
     fi
 fi
 
