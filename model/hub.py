@@ -4,13 +4,13 @@ Everything runs in the calling thread; the client shows its own bars for large f
 """
 
 import errno
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from model.errors import WeightsError
 
+TIMEOUT_S = 20.0
 # The same weights in other formats would double the download for nothing.
 LEFT_OUT = ["original/*", "*.pth", "*.msgpack", "*.h5", "*.onnx"]
 
@@ -21,9 +21,10 @@ def _hub_errors(what: str) -> Iterator[None]:
 
     Its retry notices are held back meanwhile: the one message at the end says what there is to say.
     """
-    notices = logging.getLogger("huggingface_hub")
-    level = notices.level
-    notices.setLevel(logging.ERROR)
+    from huggingface_hub.utils import logging as notices
+
+    verbosity = notices.get_verbosity()
+    notices.set_verbosity_error()
     try:
         yield
     except WeightsError:
@@ -34,14 +35,15 @@ def _hub_errors(what: str) -> Iterator[None]:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{what}: the model hub says: {first_line.rstrip('.')}") from error
     finally:
-        notices.setLevel(level)
+        notices.set_verbosity(verbosity)
 
 
 def fetch_hub_file(repository: str, revision: str, filename: str, into: Path) -> Path:
     """One file of a hub repository, in the folder `into`; a broken-off download goes on where it stopped."""
     with _hub_errors(f"{repository}/{filename}"):
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import HfApi, hf_hub_download
 
+        HfApi().model_info(repository, timeout=TIMEOUT_S)  # at once says so if the hub is out of reach
         return Path(hf_hub_download(repository, filename, revision=revision, local_dir=into))
 
 
@@ -66,5 +68,5 @@ def fetch_snapshot(repository: str) -> Path:
         from huggingface_hub import HfApi, snapshot_download
 
         # Asked first, because the client would silently give a half-filled cache when the hub is out of reach.
-        revision = HfApi().model_info(repository, timeout=20.0).sha
+        revision = HfApi().model_info(repository, timeout=TIMEOUT_S).sha
         return Path(snapshot_download(repository, revision=revision, ignore_patterns=LEFT_OUT))
