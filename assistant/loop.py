@@ -59,6 +59,7 @@ class _Mind:
         self._waiting: list[Query] = []
         self._last_s: float | None = None  # time in the stream of the last frame it has seen
         self._num_replies = 0
+        self._batch_size = 1
 
     @property
     def room(self) -> int:
@@ -78,18 +79,24 @@ class _Mind:
         return None
 
     def look(self) -> None:
-        """Show the stream all frames up to the next question; reply if it wants to speak."""
+        """Show the stream frames up to the next question, together; reply if it wants to speak.
+
+        What comes after a frame that speaks was computed in vain. So the batches grow while it is silent, and shrink
+        when it speaks: a busy scene costs at most twice its frames.
+        """
         import torch
 
         until_s = max(self._waiting[0].asked_s, self.pending[0].time_s) if self._waiting else float("inf")
-        batch = [frame for frame in self.pending if frame.time_s <= until_s]
+        batch = [frame for frame in self.pending if frame.time_s <= until_s][: self._batch_size]
         decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]))
         for frame, decision in zip(batch, decisions, strict=False):
             self.pending.popleft()
             self._last_s = frame.time_s
             self._report(Seen(frame.time_s, frame.index, decision, self._clock() - frame.captured_s))
         last = batch[len(decisions) - 1]
-        if decisions[-1].speaks:
+        is_speaking = decisions[-1].speaks
+        self._batch_size = max(1, self._batch_size // 2) if is_speaking else min(MAX_BATCH, self._batch_size * 2)
+        if is_speaking:
             self._reply(last.time_s, last.captured_s, None, decisions[-1].silence_prob)
 
     def answer(self, query: Query) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import struct
 from pathlib import Path
 
@@ -33,8 +34,7 @@ class WavFile:
 
     def append(self, pcm: np.ndarray) -> None:
         """Add samples. Raises OSError (no space left, or the 4 GB of the format are full)."""
-        if 44 + 2 * (self.num_samples + len(pcm)) > MAX_BYTES:
-            raise OSError(27, "a WAV file cannot be larger than 4 GB")
+        check_size(self.num_samples + len(pcm))
         self._file.write(pcm.astype("<i2").tobytes())
         self.num_samples += len(pcm)
         self._file.flush()
@@ -86,11 +86,18 @@ class WavPlayer:
             self._wav.close()
 
     def _pad_to(self, time_s: float) -> None:
+        check_size(int(time_s * WAV_RATE_HZ))
         missing = int(time_s * WAV_RATE_HZ) - self._wav.num_samples
         while missing > 0:
             block = min(missing, 60 * WAV_RATE_HZ)
             self._wav.append(np.zeros(block, np.int16))
             missing -= block
+
+
+def check_size(num_samples: int) -> None:
+    """Raise OSError if so many samples do not fit into one file of this format."""
+    if 44 + 2 * num_samples > MAX_BYTES:
+        raise OSError(errno.EFBIG, "a WAV file cannot be larger than 4 GB")
 
 
 def resample(speech: Speech, sample_rate_hz: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Real engines into real files: what is spoken, when, and what happens when an engine hangs, crashes or is missing."""
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -27,6 +28,18 @@ def spoken_spans(path: Path) -> list[tuple[float, float]]:
     breaks = np.flatnonzero(np.diff(loud) > 0.3)
     starts, ends = np.append(loud[0], loud[breaks + 1]), np.append(loud[breaks], loud[-1])
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+class Recorded:
+    """An engine that needs no process, for a machine whose limits are being lowered."""
+
+    name = "recorded"
+
+    def synthesise(self, text: str) -> Speech:
+        return Speech(np.full(WAV_RATE_HZ * 3 // 2, 1000, np.int16), WAV_RATE_HZ)
+
+    def close(self) -> None:
+        pass
 
 
 def hanging_program(folder: Path) -> str:
@@ -163,15 +176,32 @@ def test_no_space_left_is_one_warning(tmp_path):
 def test_space_that_runs_out_is_one_warning_and_silence(tmp_path):
     warnings: list[str] = []
     path = tmp_path / "speech.wav"
-    player = WavPlayer(path, is_timeline=True)
-    voice = Voice([EspeakEngine(170, 1.0)], player, warnings.append)
+    voice = Voice([Recorded()], WavPlayer(path, is_timeline=True), warnings.append)
     voice.say(Line(TEXT, 0.0))
-    voice.say(Line(TEXT, 4e5))  # more seconds than the format's four gigabytes can hold
-    voice.say(Line(TEXT, 4e5))
-    voice.close(4e5)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # what a full disk does, a little later
+    try:
+        for time_s in (3.0, 6.0, 9.0):
+            voice.say(Line(TEXT, time_s))
+        voice.close(12.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(warnings) == 1
+    assert "File too large; going on in silence" in warnings[0]
+    assert voice.where.startswith("broken off: ")
+    assert soundfile.info(path).frames > WAV_RATE_HZ
+
+
+def test_the_four_gigabytes_of_the_format_are_a_limit_not_a_crash(tmp_path):
+    warnings: list[str] = []
+    path = tmp_path / "speech.wav"
+    voice = Voice([EspeakEngine(170, 1.0)], WavPlayer(path, is_timeline=True), warnings.append)
+    voice.say(Line(TEXT, 0.0))
+    voice.say(Line(TEXT, 1e5))
+    voice.close(1e5)
     assert len(warnings) == 1
     assert "4 GB" in warnings[0]
-    assert voice.where.startswith("broken off: ")
+    assert path.stat().st_size < 1_000_000
 
 
 def test_unwritable_place_is_refused_at_once(tmp_path):
