@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from model.errors import CheckpointError
+
 IGNORE_ID = -100
 """The label of a position that is not learned (the default `ignore_index` of PyTorch's cross-entropy)."""
 
@@ -50,8 +52,8 @@ _TRANSITIONS: dict[tuple[Place, Place], str] = {
 class Tokenizer(Protocol):
     """The part of a Hugging Face fast tokenizer that the grammar uses."""
 
-    bos_token_id: int | None
-    eos_token_id: int
+    bos_token: str | None
+    eos_token: str | None
 
     def __call__(
         self,
@@ -61,6 +63,8 @@ class Tokenizer(Protocol):
         return_offsets_mapping: bool,
         split_special_tokens: bool,
     ) -> dict: ...
+
+    def convert_tokens_to_ids(self, tokens: str) -> int: ...
 
     def decode(self, token_ids: list[int], *, skip_special_tokens: bool = False) -> str: ...
 
@@ -116,11 +120,15 @@ class GrammarSpec:
 
     num_frame_tokens: 10 (CLS + 3×3) or 1 (CLS alone).
     has_interval: True: `,` between silent frames; False: silence is end-of-sequence, and nothing is appended.
+    bos_token, eos_token: the special tokens it was trained with; None: whatever the tokenizer calls so. Tokenizers
+    of one model differ in this between conversions, and a stream never ends its sentences on the wrong one.
     """
 
     num_frame_tokens: int = 10
     has_interval: bool = True
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
+    bos_token: str | None = None
+    eos_token: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,11 +158,15 @@ class Grammar:
 
     def __init__(self, tokenizer: Tokenizer, spec: GrammarSpec | None = None) -> None:
         self.spec = spec or GrammarSpec()
-        self.eos_id = tokenizer.eos_token_id
+        self.bos_token = self.spec.bos_token or tokenizer.bos_token
+        self.eos_token = self.spec.eos_token or tokenizer.eos_token
+        if self.eos_token is None:
+            raise CheckpointError("the tokenizer has no end-of-sequence token: name one in the checkpoint's grammar")
+        self.eos_id = tokenizer.convert_tokens_to_ids(self.eos_token)
         self.placeholder_id = len(tokenizer)
         self._tokenizer = tokenizer
         self._encode = functools.lru_cache(maxsize=CACHED_TEXTS)(self._encode_anew)
-        self._bos_ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self._bos_ids = [tokenizer.convert_tokens_to_ids(self.bos_token)] if self.bos_token else []
         self.interval_id = self.ids(",")[-1]
         self.speak_id = self.ids("]\nAssistant:")[0]
 
@@ -173,7 +185,7 @@ class Grammar:
 
     def text(self, ids: Sequence[int]) -> str:
         """What a reply's ids say; the end-of-sequence is left out."""
-        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return self._tokenizer.decode([i for i in ids if i != self.eos_id], skip_special_tokens=True)
 
     # ---- running -------------------------------------------------------------------------------------------
 

@@ -84,11 +84,12 @@ def fit_run(recipe: Recipe, run_dir: Path, device: torch.device) -> Path:
     annotations = [annotate(json.loads(path.read_text(encoding="utf-8"))) for path in metas]
     features = [[v.to(device) for v in load_features(path.with_suffix(".safetensors"))] for path in metas]
     base = decoder_path(recipe.model.decoder)
+    tokenizer = open_tokenizer(base)
     spec = CheckpointSpec(
         name=recipe.name,
         decoder=recipe.model.decoder,
         vision=vision_spec(recipe, weights=""),
-        grammar=GrammarSpec(num_frame_tokens=10, has_interval=True),
+        grammar=GrammarSpec(bos_token=tokenizer.bos_token, eos_token=tokenizer.eos_token),
         lora=LoraSpec(
             recipe.model.lora_r, recipe.model.lora_alpha, recipe.model.target_modules, recipe.model.lora_dropout
         ),
@@ -96,7 +97,7 @@ def fit_run(recipe: Recipe, run_dir: Path, device: torch.device) -> Path:
     )
     assert spec.lora is not None
     decoder = open_decoder(base, dtype=torch.float32, attention="sdpa")
-    grammar = Grammar(open_tokenizer(base), spec.grammar)
+    grammar = Grammar(tokenizer, spec.grammar)
     connector = make_connector(features[0][0].shape[-1], decoder.config.hidden_size)
     sampler = Sampler(
         annotations,
