@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S = 5.0
 NUM_FRAMES_QUEUED = 32  # pixels, before the encoder; 16 s at 2 fps
 NUM_TOKENS_QUEUED = 64
+NUM_QUEUED_LOSSLESS = 16  # nothing is lost, so more would only be memory
 NUM_EVENTS_QUEUED = 256
 NUM_LINES_QUEUED = 16
 
@@ -59,8 +60,10 @@ class App:
         self._model = model
         self._voice: Voice | None = None
         self._voice_thread: threading.Thread | None = None
-        self._frames = Mailbox[Frame](NUM_FRAMES_QUEUED, name="frames")
-        self._tokens = Mailbox[FrameTokens](NUM_TOKENS_QUEUED, name="tokens")
+        num_frames = NUM_QUEUED_LOSSLESS if plan.lossless else NUM_FRAMES_QUEUED
+        num_tokens = NUM_QUEUED_LOSSLESS if plan.lossless else NUM_TOKENS_QUEUED
+        self._frames = Mailbox[Frame](num_frames, name="frames")
+        self._tokens = Mailbox[FrameTokens](num_tokens, name="tokens")
         self._questions = Mailbox[Query](max(16, len(plan.questions)), name="questions")
         self._events = Mailbox[Event](NUM_EVENTS_QUEUED, name="events")
         self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")

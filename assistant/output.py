@@ -16,10 +16,14 @@ CUE_S_PER_CHARACTER = 0.06
 
 
 class Terminal:
-    """`[00:12.5] You pick up the red mug.` on out; warnings, the progress bar and the summary on err."""
+    """`[00:12.5] You pick up the red mug.` on out; warnings, the progress bar and the summary on err.
 
-    def __init__(self, out: TextIO, err: TextIO, *, has_bar: bool):
+    is_paced: in real time; only then does a frame's latency mean anything to a person.
+    """
+
+    def __init__(self, out: TextIO, err: TextIO, *, has_bar: bool, is_paced: bool = True):
         self._out, self._err = out, err
+        self._is_paced = is_paced
         self._has_bar = has_bar
         self._bar: Any = None
 
@@ -52,7 +56,8 @@ class Terminal:
         if self._bar is not None:
             self._bar.close()
         silent = tally.silent_latency_ms()
-        latency = "" if silent["p50"] is None else f"; a silent frame took {silent['p50']} ms (p95 {silent['p95']})"
+        has_latency = self._is_paced and silent["p50"] is not None
+        latency = "" if not has_latency else f"; a silent frame took {silent['p50']} ms (p95 {silent['p95']})"
         print(
             f"{tally.num_frames} frames at {tally.fps:.1f} fps, {num_dropped} dropped; {tally.num_remarks} remarks, "
             f"{tally.num_answers} answers{latency}; peak memory {tally.memory.megabytes:.0f} MB",
@@ -187,8 +192,8 @@ def srt_time(time_s: float) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{milliseconds:03d}"
 
 
-def make_output(*, is_json: bool) -> Output:
+def make_output(*, is_json: bool, is_paced: bool) -> Output:
     """The output for this terminal; the progress bar only where a person watches stderr."""
     if is_json:
         return JsonLines(sys.stdout, sys.stderr)
-    return Terminal(sys.stdout, sys.stderr, has_bar=sys.stderr.isatty())
+    return Terminal(sys.stdout, sys.stderr, has_bar=sys.stderr.isatty(), is_paced=is_paced)

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if args.max_speed and source.kind != "file":
         raise UsageError(f"--max-speed: {source.shown} is live; only a file can be watched faster than real time")
     questions = tuple(parse_question(text, number) for number, text in enumerate(args.ask))
-    output = make_output(is_json=args.json)
+    output = make_output(is_json=args.json, is_paced=not args.max_speed)
     subtitles = Subtitles(args.srt) if args.srt else None
     plan = Plan(source, config, questions, lossless=args.max_speed)
     with PullBar() as bar:
