@@ -59,6 +59,7 @@ class _Mind:
         self._waiting: list[Query] = []
         self._last_s: float | None = None  # time in the stream of the last frame it has seen
         self._num_replies = 0
+        self._replied_at_s = float("-inf")  # when the latest reply was complete
         self._batch_size = 1
 
     @property
@@ -92,7 +93,8 @@ class _Mind:
         for frame, decision in zip(batch, decisions, strict=False):
             self.pending.popleft()
             self._last_s = frame.time_s
-            self._report(Seen(frame.time_s, frame.index, decision, self._clock() - frame.captured_s))
+            latency_s, behind_reply = self._clock() - frame.captured_s, frame.captured_s < self._replied_at_s
+            self._report(Seen(frame.time_s, frame.index, decision, latency_s, behind_reply))
         last = batch[len(decisions) - 1]
         is_speaking = decisions[-1].speaks
         self._batch_size = max(1, self._batch_size // 2) if is_speaking else min(MAX_BATCH, self._batch_size * 2)
@@ -129,4 +131,5 @@ class _Mind:
                 is_cut = True
                 break
         pieces.close()
+        self._replied_at_s = self._clock()
         self._report(words("", final=True))

@@ -52,12 +52,16 @@ class Query:
 
 @dataclass(frozen=True)
 class Seen:
-    """The mind has looked at one frame. latency_s: from its capture to this decision."""
+    """The mind has looked at one frame. latency_s: from its capture to this decision.
+
+    behind_reply: it was captured while a reply was being written, and had to wait for its end.
+    """
 
     time_s: float
     index: int
     decision: Decision
     latency_s: float
+    behind_reply: bool = False
 
 
 @dataclass(frozen=True)

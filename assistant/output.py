@@ -55,7 +55,7 @@ class Terminal:
     def end(self, tally: Tally, num_dropped: int, speech: str | None) -> None:
         if self._bar is not None:
             self._bar.close()
-        silent = tally.silent_latency_ms()
+        silent = tally.silent_latency_ms(alone=True)
         has_latency = self._is_paced and silent["p50"] is not None
         latency = "" if not has_latency else f"; a silent frame took {silent['p50']} ms (p95 {silent['p95']})"
         print(
@@ -106,6 +106,7 @@ class JsonLines:
             "text": None,
             "silence_prob": None,
             "latency_ms": tally.silent_latency_ms(),
+            "latency_alone_ms": tally.silent_latency_ms(alone=True),
             "frames": tally.num_frames,
             "fps": round(tally.fps, 2),
             "remarks": tally.num_remarks,

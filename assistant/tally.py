@@ -25,7 +25,7 @@ class Tally:
         self.memory = PeakMemory()
         self._first_at_s: float | None = None
         self._last_at_s = 0.0
-        self._silent_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
+        self._silent_ms: deque[tuple[float, bool]] = deque(maxlen=MAX_LATENCIES)  # and whether behind a reply
 
     def note(self, event: Event, text: str = "") -> None:
         """text: of a finished reply; a reply of nothing is not counted."""
@@ -38,7 +38,7 @@ class Tally:
                 self.num_frames += 1
                 self.last_time_s = event.time_s
                 if not event.decision.speaks:
-                    self._silent_ms.append(event.latency_s * 1000)
+                    self._silent_ms.append((event.latency_s * 1000, event.behind_reply))
             case Words(final=True) if text:
                 if event.query_id is None:
                     self.num_remarks += 1
@@ -52,9 +52,12 @@ class Tally:
             return 0.0
         return self.num_frames / max(self._last_at_s - self._first_at_s, 1e-9)
 
-    def silent_latency_ms(self) -> dict[str, float | None]:
-        """p50, p95 and max, from capture to decision, of the frames that were passed over in silence."""
-        ordered = sorted(self._silent_ms)
+    def silent_latency_ms(self, *, alone: bool = False) -> dict[str, float | None]:
+        """p50, p95 and max, from capture to decision, of the frames that were passed over in silence.
+
+        alone: without those that were captured while a reply was being written, and had to wait for its end.
+        """
+        ordered = sorted(ms for ms, behind_reply in self._silent_ms if not (alone and behind_reply))
         if not ordered:
             return {"p50": None, "p95": None, "max": None}
         return {

@@ -126,6 +126,18 @@ def test_a_question_that_is_too_long_is_a_warning():
     assert [query_id for _, query_id, _ in replies_in(events)] == [1]
 
 
+def test_a_frame_that_came_during_a_reply_is_marked():
+    times = iter([200.0, 200.0, 204.0, *[210.0] * 99])  # decision, first piece, end of the reply, then on
+    stream, tokens = ScriptedStream(), Mailbox[FrameTokens](9, name="tokens")
+    events: list[Event] = []
+    for index, captured_s in enumerate((199.0, 202.0, 206.0)):
+        tokens.put(FrameTokens(frame(index, speaks=index == 0).tokens, index / 2, captured_s, index))
+    tokens.close()
+    clock = lambda: next(times)  # noqa: E731
+    run_mind(stream, tokens, Mailbox[Query](1, name="questions"), events.append, threading.Event(), clock=clock)  # type: ignore[arg-type]
+    assert [event.behind_reply for event in events if isinstance(event, Seen)] == [False, True, False]
+
+
 def test_no_frames_no_words():
     assert run([], [Query("What?", 0.0, 0)]) == []
 

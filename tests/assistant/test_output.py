@@ -59,6 +59,9 @@ def test_tally_counts_silent_latencies_only():
     assert (tally.num_remarks, tally.num_answers) == (1, 1)
     assert tally.silent_latency_ms() == {"p50": 50.0, "p95": 95.0, "max": 100.0}
     assert tally.last_time_s == 50.0
+    tally.note(Seen(50.5, 101, Decision(0.9, False), 3.0, behind_reply=True))
+    assert tally.silent_latency_ms()["max"] == 3000.0
+    assert tally.silent_latency_ms(alone=True)["max"] == 100.0
 
 
 def test_percentile_is_a_value_that_was_seen():
