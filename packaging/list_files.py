@@ -1,10 +1,12 @@
 """Writes the README's list of source files anew: one line a file, the first sentence of its docstring.
 
-`python packaging/list_files.py` rewrites the list; with `--check` it only says whether the list is as it should be.
+`python packaging/list_files.py` rewrites the list from the files that git knows (`git add` a new one first);
+with `--check` it only says whether the list is as it should be.
 """
 
 import ast
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,9 +22,12 @@ def first_sentence(docstring: str) -> str:
 
 
 def source_files(package: str) -> list[tuple[str, str]]:
-    """(path, first sentence) of every file of a package that holds more than a docstring."""
+    """(path, first sentence) of every file of a package that git knows and that holds more than a docstring."""
     found = []
-    for path in sorted((ROOT / package).rglob("*.py")):
+    listed = subprocess.run(["git", "ls-files", package], cwd=ROOT, capture_output=True, text=True, check=True)
+    for path in [ROOT / name for name in listed.stdout.splitlines() if name.endswith(".py")]:
+        if not path.exists():
+            continue  # removed, but not yet from the index
         tree = ast.parse(path.read_text(encoding="utf-8"))
         docstring = ast.get_docstring(tree)
         if len(tree.body) > (docstring is not None):
