@@ -32,8 +32,12 @@ system_packages() { # Debian package names of what is missing
     has_library libespeak-ng.so.1 || echo libespeak-ng1  # the default voice
     command -v espeak-ng >/dev/null || echo espeak-ng    # the second voice
     "$1" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
+    case " ${extras[*]} " in
+        *" test "*) command -v npm >/dev/null || echo npm ;; # brings a tokenizer to test with
+    esac
 }
 
+extras=("$@")
 python=$(find_python)
 missing=$(system_packages "$python" | tr '\n' ' ')
 if [ -n "$missing" ]; then
@@ -58,6 +62,6 @@ if [ -x .venv/bin/python ] && ! fits .venv/bin/python; then
 fi
 [ -x .venv/bin/pip ] || "$python" -m venv .venv
 
-extras=$(IFS=,; echo "$*")
-echo "setup: installing the project${extras:+ with $extras} into .venv (torch alone is several GB; the first time takes minutes)"
-.venv/bin/python -m pip install --disable-pip-version-check --constraint requirements.lock --editable ".${extras:+[$extras]}"
+names=$(IFS=,; echo "$*")
+echo "setup: installing the project${names:+ with $names} into .venv (torch alone is several GB; the first time takes minutes)"
+.venv/bin/python -m pip install --disable-pip-version-check --constraint requirements.lock --editable ".${names:+[$names]}"
