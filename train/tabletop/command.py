@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from train.tabletop import assets
-from train.tabletop.ground_truth import describe
+from train.tabletop.ground_truth import describe, describe_snapshots, frame_times, snapshot_times
 from train.tabletop.script import SPLITS, clip_seed, write_script
 
 DEMO_SEED = 1042  # of the test room, but not one of the sixty test clips
@@ -41,7 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render.add_argument("--size", type=int, default=384, help="side of the picture in pixels (default 384)")
     render.add_argument("--fps", type=float, default=2.0, help="frames a second (default 2)")
     render.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
-    render.add_argument("--mp4", action="store_true", help="write H.264 video instead of raw frames")
+    kind = render.add_mutually_exclusive_group()
+    kind.add_argument("--mp4", action="store_true", help="write H.264 video instead of raw frames")
+    kind.add_argument(
+        "--snapshots",
+        type=_count,
+        default=0,
+        metavar="K",
+        help="only K random moments of each clip, half of them acting",
+    )
     film = actions.add_parser("film", help="render one clip to look at, as smooth video with its events beside it")
     film.add_argument("--kit", type=Path, required=True, help="archive or folder made by `tabletop pack`")
     film.add_argument("--split", choices=SPLITS, default="test")
@@ -50,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     film.add_argument("--out", type=Path, required=True, help="video to write (.mp4); its .json is written beside it")
     film.add_argument("--size", type=int, default=480, help="side of the picture in pixels (default 480)")
     film.add_argument("--fps", type=float, default=10.0, help="frames a second (default 10)")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of 1 or more")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         args.kit,
         fps=args.fps,
         as_video=args.mp4,
+        snapshots=args.snapshots,
     )
     print(f"{written} clips written to {args.out}, {args.clips - written} were there already")
     return 0
@@ -89,13 +104,15 @@ def render_clips(
     *,
     fps: float = 2.0,
     as_video: bool = False,
+    snapshots: int = 0,
     progress: bool = True,
 ) -> int:
     """Render clips number `seed` … `seed + num_clips - 1` of a split; returns how many were rendered now.
 
     Writes clip_{seed}.npy (T x S x S x 3 uint8) or clip_{seed}.mp4, and clip_{seed}.json, into out_dir;
     {seed} is the clip's own seed, unlike in any other split. size: side in pixels. assets_dir: a kit, folder or
-    archive. Raises AssetsError, and RuntimeError if a worker dies.
+    archive. snapshots: draw only that many random moments of each clip (no video; fps is not used), with labels for
+    just these and nothing said. Raises AssetsError, and RuntimeError if a worker dies.
     """
     kit = assets.open_kit(assets_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -105,7 +122,7 @@ def render_clips(
         s for s in seeds if not ((out_dir / f"clip_{s}.json").exists() and (out_dir / f"clip_{s}{suffix}").exists())
     ]
     workers = max(1, min(workers, len(missing)))
-    jobs = [(kit, out_dir, split, missing[rank::workers], size, fps, as_video) for rank in range(workers)]
+    jobs = [(kit, out_dir, split, missing[rank::workers], size, fps, as_video, snapshots) for rank in range(workers)]
     os.environ.setdefault("MUJOCO_GL", "egl")
     context = mp.get_context("spawn")
     done = context.Queue()
@@ -134,16 +151,24 @@ def film_clip(kit: Path, out: Path, split: str, seed: int, seconds: float, size:
     script = write_script(split, clip_seed(split, seed), seconds)
     player = Player(assets.open_kit(kit), size)
     out.parent.mkdir(parents=True, exist_ok=True)
-    _write_video(
-        out, tqdm(player.frames(script, fps), total=round(seconds * fps), unit="frame", mininterval=1), fps, crf=24
-    )
+    times_s = frame_times(script, fps)
+    frames = tqdm(player.frames(script, times_s), total=len(times_s), unit="frame", mininterval=1)
+    _write_video(out, frames, fps, crf=24)
     player.close()
     truth = {key: value for key, value in describe(script, fps).items() if key not in ("frames", "vocabulary")}
     out.with_suffix(".json").write_text(json.dumps(truth, indent=1) + "\n")
 
 
 def _work(
-    kit: Path, out_dir: Path, split: str, seeds: list[int], size: int, fps: float, as_video: bool, done: mp.Queue
+    kit: Path,
+    out_dir: Path,
+    split: str,
+    seeds: list[int],
+    size: int,
+    fps: float,
+    as_video: bool,
+    snapshots: int,
+    done: mp.Queue,
 ) -> None:
     """One worker process: its own world and renderer, its share of the clips."""
     from train.tabletop.render import Player
@@ -151,14 +176,16 @@ def _work(
     player = Player(kit, size)
     for seed in seeds:
         script = write_script(split, seed)
+        times_s = snapshot_times(script, snapshots) if snapshots else frame_times(script, fps)
         if as_video:
-            _write_video(out_dir / f"clip_{seed}.mp4", player.frames(script, fps), fps)
+            _write_video(out_dir / f"clip_{seed}.mp4", player.frames(script, times_s), fps)
         else:
             partial = out_dir / f".clip_{seed}.partial.npy"
-            np.save(partial, np.stack(list(player.frames(script, fps))))
+            np.save(partial, np.stack(list(player.frames(script, times_s))))
             partial.replace(out_dir / f"clip_{seed}.npy")
         partial = out_dir / f".clip_{seed}.partial.json"
-        partial.write_text(json.dumps(describe(script, fps)))
+        truth = describe_snapshots(script, times_s) if snapshots else describe(script, fps)
+        partial.write_text(json.dumps(truth))
         partial.replace(out_dir / f"clip_{seed}.json")
         done.put(seed)
     player.close()

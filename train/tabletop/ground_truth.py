@@ -10,9 +10,7 @@ import numpy as np
 from train.tabletop.catalog import OBJECTS, VOCABULARY
 from train.tabletop.hand import WRIST_X_M
 from train.tabletop.motion import ELBOW_M, SLEEVE_RADIUS_M
-from train.tabletop.record import NO_ITEM, PHASE_HOLDING, PHASE_REACHING
-from train.tabletop.scenery import FIELD_OF_VIEW_DEG
-from train.tabletop.script import Script
+from train.tabletop.record import NO_ITEM, PHASE_HOLDING, PHASE_REACHING, Script, Span
 
 FPS = 2.0
 
@@ -22,10 +20,51 @@ def frame_times(script: Script, fps: float) -> list[float]:
     return [index / fps for index in range(round(script.duration_s * fps))]
 
 
+def snapshot_times(script: Script, count: int) -> list[float]:
+    """`count` random moments of a clip in order, by its seed: at least half of them while a hand acts, if one does.
+
+    Every action is as likely as any other, short or long, so that reaches are seen as often as objects held.
+    """
+    rng = np.random.default_rng([script.seed, 11])
+    acting = [span for span in script.spans if _is_acting(span)]
+    times_s = list(rng.uniform(0.0, script.duration_s, count // 2 if acting else count))
+    for _ in range(count - len(times_s)):
+        span = acting[int(rng.integers(len(acting)))]
+        times_s.append(rng.uniform(span.start_s, span.end_s))
+    return sorted(round(float(time_s), 3) for time_s in times_s)
+
+
+def describe_snapshots(script: Script, times_s: list[float]) -> dict[str, Any]:
+    """The ground truth of single moments of a clip: as `describe`, with `times_s`, an fps of 0 and nothing said."""
+    return {
+        **_head(script, 0, times_s),
+        "snapshots": True,
+        "times_s": times_s,
+        "events": [],
+        "questions": [],
+        "frames": _label(script, times_s),
+        "vocabulary": list(VOCABULARY),
+    }
+
+
 def describe(script: Script, fps: float = FPS) -> dict[str, Any]:
     """The ground truth of a clip: objects, events, questions, and labels of every frame. Needs no renderer."""
     times_s = frame_times(script, fps)
-    spans = [script.span_at(time_s) for time_s in times_s]
+    return {
+        **_head(script, fps, times_s),
+        "events": [
+            {"time_s": event.time_s, "verb": event.verb, "object": VOCABULARY[event.item], "text": event.text}
+            for event in script.events
+        ],
+        "questions": [
+            {"time_s": asked.time_s, "question": asked.question, "answer": asked.answer} for asked in script.questions
+        ],
+        "frames": _label(script, times_s),
+        "vocabulary": list(VOCABULARY),
+    }
+
+
+def _head(script: Script, fps: float, times_s: list[float]) -> dict[str, Any]:
     return {
         "clip": f"clip_{script.seed}",
         "split": script.split,
@@ -34,20 +73,20 @@ def describe(script: Script, fps: float = FPS) -> dict[str, Any]:
         "num_frames": len(times_s),
         "room": script.look.room,
         "objects": [VOCABULARY[item] for item in script.items],
-        "events": [
-            {"time_s": event.time_s, "verb": event.verb, "object": VOCABULARY[event.item], "text": event.text}
-            for event in script.events
-        ],
-        "questions": [
-            {"time_s": asked.time_s, "question": asked.question, "answer": asked.answer} for asked in script.questions
-        ],
-        "frames": {
-            "phase": [span.phase for span in spans],
-            "acted": [span.item if span.phase in (PHASE_REACHING, PHASE_HOLDING) else NO_ITEM for span in spans],
-            "uv": [_places(script, time_s) for time_s in times_s],
-        },
-        "vocabulary": list(VOCABULARY),
     }
+
+
+def _label(script: Script, times_s: list[float]) -> dict[str, Any]:
+    spans = [script.span_at(time_s) for time_s in times_s]
+    return {
+        "phase": [span.phase for span in spans],
+        "acted": [span.item if _is_acting(span) else NO_ITEM for span in spans],
+        "uv": [_places(script, time_s) for time_s in times_s],
+    }
+
+
+def _is_acting(span: Span) -> bool:
+    return span.item != NO_ITEM and span.phase in (PHASE_REACHING, PHASE_HOLDING)
 
 
 def _places(script: Script, time_s: float) -> list[list[float]]:
@@ -61,7 +100,7 @@ def _places(script: Script, time_s: float) -> list[list[float]]:
         u, v, depth = view.project(base + np.array([0, 0, thing.height_m / 2]))
         radius_m = thing.radius_m * (0.55 if thing.grasp == "handle" else 0.8)
         upright_m = thing.height_m / 2 * math.cos(slant) + radius_m * math.sin(slant)
-        spots.append((u, v, depth, _in_picture(radius_m, depth), _in_picture(upright_m, depth)))
+        spots.append((u, v, depth, radius_m / (2 * view.half_width(depth)), upright_m / (2 * view.half_width(depth))))
     arm = [(*view.project(point), radius_m) for point, radius_m in _arm(script, time_s)]
     places = []
     for u, v, depth, _, _ in spots:
@@ -69,17 +108,12 @@ def _places(script: Script, time_s: float) -> list[list[float]]:
             near < depth - 0.03 and math.hypot((u - their_u) / width, (v - their_v) / height) < 1
             for their_u, their_v, near, width, height in spots
         ) or any(
-            0 < near < depth and math.hypot(u - their_u, v - their_v) < _in_picture(radius_m, near)
+            0 < near < depth and math.hypot(u - their_u, v - their_v) < radius_m / (2 * view.half_width(near))
             for their_u, their_v, near, radius_m in arm
         )
         is_visible = 0 <= u <= 1 and 0 <= v <= 1 and not is_covered
         places.append([round(u, 4), round(v, 4), int(is_visible)])
     return places
-
-
-def _in_picture(length_m: float, depth_m: float) -> float:
-    """A length at a depth as a share of the picture's side."""
-    return length_m / (2 * math.tan(math.radians(FIELD_OF_VIEW_DEG / 2)) * max(depth_m, 1e-6))
 
 
 def _arm(script: Script, time_s: float) -> list[tuple[np.ndarray, float]]:

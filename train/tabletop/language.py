@@ -65,12 +65,12 @@ def _put_last(moment: Moment) -> str:
 
 def _on_table(moment: Moment) -> str:
     resting = [name for name in moment.names if name != moment.held]
-    return f"There is {listing(resting)} on the table."
+    return f"There is {listing(resting) if resting else 'nothing'} on the table."
 
 
 def _how_many(moment: Moment) -> str:
     count = len(moment.names) - (1 if moment.held else 0)
-    return f"There are {_NUMBERS[count]} objects on the table."
+    return f"There {'is' if count == 1 else 'are'} {_NUMBERS[count]} object{'' if count == 1 else 's'} on the table."
 
 
 QUESTIONS: tuple[tuple[tuple[str, ...], Callable[[Moment], str]], ...] = (

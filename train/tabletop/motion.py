@@ -112,6 +112,18 @@ class HandTrack:
         a, b = self.poses[before].position, self.poses[after].position
         return a + (b - a) * u + np.array([0, 0, self.arches_m[after] * 4 * u * (1 - u)])
 
+    def positions_at(self, times_s: np.ndarray) -> np.ndarray:
+        """The positions of `at` at many times: T x 3."""
+        keys_s = np.array(self.times_s)
+        later = np.searchsorted(keys_s, times_s, side="right")
+        before, after = np.maximum(later - 1, 0), np.minimum(later, len(keys_s) - 1)
+        u = np.clip((times_s - keys_s[before]) / np.maximum(keys_s[after] - keys_s[before], 1e-9), 0.0, 1.0)
+        u = np.where(before == after, 0.0, u * u * (3 - 2 * u))[:, None]
+        spots = np.stack([pose.position for pose in self.poses])
+        path = spots[before] + (spots[after] - spots[before]) * u
+        path[:, 2] += np.array(self.arches_m)[after] * 4 * u[:, 0] * (1 - u[:, 0])
+        return path
+
     def _between(self, time_s: float) -> tuple[int, int, float]:
         """The keys before and after a time, and how far it is from the one to the other, eased."""
         after = bisect_right(self.times_s, time_s)

@@ -6,36 +6,36 @@ teach. `MUJOCO_GL=egl` must be in the environment before this module is imported
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import mujoco as untyped_mujoco
 import numpy as np
 
-from train.tabletop.ground_truth import FPS, describe, frame_times
-from train.tabletop.script import Script
+from train.tabletop.record import Script
 from train.tabletop.world import SHOWN, World
 
 mujoco: Any = untyped_mujoco  # it comes without types
-
-
-@dataclass(frozen=True)
-class Clip:
-    """frames: T x S x S x 3 uint8 RGB. meta: the ground truth, ready for JSON."""
-
-    frames_THWC: np.ndarray
-    meta: dict[str, Any]
+MAX_GEOMS = 2000
 
 
 class Player:
-    """A world, a renderer and a camera; belongs to the process that made it."""
+    """A world, a drawing context and a camera; belongs to the thread that made it."""
 
     def __init__(self, kit: Path, size_px: int) -> None:
         """kit: folder from `assets.open_kit`. size_px: side of the square pictures."""
         self._world = World(kit, max_size_px=size_px)
-        self._renderer = mujoco.Renderer(self._world.model, size_px, size_px)
+        self._size_px = size_px
+        self._rect = mujoco.MjrRect(0, 0, size_px, size_px)
+        self._scene = mujoco.MjvScene(self._world.model, maxgeom=MAX_GEOMS)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        # Not mujoco.Renderer, which keeps its context, and so the upload of textures, to itself.
+        self._gl = mujoco.GLContext(size_px, size_px)
+        self._gl.make_current()
+        self._context = mujoco.MjrContext(self._world.model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE
         self._option = mujoco.MjvOption()
@@ -43,13 +43,16 @@ class Player:
         self._option.geomgroup[SHOWN] = 1
 
     def close(self) -> None:
-        self._renderer.close()
+        """Give back what was taken from the graphics card; the player draws no more."""
+        self._context.free()
+        self._gl.free()
 
-    def frames(self, script: Script, fps: float) -> Iterator[np.ndarray]:
-        """The clip's frames in order, S x S x 3 uint8 RGB; frame k shows the time k / fps."""
+    def frames(self, script: Script, times_s: Sequence[float]) -> Iterator[np.ndarray]:
+        """The clip at each of these times, S x S x 3 uint8 RGB."""
         world = self._world
-        world.dress(script.look, script.items)
-        for time_s in frame_times(script, fps):
+        for texture in world.dress(script.look, script.items):
+            mujoco.mjr_uploadTexture(world.model, self._context, texture)
+        for time_s in times_s:
             for item in script.items:
                 world.place_object(item, *script.motion.object_at(item, time_s))
             world.place_hand(script.motion.hand.at(time_s))
@@ -58,12 +61,13 @@ class Player:
             self._camera.lookat[:] = view.look_at_m
             self._camera.distance = view.distance_m
             self._camera.azimuth, self._camera.elevation = view.azimuth_deg, view.elevation_deg
-            self._renderer.update_scene(world.data, self._camera, self._option)
-            flags = self._renderer.scene.flags
-            flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-            flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-            yield self._renderer.render()
+            yield self._draw()
 
-    def clip(self, script: Script, fps: float = FPS) -> Clip:
-        """Render a whole clip into memory."""
-        return Clip(np.stack(list(self.frames(script, fps))), describe(script, fps))
+    def _draw(self) -> np.ndarray:
+        model, data = self._world.model, self._world.data
+        every = mujoco.mjtCatBit.mjCAT_ALL.value
+        mujoco.mjv_updateScene(model, data, self._option, None, self._camera, every, self._scene)
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        pixels = np.empty((self._size_px, self._size_px, 3), np.uint8)
+        mujoco.mjr_readPixels(pixels, None, self._rect, self._context)
+        return pixels[::-1]  # rows come from the bottom up

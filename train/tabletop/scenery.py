@@ -1,7 +1,8 @@
 """How a clip looks: room, surfaces, light, skin, sleeve, and the path of the viewer's head. Pure and seeded.
 
 Four rooms are for training and validation; `HELD_OUT_ROOM` is only ever in the test split, and its table top
-and floor are in no training clip.
+and floor are in no other clip. The other splits are meant to be odder than any real table: more than half of
+their surfaces are painted (`art.py`), no two alike, under all kinds of light and through all kinds of eyes.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from train.tabletop.art import ART_KINDS, Art
+from train.tabletop.gaze import Head, choose_head
+
 TRAIN_ROOMS = ("kitchen", "living_room", "study", "dining")
 HELD_OUT_ROOM = "coffee_table"
+_SQUARE_TABLE_ROOMS = ("kitchen", "dining")
 OWN_SURFACE = "own"  # the picture that the room came with
 
 _TABLES = (
@@ -49,10 +54,6 @@ _FLOORS = (
     "dark_floor_texture",
     "seamless_wood_planks_floor",
 )
-TABLE_SURFACES = (OWN_SURFACE, *_TABLES)
-WALL_SURFACES = (OWN_SURFACE, *_WALLS)
-FLOOR_SURFACES = (OWN_SURFACE, *_FLOORS)
-FIELD_OF_VIEW_DEG = 52.0
 
 _SKINS = (
     (0.96, 0.80, 0.70),
@@ -64,135 +65,91 @@ _SKINS = (
 )
 
 
-@dataclass(frozen=True)
-class Wave:
-    """A slow sum of two sines: amplitude times them, in the unit of what it moves."""
-
-    amplitude: float
-    rates_hz: tuple[float, float]
-    phases_rad: tuple[float, float]
-
-    def at(self, time_s: float) -> float:
-        a, b = (
-            np.sin(2 * np.pi * rate * time_s + phase)
-            for rate, phase in zip(self.rates_hz, self.phases_rad, strict=True)
-        )
-        return self.amplitude * float(0.7 * a + 0.3 * b)
-
-
-@dataclass(frozen=True)
-class View:
-    """Where the head is at one time: the point looked at, and the eye's place round it."""
-
-    look_at_m: np.ndarray
-    distance_m: float
-    azimuth_deg: float
-    elevation_deg: float
-
-    def eye(self) -> np.ndarray:
-        """The eye's place in metres."""
-        return self.look_at_m - self.distance_m * self.forward()
-
-    def forward(self) -> np.ndarray:
-        """The unit vector of the gaze."""
-        azimuth, elevation = np.radians([self.azimuth_deg, self.elevation_deg])
-        return np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
-
-    def project(self, point: np.ndarray) -> tuple[float, float, float]:
-        """A world point in picture coordinates: u and v in 0..1 from the top left corner, and its depth in metres."""
-        forward = self.forward()
-        right = np.cross(forward, [0, 0, 1])
-        right /= np.linalg.norm(right)
-        up = np.cross(right, forward)
-        ray = point - self.eye()
-        depth = float(ray @ forward)
-        half = np.tan(np.radians(FIELD_OF_VIEW_DEG / 2)) * max(depth, 1e-6)
-        return 0.5 + 0.5 * float(ray @ right) / half, 0.5 - 0.5 * float(ray @ up) / half, depth
-
-
-@dataclass(frozen=True)
-class Head:
-    """A head that looks at a table and is never quite still."""
-
-    look_at_m: tuple[float, float, float]
-    distance_m: float
-    azimuth_deg: float
-    elevation_deg: float
-    waves: tuple[Wave, ...]  # look-at x, y, z in metres; distance in metres; azimuth and elevation in degrees
-
-    def at(self, time_s: float) -> View:
-        dx, dy, dz, distance, azimuth, elevation = (wave.at(time_s) for wave in self.waves)
-        return View(
-            np.array(self.look_at_m) + np.array([dx, dy, dz]),
-            self.distance_m + distance,
-            self.azimuth_deg + azimuth,
-            self.elevation_deg + elevation,
-        )
+Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Look:
-    """Everything about a clip's picture that is not what happens in it. Colours are RGB in 0..1."""
+    """Everything about a clip's picture that is not what happens in it. Colours are RGB in 0..1.
+
+    table, wall, floor: the name of a picture in the kit, OWN_SURFACE, or what to paint. quarter_turns: of the room
+    about its square table.
+    """
 
     room: str
-    table: str
-    wall: str
-    floor: str
-    table_tint: tuple[float, float, float]
+    table: str | Art
+    wall: str | Art
+    floor: str | Art
+    table_tint: Colour
     light_direction: tuple[float, float, float]
-    light_colour: tuple[float, float, float]
+    light_colour: Colour
     ambient: float
-    skin: tuple[float, float, float]
-    sleeve: tuple[float, float, float]
+    skin: Colour
+    sleeve: Colour
     head: Head
+    quarter_turns: int = 0
 
 
-def choose_look(split: str, rng: np.random.Generator) -> Look:
-    """A random look for a clip of a split."""
-    own = split == "test"
-    room = HELD_OUT_ROOM if own else str(rng.choice(TRAIN_ROOMS))
-    table = OWN_SURFACE if own or rng.random() < 0.2 else str(rng.choice(_TABLES))
-    wall = OWN_SURFACE if own or rng.random() < 0.3 else str(rng.choice(_WALLS))
-    floor = OWN_SURFACE if own or rng.random() < 0.3 else str(rng.choice(_FLOORS))
-    tint = 1.0 if own else float(rng.uniform(0.72, 1.0))
-    tints = np.clip(tint * (1 + (0 if own else rng.uniform(-0.06, 0.06, 3))) * np.ones(3), 0, 1)
+def choose_look(split: str, rng: np.random.Generator, *, is_odd: bool = False) -> Look:
+    """A random look for a clip of a split. is_odd: the table is painted for certain."""
+    if split == "test":
+        return _held_out_look(rng)
+    room = str(rng.choice(TRAIN_ROOMS))
+    table_tint = rng.uniform(0.6, 1.0) * (1 + rng.uniform(-0.12, 0.12, 3))
+    warmth, strength = float(rng.uniform(-0.16, 0.16)), float(rng.uniform(0.40, 0.95))
+    slant = rng.uniform(-1.0, 1.0, 2)
+    skin, sleeve = _choose_arm(rng)
+    return Look(
+        room=room,
+        table=_choose_surface(rng, _TABLES, own_share=0.1, painted_share=1.0 if is_odd else 0.6),
+        wall=_choose_surface(rng, _WALLS, own_share=0.15, painted_share=0.4),
+        floor=_choose_surface(rng, _FLOORS, own_share=0.15, painted_share=0.4),
+        table_tint=_triple(np.clip(table_tint, 0, 1)),
+        light_direction=(float(slant[0]), float(slant[1]), -1.0),
+        light_colour=_triple(np.clip(strength * np.array([1 + warmth, 1.0, 1 - warmth]), 0, 1)),
+        ambient=float(rng.uniform(0.28, 0.60)),
+        skin=skin,
+        sleeve=sleeve,
+        head=choose_head(rng, is_varied=True),
+        quarter_turns=int(rng.integers(4)) if room in _SQUARE_TABLE_ROOMS else 0,
+    )
+
+
+def _choose_surface(
+    rng: np.random.Generator, pictures: tuple[str, ...], *, own_share: float, painted_share: float
+) -> str | Art:
+    draw = float(rng.random())
+    if draw < painted_share:
+        return Art(str(rng.choice(ART_KINDS)), int(rng.integers(2**31)), int(rng.integers(1, 4)))
+    return OWN_SURFACE if draw < painted_share + own_share else str(rng.choice(pictures))
+
+
+def _held_out_look(rng: np.random.Generator) -> Look:
     warmth, strength = float(rng.uniform(-0.08, 0.08)), float(rng.uniform(0.55, 0.85))
     colour = np.clip(strength * np.array([1 + warmth, 1.0, 1 - warmth]), 0, 1)
     slant = rng.uniform(-0.7, 0.7, 2)
-    skin = np.array(_SKINS[int(rng.integers(len(_SKINS)))]) * rng.uniform(0.93, 1.04)
-    sleeve = skin if rng.random() < 0.25 else rng.uniform(0.05, 0.9, 3)
+    skin, sleeve = _choose_arm(rng)
     return Look(
-        room=room,
-        table=table,
-        wall=wall,
-        floor=floor,
-        table_tint=_triple(tints),
+        room=HELD_OUT_ROOM,
+        table=OWN_SURFACE,
+        wall=OWN_SURFACE,
+        floor=OWN_SURFACE,
+        table_tint=(1.0, 1.0, 1.0),
         light_direction=(float(slant[0]), float(slant[1]), -1.0),
         light_colour=_triple(colour),
         ambient=float(rng.uniform(0.36, 0.54)),
-        skin=_triple(np.clip(skin, 0, 1)),
-        sleeve=_triple(sleeve),
-        head=_choose_head(rng),
+        skin=skin,
+        sleeve=sleeve,
+        head=choose_head(rng),
     )
 
 
-def _choose_head(rng: np.random.Generator) -> Head:
-    def wave(amplitude: float) -> Wave:
-        rates, phases = rng.uniform(0.03, 0.16, 2), rng.uniform(0, 2 * np.pi, 2)
-        return Wave(
-            amplitude * float(rng.uniform(0.3, 1.0)),
-            (float(rates[0]), float(rates[1] * 2)),
-            (float(phases[0]), float(phases[1])),
-        )
-
-    return Head(
-        look_at_m=(float(rng.uniform(-0.07, -0.03)), float(rng.uniform(-0.02, 0.02)), float(rng.uniform(0.02, 0.05))),
-        distance_m=float(rng.uniform(0.66, 0.76)),
-        azimuth_deg=180.0 + float(rng.uniform(-14, 14)),
-        elevation_deg=float(rng.uniform(-55, -42)),
-        waves=(wave(0.022), wave(0.03), wave(0.008), wave(0.03), wave(4.0), wave(2.5)),
-    )
+def _choose_arm(rng: np.random.Generator) -> tuple[Colour, Colour]:
+    """The colours of skin and sleeve; one in four arms is bare."""
+    skin = np.array(_SKINS[int(rng.integers(len(_SKINS)))]) * rng.uniform(0.93, 1.04)
+    sleeve = skin if rng.random() < 0.25 else rng.uniform(0.05, 0.9, 3)
+    return _triple(np.clip(skin, 0, 1)), _triple(sleeve)
 
 
-def _triple(values: np.ndarray) -> tuple[float, float, float]:
+def _triple(values: np.ndarray) -> Colour:
     return float(values[0]), float(values[1]), float(values[2])

@@ -14,11 +14,12 @@ import mujoco as untyped_mujoco
 import numpy as np
 from PIL import Image
 
+from train.tabletop.art import ART_PX, Art, paint
 from train.tabletop.assets import AssetsError, Part, load_parts
 from train.tabletop.catalog import OBJECTS, SURFACES
 from train.tabletop.hand import NUM_GRIPS, WRIST_X_M
 from train.tabletop.motion import ELBOW_M, SLEEVE_RADIUS_M, HandPose
-from train.tabletop.scenery import FIELD_OF_VIEW_DEG, HELD_OUT_ROOM, OWN_SURFACE, TRAIN_ROOMS, Look
+from train.tabletop.scenery import HELD_OUT_ROOM, OWN_SURFACE, TRAIN_ROOMS, Look
 
 mujoco: Any = untyped_mujoco  # it comes without types
 
@@ -55,7 +56,6 @@ class World:
         self._spec.visual.quality.offsamples = 0
         self._spec.visual.global_.offwidth = max_size_px
         self._spec.visual.global_.offheight = max_size_px
-        self._spec.visual.global_.fovy = FIELD_OF_VIEW_DEG
         self._spec.stat.extent = 1.0
         self._spec.visual.map.znear = 0.02
         self._spec.visual.map.zfar = 20.0
@@ -64,6 +64,10 @@ class World:
         light.pos, light.dir, light.castshadow = [0, 0, 3], [0, 0, -1], False
         for surface in SURFACES:
             self._add_surface(kit, surface)
+        canvas = np.zeros((ART_PX, ART_PX, 3), np.uint8)
+        for kind in ("table", "wall", "floor"):
+            self._add_texture(f"art/{kind}/2d", canvas, is_cube=False)
+        self._add_texture("art/table/cube", canvas, is_cube=True)
         for room in (*TRAIN_ROOMS, HELD_OUT_ROOM):
             origin = np.array(ROOM_ORIGINS_M[room])
             body = self._spec.worldbody.add_body(name=f"room/{room}", pos=(-origin).tolist())
@@ -76,18 +80,31 @@ class World:
         self.data = mujoco.MjData(self.model)
         self._index()
 
-    def dress(self, look: Look, items: list[int]) -> None:
-        """Show one room with one look and only these objects."""
+    def dress(self, look: Look, items: list[int]) -> list[int]:
+        """Show one room with one look and only these objects.
+
+        Returns the textures that were painted anew, for the renderer to upload.
+        """
         model = self.model
         self._group(self._bodies_of("room/"), HIDDEN)
         self._group([model.body(f"room/{look.room}").id], SHOWN)
         self._group(self._bodies_of("object/"), HIDDEN)
         self._group([self._object_body(item) for item in items], SHOWN)
+        self._turn_room(look)
+        painted: dict[int, Art] = {}
         for material, kind in self._room_materials[look.room]:
             surface = {"table": look.table, "wall": look.wall, "floor": look.floor}[kind]
-            model.mat_texid[material, _RGB] = self._surface_texture(material, surface)
+            texture = self._surface_texture(material, kind, surface)
+            model.mat_texid[material, _RGB] = texture
+            repeats = surface.repeats if isinstance(surface, Art) else 1
+            model.mat_texrepeat[material] = self._own_repeats[material] * repeats
+            if isinstance(surface, Art):
+                painted[texture] = surface
             if kind == "table":
-                model.mat_rgba[material, :3] = look.table_tint
+                model.mat_rgba[material, :3] = 1.0 if isinstance(surface, Art) else look.table_tint
+        for texture, art in painted.items():
+            self._paint(texture, art)
+        model.vis.global_.fovy = look.head.field_of_view_deg
         model.mat_rgba[self._material("hand"), :3] = look.skin
         model.mat_rgba[self._material("sleeve"), :3] = look.sleeve
         model.light_dir[0] = np.array(look.light_direction) / np.linalg.norm(look.light_direction)
@@ -96,6 +113,7 @@ class World:
         model.vis.headlight.ambient[:] = look.ambient
         model.vis.headlight.diffuse[:] = 0.3
         model.vis.headlight.specular[:] = 0.05
+        return list(painted)
 
     def place_object(self, item: int, position: np.ndarray, yaw_rad: float) -> None:
         """Stand an object with the middle of its base at `position` (metres)."""
@@ -127,6 +145,17 @@ class World:
         """Compute where everything is after the last placements."""
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
+
+    def _turn_room(self, look: Look) -> None:
+        """Turn a room about its own origin, the middle of a square table; the viewer stays."""
+        body = self.model.body(f"room/{look.room}").id
+        half_rad = np.pi / 4 * look.quarter_turns
+        self.model.body_quat[body] = [np.cos(half_rad), 0, 0, np.sin(half_rad)]
+
+    def _paint(self, texture: int, art: Art) -> None:
+        pixels = paint(art).reshape(-1)
+        first, count = int(self.model.tex_adr[texture]), int(self.model.tex_height[texture]) * ART_PX * 3
+        self.model.tex_data[first : first + count] = np.tile(pixels, count // len(pixels))
 
     def _add_surface(self, kit: Path, surface: str) -> None:
         file = kit / f"surfaces/{surface}.jpg"
@@ -206,6 +235,7 @@ class World:
         self._sleeve_geom = model.geom("sleeve").id
         self._grips = [model.geom(f"hand/{index}").id for index in range(NUM_GRIPS)]
         self._own_texture = model.mat_texid[:, _RGB].copy()
+        self._own_repeats = model.mat_texrepeat.copy()
         self._room_materials: dict[str, list[tuple[int, str]]] = {}
         for material in range(model.nmat):
             group, _, rest = model.mat(material).name.partition("/")
@@ -224,12 +254,13 @@ class World:
             if kind is not None:
                 self._room_materials.setdefault(room, []).append((material, kind))
 
-    def _surface_texture(self, material: int, surface: str) -> int:
+    def _surface_texture(self, material: int, kind: str, surface: str | Art) -> int:
         own = int(self._own_texture[material])
         if surface == OWN_SURFACE or own < 0:
             return own
         is_cube = int(self.model.tex_type[own]) == int(mujoco.mjtTexture.mjTEXTURE_CUBE)
-        return self.model.tex(f"surface/{surface}/{'cube' if is_cube else '2d'}").id
+        source = f"art/{kind}" if isinstance(surface, Art) else f"surface/{surface}"
+        return self.model.tex(f"{source}/{'cube' if is_cube else '2d'}").id
 
     def _bodies_of(self, prefix: str) -> list[int]:
         return [body for body in range(self.model.nbody) if self.model.body(body).name.startswith(prefix)]
