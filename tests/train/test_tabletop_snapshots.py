@@ -41,6 +41,7 @@ def test_the_sixty_test_clips_are_what_every_checkpoint_was_scored_on():
         look = script.look
         assert (look.table, look.wall, look.floor, look.quarter_turns) == (OWN_SURFACE,) * 3 + (0,)
         assert look.head.field_of_view_deg == FIELD_OF_VIEW_DEG
+        assert not look.furniture
     assert digest.hexdigest() == TEST_CLIPS_SHA256
 
 
@@ -116,6 +117,10 @@ def test_looks_outside_the_test_room_are_many(scripts):
     assert {look.room for look in looks} == set(TRAIN_ROOMS)
     painted = [surface for look in looks for surface in (look.table, look.wall, look.floor) if isinstance(surface, Art)]
     assert len(set(painted)) == len(painted) > len(looks)
+    for piece in (piece for look in looks for piece in look.furniture):
+        x_m, y_m, _ = piece.position_m
+        reach_m = np.hypot(*piece.half_m[:2])
+        assert max(abs(x_m), abs(y_m)) - reach_m > 0.45  # off the table
     widths = [look.head.field_of_view_deg for look in looks]
     assert min(widths) < 49
     assert max(widths) > 57

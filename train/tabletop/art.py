@@ -32,9 +32,10 @@ def paint(art: Art) -> np.ndarray:
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
-    """Any colour, often a muted or pale one: tables seldom shine in pure red."""
+    """Any colour, often a pale one, and nearly half the time a white, grey or beige: tables seldom shine in red."""
     value = float(rng.uniform(0.75, 1.0) if rng.random() < 0.35 else rng.uniform(0.12, 0.95))
-    return np.array(colorsys.hsv_to_rgb(float(rng.random()), float(rng.beta(1.2, 2.4)), value))
+    saturation = float(rng.uniform(0, 0.18) if rng.random() < 0.45 else rng.beta(1.2, 2.4))
+    return np.array(colorsys.hsv_to_rgb(float(rng.random()), saturation, value))
 
 
 def _near(rng: np.random.Generator, colour: np.ndarray, spread: float) -> np.ndarray:

@@ -1,8 +1,9 @@
 """How a clip looks: room, surfaces, light, skin, sleeve, and the path of the viewer's head. Pure and seeded.
 
 Four rooms are for training and validation; `HELD_OUT_ROOM` is only ever in the test split, and its table top
-and floor are in no other clip. The other splits are meant to be odder than any real table: more than half of
-their surfaces are painted (`art.py`), no two alike, under all kinds of light and through all kinds of eyes.
+and floor are in no other clip. The other splits are meant to be odder than any real table: about half of
+their surfaces are painted (`art.py`), no two alike, odd shapes stand round the table (`furniture.py`), often in the
+colours of skin, under all kinds of light and through all kinds of eyes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from train.tabletop.art import ART_KINDS, Art
+from train.tabletop.furniture import Piece, choose_furniture
 from train.tabletop.gaze import Head, choose_head
 
 TRAIN_ROOMS = ("kitchen", "living_room", "study", "dining")
@@ -88,6 +90,7 @@ class Look:
     sleeve: Colour
     head: Head
     quarter_turns: int = 0
+    furniture: tuple[Piece, ...] = ()
 
 
 def choose_look(split: str, rng: np.random.Generator, *, is_odd: bool = False) -> Look:
@@ -112,6 +115,7 @@ def choose_look(split: str, rng: np.random.Generator, *, is_odd: bool = False) -
         sleeve=sleeve,
         head=choose_head(rng, is_varied=True),
         quarter_turns=int(rng.integers(4)) if room in _SQUARE_TABLE_ROOMS else 0,
+        furniture=choose_furniture(rng, np.array(_SKINS)),
     )
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from train.tabletop.art import ART_PX, Art, paint
 from train.tabletop.assets import AssetsError, Part, load_parts
 from train.tabletop.catalog import OBJECTS, SURFACES
+from train.tabletop.furniture import MAX_PIECES, SHAPES, Piece
 from train.tabletop.hand import NUM_GRIPS, WRIST_X_M
 from train.tabletop.motion import ELBOW_M, SLEEVE_RADIUS_M, HandPose
 from train.tabletop.scenery import HELD_OUT_ROOM, OWN_SURFACE, TRAIN_ROOMS, Look
@@ -76,6 +77,11 @@ class World:
             body = self._spec.worldbody.add_body(name=f"object/{item.key}", mocap=True)
             self._add_parts(body, f"object/{item.key}", load_parts(kit / f"objects/{item.key}.npz"))
         self._add_hand(kit)
+        for place in range(MAX_PIECES):
+            body = self._spec.worldbody.add_body(name=f"furniture/{place}", mocap=True)
+            for shape in SHAPES:
+                geom = body.add_geom(type=_GEOMS[shape], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+                geom.name, geom.size = f"furniture/{place}/{shape}", [0.1, 0.1, 0.1]
         self.model = self._spec.compile()
         self.data = mujoco.MjData(self.model)
         self._index()
@@ -91,6 +97,9 @@ class World:
         self._group(self._bodies_of("object/"), HIDDEN)
         self._group([self._object_body(item) for item in items], SHOWN)
         self._turn_room(look)
+        self._group(self._bodies_of("furniture/"), HIDDEN)
+        for place, piece in enumerate(look.furniture):
+            self._place_furniture(place, piece)
         painted: dict[int, Art] = {}
         for material, kind in self._room_materials[look.room]:
             surface = {"table": look.table, "wall": look.wall, "floor": look.floor}[kind]
@@ -151,6 +160,16 @@ class World:
         body = self.model.body(f"room/{look.room}").id
         half_rad = np.pi / 4 * look.quarter_turns
         self.model.body_quat[body] = [np.cos(half_rad), 0, 0, np.sin(half_rad)]
+
+    def _place_furniture(self, place: int, piece: Piece) -> None:
+        model, mocap = self.model, self.model.body_mocapid[self.model.body(f"furniture/{place}").id]
+        self.data.mocap_pos[mocap] = piece.position_m
+        self.data.mocap_quat[mocap] = [np.cos(piece.yaw_rad / 2), 0, 0, np.sin(piece.yaw_rad / 2)]
+        geom = model.geom(f"furniture/{place}/{piece.shape}").id
+        width_m, depth_m, height_m = piece.half_m
+        model.geom_size[geom] = [width_m, height_m, 0] if piece.shape == "cylinder" else [width_m, depth_m, height_m]
+        model.geom_rgba[geom] = [*piece.colour, 1]
+        model.geom_group[geom] = SHOWN
 
     def _paint(self, texture: int, art: Art) -> None:
         pixels = paint(art).reshape(-1)
