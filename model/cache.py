@@ -5,7 +5,8 @@ Owned by the one `Stream` that made it, and touched only by that stream's thread
 Keys and values lie in position order in buffers that are allocated once. Evicting a block closes the gap: what
 follows is moved down and its keys are rotated by the difference, so that positions stay contiguous and within the
 length that the model was trained on (the idea of StreamingLLM's attention sinks, Xiao et al. 2023, applied to whole
-grammar units). A transformers `Cache`, so any causal LM with rotary embeddings in the usual half-split layout runs on it.
+grammar units). A transformers `Cache`, so any causal LM with rotary embeddings in the usual half-split layout runs
+on it.
 
 Shapes: B batch (1), H KV heads, C capacity, T tokens, D head width.
 """
@@ -41,14 +42,19 @@ class RingLayer(CacheLayerMixin):
         """Append T positions (B, H, T, D) and return views of all that is kept."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None
-        assert self.values is not None
+        keys, values = self.buffers()
         start, stop = self.num_tokens, self.num_tokens + key_states.shape[-2]
         assert stop <= self.capacity, f"{stop} tokens in a ring of {self.capacity}: room was not made"
-        self.keys[:, :, start:stop] = key_states
-        self.values[:, :, start:stop] = value_states
+        keys[:, :, start:stop] = key_states
+        values[:, :, start:stop] = value_states
         self.num_tokens = stop
-        return self.keys[:, :, :stop], self.values[:, :, :stop]
+        return keys[:, :, :stop], values[:, :, :stop]
+
+    def buffers(self) -> tuple[Tensor, Tensor]:
+        """All of the keys' and values' memory, (B, H, C, D) each; not before the first token."""
+        assert self.keys is not None
+        assert self.values is not None
+        return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.num_tokens + query_length, 0
@@ -71,14 +77,15 @@ class KVRing(Cache):
     """
 
     def __init__(self, num_layers: int, capacity: int, inv_freq: Tensor) -> None:
-        super().__init__(layers=[RingLayer(capacity) for _ in range(num_layers)])
+        self.rings = [RingLayer(capacity) for _ in range(num_layers)]
+        super().__init__(layers=list(self.rings))
         self.capacity = capacity
         self._inv_freq = inv_freq.detach().to(torch.float32)
 
     @property
     def num_tokens(self) -> int:
         """Positions in use."""
-        return self.layers[0].num_tokens
+        return self.rings[0].num_tokens
 
     @property
     def free(self) -> int:
@@ -88,18 +95,14 @@ class KVRing(Cache):
     @property
     def num_bytes(self) -> int:
         """Memory of the buffers, 0 before the first token."""
-        return sum(
-            tensor.numel() * tensor.element_size()
-            for layer in self.layers
-            for tensor in (layer.keys, layer.values)
-            if tensor is not None
-        )
+        tensors = [tensor for ring in self.rings if ring.is_initialized for tensor in ring.buffers()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def rollback(self, num_tokens: int) -> None:
         """Forget everything after the first `num_tokens` positions."""
         assert 0 <= num_tokens <= self.num_tokens
-        for layer in self.layers:
-            layer.num_tokens = num_tokens
+        for ring in self.rings:
+            ring.num_tokens = num_tokens
 
     @torch.inference_mode()
     def evict(self, start: int, stop: int) -> None:
@@ -110,28 +113,28 @@ class KVRing(Cache):
         if count == 0:
             return
         cos_D, sin_D = self._rotation(-count)
-        for layer in self.layers:
-            keys, values = layer.keys, layer.values
+        for ring in self.rings:
+            keys, values = ring.buffers()
             keys[:, :, start : end - count] = _rotate(keys[:, :, stop:end], cos_D, sin_D)
             values[:, :, start : end - count] = values[:, :, stop:end].clone()
-            layer.num_tokens = end - count
+            ring.num_tokens = end - count
 
     def export(self) -> dict[str, Tensor]:
         """Copies of what is kept, by name, for saving."""
         return {
-            f"{name}.{index}": tensor[:, :, : layer.num_tokens].clone().contiguous()
-            for index, layer in enumerate(self.layers)
-            for name, tensor in (("keys", layer.keys), ("values", layer.values))
-            if tensor is not None
+            f"{name}.{index}": tensor[:, :, : ring.num_tokens].clone().contiguous()
+            for index, ring in enumerate(self.rings)
+            if ring.is_initialized
+            for name, tensor in zip(("keys", "values"), ring.buffers(), strict=True)
         }
 
     @torch.inference_mode()
     def restore(self, tensors: dict[str, Tensor], device: torch.device) -> None:
         """Take over what `export` gave, replacing whatever is in the ring."""
-        for index, layer in enumerate(self.layers):
-            layer.num_tokens = 0
+        for index, ring in enumerate(self.rings):
+            ring.num_tokens = 0
             if f"keys.{index}" in tensors:
-                layer.update(tensors[f"keys.{index}"].to(device), tensors[f"values.{index}"].to(device))
+                ring.update(tensors[f"keys.{index}"].to(device), tensors[f"values.{index}"].to(device))
 
     def _rotation(self, delta: int) -> tuple[Tensor, Tensor]:
         angles = delta * torch.cat((self._inv_freq, self._inv_freq))

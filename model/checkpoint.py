@@ -125,7 +125,7 @@ def write_reference(checkpoint: Checkpoint, folder: Path) -> None:
     tensors = {f"{PEFT_PREFIX}connector.{k}": v.contiguous() for k, v in checkpoint.connector.items()}
     tensors |= {k: v.contiguous() for k, v in checkpoint.lora.items()}
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    adapter_config(checkpoint.spec.lora.to_peft(), checkpoint.spec.decoder).save_pretrained(folder)
+    adapter_config(checkpoint.spec.lora.to_peft(), checkpoint.spec.decoder).save_pretrained(str(folder))
 
 
 def assemble(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, attention: str) -> VideoLM:
@@ -146,7 +146,7 @@ def assemble(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
         name=spec.name,
         vision=vision.to(device, dtype),
         connector=connector.eval().requires_grad_(False).to(device, dtype),
-        decoder=decoder.to(device),
+        decoder=decoder.to(device),  # pyright: ignore[reportArgumentType]
         grammar=Grammar(open_tokenizer(base), spec.grammar),
         fps=spec.fps,
         silence_threshold=spec.silence_threshold,

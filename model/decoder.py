@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import is_flash_attn_2_available
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from model.cache import KVRing
 from model.errors import CheckpointError, MissingDependency
@@ -49,8 +49,8 @@ def make_decoder(config_path: str | Path, *, dtype: torch.dtype, attention: str)
 
 def make_ring(decoder: PreTrainedModel, capacity: int) -> KVRing:
     """A KV ring that fits `decoder`. Raises CheckpointError for decoders whose positions cannot be shifted."""
-    rotary = [m for m in decoder.modules() if isinstance(getattr(m, "inv_freq", None), Tensor)]
-    if not rotary:
+    frequencies = [buffer for name, buffer in decoder.named_buffers() if name.endswith("rotary_emb.inv_freq")]
+    if not frequencies:
         raise CheckpointError(
             f"{decoder.config.model_type}: has no rotary position embedding, so its cache cannot slide; "
             "choose a decoder such as Llama, Qwen, Mistral or SmolLM"
@@ -61,7 +61,7 @@ def make_ring(decoder: PreTrainedModel, capacity: int) -> KVRing:
             f"{decoder.config.model_type}: its {rope_type} rotary scaling changes with the length, so that its "
             "cache cannot slide; choose a decoder with default, linear, llama3 or yarn scaling"
         )
-    return KVRing(decoder.config.num_hidden_layers, capacity, rotary[0].inv_freq)
+    return KVRing(decoder.config.num_hidden_layers, capacity, frequencies[0])
 
 
 @torch.inference_mode()

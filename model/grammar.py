@@ -1,7 +1,7 @@
 """The stream grammar: the only place that knows how frames, questions and answers become token ids.
 
     {bos}{system}\\n
-    \\n[<v>…<v>,<v>…<v>]\\nAssistant: You cut the tomato.{eos}\\n[<v>…<v>]\\nUser: What next?\\nAssistant: Add salt.{eos}
+    \\n[<v>…<v>,<v>…<v>]\\nAssistant: You cut it.{eos}\\n[<v>…<v>]\\nUser: What next?\\nAssistant: Add salt.{eos}
 
 `<v>` is one frame token. Training renders whole dialogues (`Grammar.render`, ids and labels from one walk);
 running renders one turn after another (a `Cursor` says where it stands). Both go through the same

@@ -9,7 +9,7 @@ Shapes: B frames, S image side in pixels, N tokens a frame, D feature width, P p
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -103,7 +103,7 @@ class TimmTower(VisionTower):
         import timm
 
         try:
-            self.trunk = timm.create_model(spec.name, pretrained=False, num_classes=0)
+            self.trunk: Any = timm.create_model(spec.name, pretrained=False, num_classes=0)
         except RuntimeError as error:
             raise CheckpointError(f"vision.name = {spec.name!r}: timm knows no such model") from error
         self.feature_width = int(self.trunk.num_features)
@@ -124,15 +124,14 @@ class OpenClipTower(VisionTower):
     def __init__(self, spec: VisionSpec) -> None:
         super().__init__(spec)
         import open_clip
+        from open_clip.timm_model import TimmModel
 
         if spec.name not in open_clip.list_models():
             raise CheckpointError(f"vision.name = {spec.name!r}: open_clip knows no such model")
         clip = open_clip.create_model(spec.name, pretrained=spec.weights or None, load_weights=bool(spec.weights))
-        self.visual: nn.Module = clip.visual  # type: ignore[assignment]
-        self.trunk: nn.Module | None = (
-            self.visual.trunk if isinstance(self.visual, open_clip.timm_model.TimmModel) else None
-        )  # type: ignore[assignment]
-        size = self.visual.image_size  # type: ignore[union-attr]
+        self.visual: Any = clip.visual
+        self.trunk: Any = self.visual.trunk if isinstance(self.visual, TimmModel) else None
+        size = self.visual.image_size
         if (size if isinstance(size, int) else size[0]) != spec.image_size:
             raise CheckpointError(
                 f"vision.image_size = {spec.image_size}: {spec.name} takes {size} pixels; set it to that"
@@ -143,8 +142,8 @@ class OpenClipTower(VisionTower):
 
     def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         if self.trunk is not None:
-            return _read_trunk(self.trunk, self.trunk.forward_features(pixels))  # type: ignore[operator]
-        hidden = self.visual.forward_intermediates(  # type: ignore[operator]
+            return _read_trunk(self.trunk, self.trunk.forward_features(pixels))
+        hidden = self.visual.forward_intermediates(
             pixels, indices=1, normalize_intermediates=False, output_fmt="NLC", output_extra_tokens=True
         )
         return hidden["image_intermediates_prefix"][-1][:, 0], _to_grid(hidden["image_intermediates"][-1])
@@ -180,12 +179,12 @@ class TransformersTower(VisionTower):
         return output.pooler_output, _to_grid(output.last_hidden_state)
 
 
-def _read_trunk(trunk: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
+def _read_trunk(trunk: Any, features: Tensor) -> tuple[Tensor, Tensor]:
     """CLS and spatial features of a timm model's `forward_features`."""
     if features.ndim == 4:
         return features.mean(dim=(2, 3)), features
-    num_prefix = int(trunk.num_prefix_tokens)  # type: ignore[arg-type]
-    pooled = trunk.forward_head(features, pre_logits=True)  # type: ignore[operator]
+    num_prefix = int(trunk.num_prefix_tokens)
+    pooled = trunk.forward_head(features, pre_logits=True)
     return pooled, _to_grid(features[:, num_prefix:])
 
 
@@ -207,8 +206,8 @@ def _weights_file(weights: str) -> Path:
     return path
 
 
-def _load_strictly(module: nn.Module, path: Path, spec: VisionSpec) -> None:
-    head = f"{module.pretrained_cfg['classifier']}."  # type: ignore[index]
+def _load_strictly(module: Any, path: Path, spec: VisionSpec) -> None:
+    head = f"{module.pretrained_cfg['classifier']}."
     try:
         module.load_state_dict({k: v for k, v in load_file(path).items() if not k.startswith(head)})
     except (OSError, ValueError, RuntimeError) as error:

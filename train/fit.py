@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model
@@ -43,7 +44,8 @@ def fit(
     The decoder's own weights stay as they are (bfloat16 on a GPU); adapters and connector are float32.
     """
     torch.manual_seed(part.seed)
-    decoder.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    decoder.to(device, dtype)  # pyright: ignore[reportArgumentType]
     adapted = get_peft_model(decoder, lora.to_peft())
     for parameter in adapted.parameters():
         if parameter.requires_grad:
@@ -91,7 +93,7 @@ def batch_loss(
 ) -> Tensor:
     """The streaming loss of one batch. Only labelled positions go through the language-model head."""
     ids_BT, labels_BT = batch.input_ids_BT.to(device), batch.labels_BT.to(device)
-    base = adapted.get_base_model() if isinstance(adapted, PeftModel) else adapted
+    base: Any = adapted.get_base_model() if isinstance(adapted, PeftModel) else adapted
     is_learned_BT = labels_BT != IGNORE_ID
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         embeds_BTD = embed_dialogues(base, connector, ids_BT, batch.features, grammar.placeholder_id)

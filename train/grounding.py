@@ -152,7 +152,7 @@ def tune_vision(tower: VisionTower, train: FrameSet, val: FrameSet, part: Vision
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             if step % 20 == 0:
-                bar.set_postfix(loss=f"{float(loss):.3f}", **{k: f"{v:.2f}" for k, v in shares.items()})
+                bar.set_postfix({"loss": f"{float(loss):.3f}"} | {k: f"{v:.2f}" for k, v in shares.items()})
             bar.update()
     tower.requires_grad_(False)
     return _score(tower, heads, val, part.batch_frames)

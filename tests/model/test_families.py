@@ -63,7 +63,7 @@ def test_family_streams_rolls_back_and_evicts(family):
     kept = ring.num_tokens
     assert kept == expected.num_tokens == 28
     torch.testing.assert_close(
-        ring.layers[0].keys[:, :, :kept], expected.layers[0].keys[:, :, :kept], atol=1e-5, rtol=1e-4
+        ring.rings[0].keys[:, :, :kept], expected.rings[0].keys[:, :, :kept], atol=1e-5, rtol=1e-4
     )
 
 

@@ -123,14 +123,14 @@ def test_rotated_keys_are_the_keys_of_the_new_positions():
     def keys_of(kept: torch.Tensor) -> torch.Tensor:
         ring = make_ring(decoder, 64)
         decoder(inputs_embeds=kept[None], past_key_values=ring, use_cache=True)
-        return ring.layers[0].keys[:, :, : ring.num_tokens]
+        return ring.rings[0].keys[:, :, : ring.num_tokens]
 
     ring = make_ring(decoder, 64)
     decoder(inputs_embeds=rows[None], past_key_values=ring, use_cache=True)
     ring.evict(4, 11)
     ring.evict(6, 9)
     expected = keys_of(torch.cat((rows[:4], rows[11:13], rows[16:])))
-    torch.testing.assert_close(ring.layers[0].keys[:, :, : ring.num_tokens], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ring.rings[0].keys[:, :, : ring.num_tokens], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.slow
