@@ -13,8 +13,9 @@ from typing import Any
 import mujoco as untyped_mujoco
 import numpy as np
 
+from train.tabletop.build import SHOWN
 from train.tabletop.record import Script
-from train.tabletop.world import SHOWN, World
+from train.tabletop.world import World
 
 mujoco: Any = untyped_mujoco  # it comes without types
 MAX_GEOMS = 2000

@@ -1,0 +1,156 @@
+"""Puts the tabletop world together: one MuJoCo specification of every room, object, surface, hand and stand-in.
+
+Everything is made hidden (geometry group HIDDEN); `world.py` shows what a clip needs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mujoco as untyped_mujoco
+import numpy as np
+from PIL import Image
+
+from train.tabletop.art import ART_PX
+from train.tabletop.assets import AssetsError, Part, load_parts
+from train.tabletop.catalog import OBJECTS, SURFACES
+from train.tabletop.furniture import MAX_PIECES, SHAPES
+from train.tabletop.hand import NUM_GRIPS
+from train.tabletop.motion import SLEEVE_RADIUS_M
+from train.tabletop.scenery import HELD_OUT_ROOM, TRAIN_ROOMS
+
+mujoco: Any = untyped_mujoco  # it comes without types
+
+SHOWN, HIDDEN = 1, 5
+RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
+_GEOMS = {
+    "mesh": mujoco.mjtGeom.mjGEOM_MESH,
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "plane": mujoco.mjtGeom.mjGEOM_PLANE,
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
+    "ellipsoid": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
+}
+
+# The point of each room that becomes the origin, in metres: within reach of the viewer and half a millimetre above the
+# table top, so that thin bases do not flicker through it.
+ROOM_ORIGINS_M = {
+    "kitchen": (0.10, 0.0, 0.8005),
+    "dining": (0.10, 0.0, 0.8005),
+    "living_room": (0.06, 0.03, 0.4254),
+    "study": (0.41, 0.0, 0.8809),
+    "coffee_table": (0.05, 0.06, 0.4305),
+}
+
+
+def build_spec(kit: Path, *, max_size_px: int) -> Any:
+    """An MjSpec, ready to compile. kit: the folder from `assets.open_kit`. Raises AssetsError if it lacks something."""
+    spec = mujoco.MjSpec()
+    spec.visual.quality.offsamples = 0
+    spec.visual.global_.offwidth = max_size_px
+    spec.visual.global_.offheight = max_size_px
+    spec.stat.extent = 1.0
+    spec.visual.map.znear = 0.02
+    spec.visual.map.zfar = 20.0
+    light = spec.worldbody.add_light()
+    light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+    light.pos, light.dir, light.castshadow = [0, 0, 3], [0, 0, -1], False
+    for surface in SURFACES:
+        _add_surface(spec, kit, surface)
+    canvas = np.zeros((ART_PX, ART_PX, 3), np.uint8)
+    for kind in ("table", "wall", "floor"):
+        _add_texture(spec, f"art/{kind}/2d", canvas, is_cube=False)
+    _add_texture(spec, "art/table/cube", canvas, is_cube=True)
+    for room in (*TRAIN_ROOMS, HELD_OUT_ROOM):
+        origin = np.array(ROOM_ORIGINS_M[room])
+        body = spec.worldbody.add_body(name=f"room/{room}", pos=(-origin).tolist())
+        _add_parts(spec, body, f"room/{room}", load_parts(kit / f"rooms/{room}.npz"))
+    for item in OBJECTS:
+        body = spec.worldbody.add_body(name=f"object/{item.key}", mocap=True)
+        _add_parts(spec, body, f"object/{item.key}", load_parts(kit / f"objects/{item.key}.npz"))
+    _add_hand(spec, kit)
+    for place in range(MAX_PIECES):
+        body = spec.worldbody.add_body(name=f"furniture/{place}", mocap=True)
+        for shape in SHAPES:
+            geom = body.add_geom(type=_GEOMS[shape], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+            geom.name, geom.size = f"furniture/{place}/{shape}", [0.1, 0.1, 0.1]
+    return spec
+
+
+def _add_surface(spec: Any, kit: Path, surface: str) -> None:
+    file = kit / f"surfaces/{surface}.jpg"
+    if not file.is_file():
+        raise AssetsError(f"{file}: missing from the kit. Pack the kit again.")
+    pixels = np.asarray(Image.open(file).convert("RGB"))
+    _add_texture(spec, f"surface/{surface}/2d", pixels, is_cube=False)
+    _add_texture(spec, f"surface/{surface}/cube", pixels, is_cube=True)
+
+
+def _add_texture(spec: Any, name: str, pixels: np.ndarray, *, is_cube: bool) -> None:
+    texture = spec.add_texture(name=name)
+    if is_cube:
+        side = min(pixels.shape[:2])
+        pixels = np.concatenate([pixels[:side, :side]] * 6)
+    texture.type = mujoco.mjtTexture.mjTEXTURE_CUBE if is_cube else mujoco.mjtTexture.mjTEXTURE_2D
+    texture.height, texture.width, texture.nchannel = pixels.shape
+    texture.data = np.ascontiguousarray(pixels).tobytes()
+
+
+def _add_parts(spec: Any, body: Any, prefix: str, parts: list[Part]) -> None:
+    for index, part in enumerate(parts):
+        name = f"{prefix}/{index}/{part.name}"
+        material = spec.add_material(name=name)
+        material.rgba, material.specular = part.rgba, min(part.specular, 0.3)
+        material.shininess, material.reflectance = part.shininess, 0.0
+        material.texrepeat, material.texuniform = part.tex_repeat, part.tex_uniform
+        if part.texture is not None:
+            _add_texture(spec, name, part.texture, is_cube=part.tex_is_cube)
+            textures = list(material.textures)
+            textures[RGB] = name
+            material.textures = textures
+        geom = body.add_geom(type=_GEOMS[part.kind], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+        geom.material = name
+        if part.kind == "mesh":
+            _add_mesh(spec, name, part.vertices, part.faces, part.uv, part.face_uv)
+            geom.meshname = name
+        else:
+            geom.size, geom.pos, geom.quat = part.size, part.pos, part.quat
+
+
+def _add_mesh(
+    spec: Any, name: str, vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, face_uv: np.ndarray
+) -> None:
+    mesh = spec.add_mesh(name=name)
+    mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+    mesh.uservert, mesh.userface = vertices.flatten(), faces.flatten()
+    if len(uv):
+        mesh.usertexcoord, mesh.userfacetexcoord = uv.flatten(), face_uv.flatten()
+
+
+def _add_hand(spec: Any, kit: Path) -> None:
+    tone = np.linspace(0, 1, 64)
+    ramp = np.stack([0.70 + 0.30 * tone, 0.60 + 0.44 * tone, 0.56 + 0.48 * tone], axis=-1)
+    _add_texture(spec, "hand", np.tile(np.uint8(np.clip(ramp, 0, 1) * 255), (8, 1, 1)), is_cube=False)
+    skin = spec.add_material(name="hand")
+    skin.specular, skin.shininess = 0.08, 0.2
+    textures = list(skin.textures)
+    textures[RGB] = "hand"
+    skin.textures = textures
+    body = spec.worldbody.add_body(name="hand", mocap=True)
+    for index in range(NUM_GRIPS):
+        file = kit / f"hand/{index}.npz"
+        if not file.is_file():
+            raise AssetsError(f"{file}: missing from the kit. Pack the kit again.")
+        with np.load(file) as arrays:
+            faces = arrays["faces"].astype(np.int32)
+            uv = np.stack([arrays["shade"], np.full_like(arrays["shade"], 0.5)], axis=1)
+            _add_mesh(spec, f"hand/{index}", arrays["vertices"], faces, uv, faces)
+        geom = body.add_geom(type=_GEOMS["mesh"], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+        geom.name, geom.meshname, geom.material = f"hand/{index}", f"hand/{index}", "hand"
+    cloth = spec.add_material(name="sleeve")
+    cloth.specular, cloth.shininess = 0.02, 0.1
+    sleeve = spec.worldbody.add_body(name="sleeve", mocap=True)
+    geom = sleeve.add_geom(type=_GEOMS["capsule"], contype=0, conaffinity=0, group=SHOWN, mass=0)
+    geom.name, geom.material, geom.size = "sleeve", "sleeve", [SLEEVE_RADIUS_M, 0.2, 0]
