@@ -18,17 +18,16 @@ BATCH_FRAMES = 64
 
 @torch.inference_mode()
 def encode_clips(
-    tower: VisionTower, clips: Sequence[ClipFile], *, views: int = 1, seed: int = 0, loaded: Sequence[Tensor] = ()
+    tower: VisionTower, clips: Sequence[ClipFile], *, views: int = 1, seed: int = 0
 ) -> Iterator[list[Tensor]]:
     """For each clip its `views` feature tensors, frames × N × F, float16, on the tower's device.
 
     The first view is the clip as it is; each further one is augmented, all its frames by the same draw.
-    loaded: the clips' frames (T×3×S×S) if they lie on the device already.
     """
     device = next(tower.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
-    for number, clip in enumerate(tqdm(clips, desc="encode", unit="clip")):
-        frames = loaded[number] if loaded else torch.from_numpy(clip.frames().copy()).permute(0, 3, 1, 2).to(device)
+    for clip in tqdm(clips, desc="encode", unit="clip"):
+        frames = torch.from_numpy(clip.frames().copy()).to(device).permute(0, 3, 1, 2)
         by_view = []
         for view in range(views):
             seen = augment(frames, None, generator, alike=True)[0] if view else frames

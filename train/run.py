@@ -44,19 +44,21 @@ def vision_spec(recipe: Recipe, *, weights: str) -> VisionSpec:
 
 
 def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device) -> None:
-    """Tune the tower on clips_dir/train, or take the one tuned before, then write the features of train and val."""
+    """Tune the tower, or take the one tuned before, then write the features of the clips in train and val."""
     torch.manual_seed(recipe.fit.seed)
     random.seed(recipe.fit.seed)
-    tower = open_vision(vision_spec(recipe, weights=recipe.vision.weights)).to(
-        device, memory_format=torch.channels_last
-    )  # type: ignore[call-overload]
+    spec = vision_spec(recipe, weights=recipe.vision.weights)
+    tower = open_vision(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     clips = {split: list_clips(clips_dir / split) for split in ("train", "val")}
-    frames = {split: load_frames(clips[split], device) for split in clips}
     run_dir.mkdir(parents=True, exist_ok=True)
     if (run_dir / VISION_FILE).is_file():
         _load_rounded(tower, load_file(run_dir / VISION_FILE))
     elif recipe.vision.tune_seconds > 0:
-        scores = tune_vision(tower, frames["train"], frames["val"], recipe.vision, seed=recipe.fit.seed)
+        snapshots = clips_dir / "snapshot"
+        seen = list_clips(snapshots) if snapshots.is_dir() else clips["train"]
+        frames, unseen = load_frames(seen, device), load_frames(clips["val"], device)
+        scores = tune_vision(tower, frames, unseen, recipe.vision, seed=recipe.fit.seed)
+        del frames, unseen
         print(f"vision, on clips not trained on: {json.dumps({k: round(v, 4) for k, v in scores.items()})}", flush=True)
         (run_dir / "vision.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     # What is shipped is bfloat16, so the decoder must be fitted to the features of the rounded tower.
@@ -66,7 +68,7 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device)
     for split, views in (("train", recipe.vision.feature_views), ("val", 1)):
         folder = run_dir / FEATURES / split
         folder.mkdir(parents=True, exist_ok=True)
-        encoded = encode_clips(tower, clips[split], views=views, loaded=frames[split].frames)
+        encoded = encode_clips(tower, clips[split], views=views)
         for clip, by_view in zip(clips[split], encoded, strict=True):
             save_features(by_view, folder / f"{clip.path.stem}.safetensors")
             (folder / f"{clip.path.stem}.json").write_text(json.dumps(clip.meta), encoding="utf-8")
