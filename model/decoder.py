@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 
+from model.attention import register
 from model.cache import KVRing
 from model.errors import CheckpointError, MissingDependency
 
@@ -16,13 +17,15 @@ ATTENTIONS = ("auto", "sdpa", "eager", "flash_attention_2")
 def resolve_attention(attention: str, device: torch.device) -> str:
     """The attention implementation to ask transformers for.
 
-    "auto" takes flash-attn on a GPU that has it installed, else SDPA. Raises MissingDependency when
-    flash_attention_2 is asked for and cannot run, CheckpointError for an unknown name.
+    "auto" takes flash-attn on a GPU that has it installed, else SDPA; SDPA is our own (model.attention). Raises
+    MissingDependency when flash_attention_2 is asked for and cannot run, CheckpointError for an unknown name.
     """
     if attention not in ATTENTIONS:
         raise CheckpointError(f"attention = {attention!r}: must be one of {', '.join(ATTENTIONS)}")
     if attention == "auto":
-        return "flash_attention_2" if device.type == "cuda" and is_flash_attn_2_available() else "sdpa"
+        attention = "flash_attention_2" if device.type == "cuda" and is_flash_attn_2_available() else "sdpa"
+    if attention == "sdpa":
+        return register()
     if attention == "flash_attention_2" and not (device.type == "cuda" and is_flash_attn_2_available()):
         raise MissingDependency(
             "attention = 'flash_attention_2': needs an NVIDIA GPU and the package flash-attn, and this machine has "

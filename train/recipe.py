@@ -17,13 +17,9 @@ class RecipeError(OnlookerError):
 
 @dataclass(frozen=True)
 class TabletopPart:
-    """The rendered world. size: side of the frames in pixels. clips are counted from seed 0 of each split."""
+    """The rendered world. size: side of the frames in pixels."""
 
-    train_clips: int = 1000
-    val_clips: int = 60
-    test_clips: int = 60
     size: int = 384
-    workers: int = 2
 
 
 @dataclass(frozen=True)

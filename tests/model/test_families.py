@@ -16,6 +16,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from model.attention import GROUPED_SDPA
 from model.decoder import append, make_ring, resolve_attention
 from model.errors import CheckpointError, MissingDependency
 from model.vision import VisionSpec, open_vision
@@ -43,6 +44,7 @@ def make(family: str) -> PreTrainedModel:
         "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),
         "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8)),
     }[family]()
+    model.set_attn_implementation(resolve_attention("auto", torch.device("cpu")))
     return model.eval().requires_grad_(False)
 
 
@@ -54,7 +56,9 @@ def test_family_streams_rolls_back_and_evicts(family):
     append(decoder, ring, rows[:25], [24])
     ring.rollback(20)
     streamed = torch.cat([append(decoder, ring, row[None], [0]) for row in rows[20:]])
+    decoder.set_attn_implementation("eager")
     at_once = decoder(inputs_embeds=rows[None]).logits[0, 20:]
+    decoder.set_attn_implementation(GROUPED_SDPA)
     torch.testing.assert_close(streamed, at_once, atol=1e-4, rtol=1e-4)
 
     ring.evict(5, 17)
@@ -81,7 +85,7 @@ def test_decoders_whose_positions_cannot_slide_are_refused():
 def test_flash_attention_is_asked_for_and_missing():
     with pytest.raises(MissingDependency, match="flash-attn"):
         resolve_attention("flash_attention_2", torch.device("cpu"))
-    assert resolve_attention("auto", torch.device("cpu")) == "sdpa"
+    assert resolve_attention("auto", torch.device("cpu")) == GROUPED_SDPA
     with pytest.raises(CheckpointError, match="must be one of"):
         resolve_attention("fast", torch.device("cpu"))
 
