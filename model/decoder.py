@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from model.attention import register
@@ -40,13 +40,6 @@ def open_decoder(path: str | Path, *, dtype: torch.dtype, attention: str) -> Pre
         decoder = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"decoder {str(path)!r}: cannot be loaded: {error}") from error
-    return decoder.eval().requires_grad_(False)
-
-
-def make_decoder(config_path: str | Path, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
-    """A decoder of the shape in `config_path` with random weights, for tests and benchmarks of named shapes."""
-    config = AutoConfig.from_pretrained(config_path)
-    decoder = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
     return decoder.eval().requires_grad_(False)
 
 

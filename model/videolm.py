@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from model import frames, stream_file
 from model.grammar import Grammar
-from model.stream import Stream, StreamOptions
+from model.stream import Eviction, Stream, StreamOptions
 from model.vision import VisionTower
 
 
@@ -76,7 +76,7 @@ class VideoLM:
         silence_threshold: float | None = None,
         window_tokens: int = 2048,
         max_reply_tokens: int = 100,
-        eviction: str = "rotate",
+        eviction: Eviction = "rotate",
         system_prompt: str | None = None,
     ) -> Stream:
         """A fresh stream; whatever is left out is what the checkpoint was trained for. Raises StreamError."""
@@ -84,7 +84,7 @@ class VideoLM:
             silence_threshold=self.silence_threshold if silence_threshold is None else silence_threshold,
             window_tokens=window_tokens,
             max_reply_tokens=max_reply_tokens,
-            eviction=eviction,  # type: ignore[arg-type]
+            eviction=eviction,
         )
         grammar = self.grammar
         if system_prompt is not None:

@@ -6,7 +6,6 @@ before its time (VideoLLM-online, section 3.4: the user's time is rounded down, 
 
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.grammar import AssistantTurn, StreamTurn, Turn, UserTurn
@@ -72,10 +71,3 @@ def slide(annotation: Annotation, rng: random.Random, max_share: float = 0.7) ->
         if u.frame >= gap_end and u.question is None
     )
     return Annotation(len(kept), utterances), kept
-
-
-def without_answers(annotation: Annotation, keep: Sequence[bool]) -> Annotation:
-    """The same clip with only those questions that `keep` marks, in order."""
-    flags = iter(keep)
-    chosen = tuple(u for u in annotation.utterances if u.question is None or next(flags))
-    return Annotation(annotation.num_frames, chosen)

@@ -81,9 +81,9 @@ def run_clip(model: VideoLM, clip: ClipFile, setting: Setting) -> ClipResult:
     return ClipResult(
         clip=clip.path.stem,
         seconds=clip.num_frames / fps,
-        said=[parse_remark(u.text, u.frame / fps) for u in run.utterances if u.question is None],
+        said=[parse_remark(u.text, u.frame / fps) for u in run.said if u.question is None],
         true=[Event(e["time_s"], e["verb"], e["object"]) for e in meta["events"]],
-        answers=[(u.question, u.text.strip(), questions[u.frame]["answer"]) for u in run.utterances if u.question],
+        answers=[(u.question, u.text.strip(), questions[u.frame]["answer"]) for u in run.said if u.question],
         silence_probs=run.silence_probs,
         teacher_forced=_teacher_forced(model, clip, features, stream.silence_threshold)
         if setting.teacher_forced

@@ -6,7 +6,10 @@ A remark matches an event if both say the same within the tolerance; each event 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-VERBS = {"reach": "You reach for the ", "pick up": "You pick up the ", "put down": "You put down the "}
+from train.tabletop.language import VERBS, remark
+
+OPENINGS = {verb: remark(verb, "").removesuffix(".") for verb in VERBS}
+"""How a remark about each verb begins."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Score:
 
 def parse_remark(text: str, time_s: float) -> Event:
     """What a remark claims; a sentence of another form has an empty verb and matches nothing."""
-    for verb, opening in VERBS.items():
+    for verb, opening in OPENINGS.items():
         if text.strip().startswith(opening):
             return Event(time_s, verb, text.strip().removeprefix(opening).rstrip("."))
     return Event(time_s, "", text.strip())

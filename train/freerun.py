@@ -9,7 +9,7 @@ from model.stream import Stream
 
 
 @dataclass(frozen=True)
-class Utterance:
+class Said:
     """What was said after `frame`. question: None for a remark. ids: the reply's tokens."""
 
     frame: int
@@ -20,10 +20,10 @@ class Utterance:
 
 @dataclass(frozen=True)
 class FreeRun:
-    """silence_probs: one a frame. utterances: in order."""
+    """silence_probs: one a frame. said: in order."""
 
     silence_probs: list[float]
-    utterances: list[Utterance]
+    said: list[Said]
 
 
 def free_run(
@@ -36,7 +36,7 @@ def free_run(
     """Show all frames to `stream`, in batches of `next_batch()`; questions are asked after their frame."""
     questions = questions or {}
     probs: list[float] = []
-    utterances: list[Utterance] = []
+    said: list[Said] = []
     while len(probs) < len(frame_tokens_TND):
         frame = len(probs)
         until = min([frame + next_batch(), *(q + 1 for q in questions if q >= frame)])
@@ -48,5 +48,5 @@ def free_run(
             stream.ask(question)
         if question is not None or decisions[-1].speaks:
             text = "".join(stream.reply())
-            utterances.append(Utterance(last, question, tuple(stream.reply_ids), text))
-    return FreeRun(probs, utterances)
+            said.append(Said(last, question, tuple(stream.reply_ids), text))
+    return FreeRun(probs, said)

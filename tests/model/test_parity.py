@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from model.checkpoint import open_checkpoint, open_tokenizer
 from model.grammar import AssistantTurn, Grammar, GrammarSpec, StreamTurn, Turn, UserTurn
 from model.videolm import VideoLM
-from train.freerun import FreeRun, Utterance, free_run
+from train.freerun import FreeRun, Said, free_run
 from train.metrics import stream_metrics
 from train.objective import embed_dialogues, streaming_loss
 
@@ -101,8 +101,8 @@ def test_metrics(model, tensors, index):
 
 def check_live(model: VideoLM, facts: dict, run: FreeRun, cache_len: int) -> None:
     assert run.silence_probs == pytest.approx(facts["interval_prob"], abs=1e-4)
-    expected = [Utterance(e["frame"], e["query"], tuple(e["output_ids"]), e["text"]) for e in facts["events"]]
-    assert run.utterances == expected
+    expected = [Said(e["frame"], e["query"], tuple(e["output_ids"]), e["text"]) for e in facts["events"]]
+    assert run.said == expected
     assert {e["trigger_id"] for e in facts["events"]} <= {None, model.grammar.speak_id}
     assert cache_len == facts["cache_len"]
 
@@ -131,7 +131,7 @@ def test_live_saved_and_loaded(model, tensors, index, tmp_path):
         part = {q - start: text for q, text in queries.items() if start <= q < start + 5}
         run = free_run(stream, tokens[start : start + 5], part, next_batch=lambda: 1)
         probs += run.silence_probs
-        said += [replace(u, frame=u.frame + start) for u in run.utterances]
+        said += [replace(u, frame=u.frame + start) for u in run.said]
         model.save_stream(stream, tmp_path / "stream.safetensors")
         stream = model.load_stream(tmp_path / "stream.safetensors")
     check_live(model, facts, FreeRun(probs, said), stream.num_tokens)

@@ -14,6 +14,7 @@ _REMARKS = {
     "pick up": "You pick up the {}.",
     "put down": "You put down the {}.",
 }
+VERBS = tuple(_REMARKS)
 QUIET_BEFORE_QUESTION_S = 1.0  # a question never falls on an event
 MIN_QUESTION_GAP_S = 4.0
 _NUMBERS = "no one two three four five six seven eight nine ten".split()  # noqa: SIM905
