@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +70,7 @@ def add_parser(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watch until the source ends or Ctrl-C. Raises what any part found wrong; returns 0 or 130."""
+    """Watch until the source ends, Ctrl-C or SIGTERM. Raises what any part found wrong; returns 0 or 130."""
     from assistant.app import App, Plan
     from assistant.capture.source import parse_source
     from assistant.opening import open_model
@@ -88,8 +91,20 @@ def run(args: argparse.Namespace) -> int:
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)
     app = App(plan, model)
-    app.start(_open_voice(plan, app, output))
-    return _follow(app, output, subtitles, with_frames=args.frames)
+    with _interrupted_by(signal.SIGINT, signal.SIGTERM):
+        app.start(_open_voice(plan, app, output))
+        return _follow(app, output, subtitles, with_frames=args.frames)
+
+
+@contextmanager
+def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
+    """Take these signals as Ctrl-C, also where a shell had them ignored, as it does for jobs in the background."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def parse_question(text: str, number: int) -> Query:

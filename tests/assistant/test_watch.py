@@ -195,7 +195,14 @@ def test_truncated_file_is_narrated_as_far_as_it_goes(watch, make_video, tmp_pat
     assert "ends early" in err
 
 
-def test_ctrl_c_stops_cleanly_within_seconds(make_video, tmp_path):
+def ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("prepare", [None, ignore_interrupts], ids=["foreground", "background job"])
+def test_a_signal_stops_cleanly_within_seconds(make_video, tmp_path, number, prepare):
+    """Ctrl-C reaches the whole process group, `kill` only the one process; a background job ignores Ctrl-C at birth."""
     video, wav = make_video(seconds=60, size=(96, 96)), tmp_path / "speech.wav"
     arguments = [video, "--json", "--frames", "--model", GOLDEN, "--device", "cpu", "--wav", wav]
     process = subprocess.Popen(
@@ -205,11 +212,15 @@ def test_ctrl_c_stops_cleanly_within_seconds(make_video, tmp_path):
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         start_new_session=True,
+        preexec_fn=prepare,
     )
     assert process.stdout is not None
     first = json.loads(process.stdout.readline())
     assert first["kind"] == "frame"
-    os.killpg(process.pid, signal.SIGINT)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     start_s = time.monotonic()
     out, err = process.communicate(timeout=30)
     assert time.monotonic() - start_s < 8
