@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,16 +54,10 @@ def fit(
     connector.to(device, torch.float32).requires_grad_(True).train()
     adapted.train()
     optimizer = _make_optimizer(adapted, connector, part)
-    peaks = [group["lr"] for group in optimizer.param_groups]
     losses: list[float] = []
     num_tokens, started_s = 0, time.monotonic()
     with tqdm(total=part.steps, desc="fit", unit="step") as bar:
-        for step in range(part.steps):
-            progress = max(step / part.steps, (time.monotonic() - started_s) / part.max_seconds)
-            if progress >= 1:
-                break
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * cosine(progress, part.warmup_share)
+        for step in scheduled_steps(optimizer, part.steps, part.max_seconds, part.warmup_share):
             batch = sampler.batch(step)
             loss = batch_loss(adapted, connector, batch, grammar, part.tau, device)
             optimizer.zero_grad(set_to_none=True)
@@ -101,6 +96,24 @@ def batch_loss(
         logits_LV = base.get_output_embeddings()(hidden_BTD[is_learned_BT])
     is_frame_L = (ids_BT == grammar.placeholder_id)[is_learned_BT]
     return streaming_loss(logits_LV[None], labels_BT[is_learned_BT][None], is_frame_L[None], tau)
+
+
+def scheduled_steps(
+    optimizer: torch.optim.Optimizer, steps: int, max_seconds: float, warmup_share: float
+) -> Iterator[int]:
+    """Step numbers until `steps` or `max_seconds` are used up, with the learning rates set for each.
+
+    Progress is whichever of the two is further, so that the rates have come down when time runs out.
+    """
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    started_s = time.monotonic()
+    for step in range(steps):
+        progress = max(step / steps, (time.monotonic() - started_s) / max_seconds)
+        if progress >= 1:
+            return
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak * cosine(progress, warmup_share)
+        yield step
 
 
 def cosine(progress: float, warmup_share: float) -> float:

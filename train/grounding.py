@@ -6,7 +6,6 @@ tower learns can be read there. The heads are thrown away. BatchNorm statistics 
 Shapes: B frames, O objects of a clip, V vocabulary of objects, N tokens (CLS, then a G×G grid).
 """
 
-import time
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from model.vision import VisionTower
 from train.augment import augment
 from train.clips import ClipFile
-from train.fit import cosine
+from train.fit import scheduled_steps
 from train.recipe import VisionPart
 
 NUM_PHASES = 4
@@ -133,16 +132,9 @@ def tune_vision(tower: VisionTower, train: FrameSet, val: FrameSet, part: Vision
         ],
         weight_decay=1e-4,
     )
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    started_s = time.monotonic()
     order = torch.empty(0, dtype=torch.long)
     with tqdm(total=part.tune_steps, desc="tune vision", unit="step") as bar:
-        for step in range(part.tune_steps):
-            progress = max(step / part.tune_steps, (time.monotonic() - started_s) / part.tune_seconds)
-            if progress >= 1:
-                break
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * cosine(progress, 0.05)
+        for step in scheduled_steps(optimizer, part.tune_steps, part.tune_seconds, warmup_share=0.05):
             if len(order) < part.batch_frames:
                 order = torch.randperm(len(train.index_M2))
             picked, order = order[: part.batch_frames], order[part.batch_frames :]
