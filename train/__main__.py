@@ -1,4 +1,4 @@
-"""`python -m train COMMAND RECIPE.toml`: render, encode, fit, evaluate."""
+"""`python -m train COMMAND RECIPE.toml`: render, tune, encode, fit, evaluate."""
 
 import argparse
 import json
@@ -14,13 +14,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_tabletop(commands.add_parser("tabletop", help="render clips of the simulated world"))
-    for name, text in (("encode", "tune the vision tower and encode clips once"), ("fit", "fit adapters on features")):
+    for name, text in (
+        ("tune", "tune the vision tower"),
+        ("encode", "encode clips once (and tune the tower, if that was not done)"),
+        ("fit", "fit adapters on features"),
+    ):
         sub = commands.add_parser(name, help=text)
         sub.add_argument("recipe", type=Path)
         sub.add_argument("--run", type=Path, required=True, help="folder of the run")
         sub.add_argument("--device", default="auto")
-        if name == "encode":
-            sub.add_argument("--clips", type=Path, required=True, help="folder with train/ and val/")
+        if name != "fit":
+            sub.add_argument("--clips", type=Path, required=True, help="folder of train/, val/ and perhaps snapshot/")
     sub = commands.add_parser("evaluate", help="score a checkpoint on held-out clips")
     sub.add_argument("checkpoint", type=Path)
     sub.add_argument("--clips", type=Path, required=True, help="folder of clips")
@@ -31,9 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--calibrate", type=Path, help="clips to choose the threshold on first; it is then stored")
     arguments = parser.parse_args(argv)
     try:
-        return {"tabletop": _tabletop, "encode": _encode, "fit": _fit, "evaluate": _evaluate}[arguments.command](
-            arguments
-        )
+        run = {"tabletop": _tabletop, "tune": _tune, "encode": _encode, "fit": _fit, "evaluate": _evaluate}
+        return run[arguments.command](arguments)
     except OnlookerError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -49,6 +52,14 @@ def _tabletop(arguments: argparse.Namespace) -> int:
     from train.tabletop import command
 
     return command.run(arguments)
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    from train.recipe import read_recipe
+    from train.run import tune
+
+    tune(read_recipe(arguments.recipe), arguments.clips, arguments.run, _device(arguments.device))
+    return 0
 
 
 def _encode(arguments: argparse.Namespace) -> int:

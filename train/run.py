@@ -1,6 +1,7 @@
 """The stages of a run, each from files to files, so that any of them can be repeated by itself.
 
-clips/{train,val}/  --encode-->  RUN/vision.safetensors, RUN/features/…  --fit-->  RUN/checkpoint, RUN/fit.json
+clips/{snapshot,val}/ --tune--> RUN/vision.safetensors; with clips/{train,val}/ --encode--> RUN/features/…
+--fit--> RUN/checkpoint, RUN/fit.json
 """
 
 import json
@@ -43,35 +44,45 @@ def vision_spec(recipe: Recipe, *, weights: str) -> VisionSpec:
     )
 
 
-def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device) -> None:
-    """Tune the tower, or take the one tuned before, then write the features of the clips in train and val."""
+def tune(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device) -> VisionTower:
+    """Tune the tower on clips_dir/snapshot, or else on clips_dir/train; RUN/vision.safetensors. Returns the tower."""
     torch.manual_seed(recipe.fit.seed)
     random.seed(recipe.fit.seed)
-    spec = vision_spec(recipe, weights=recipe.vision.weights)
-    tower = open_vision(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    clips = {split: list_clips(clips_dir / split) for split in ("train", "val")}
     run_dir.mkdir(parents=True, exist_ok=True)
-    if (run_dir / VISION_FILE).is_file():
-        _load_rounded(tower, load_file(run_dir / VISION_FILE))
-    elif recipe.vision.tune_seconds > 0:
+    tower = _open_tower(recipe, device)
+    if recipe.vision.tune_seconds > 0:
         snapshots = clips_dir / "snapshot"
-        seen = list_clips(snapshots) if snapshots.is_dir() else clips["train"]
-        frames, unseen = load_frames(seen, device), load_frames(clips["val"], device)
+        seen = list_clips(snapshots if snapshots.is_dir() else clips_dir / "train")
+        frames, unseen = load_frames(seen, device), load_frames(list_clips(clips_dir / "val"), device)
         scores = tune_vision(tower, frames, unseen, recipe.vision, seed=recipe.fit.seed)
-        del frames, unseen
         print(f"vision, on clips not trained on: {json.dumps({k: round(v, 4) for k, v in scores.items()})}", flush=True)
         (run_dir / "vision.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     # What is shipped is bfloat16, so the decoder must be fitted to the features of the rounded tower.
     rounded = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in tower.state_dict().items()}
     save_file({k: v.contiguous().cpu() for k, v in rounded.items()}, run_dir / VISION_FILE)
     _load_rounded(tower, rounded)
+    return tower
+
+
+def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device) -> None:
+    """Write the features of the clips in train and val, by the run's tower; it is tuned first if it is not there."""
+    if (run_dir / VISION_FILE).is_file():
+        tower = _open_tower(recipe, device)
+        _load_rounded(tower, load_file(run_dir / VISION_FILE))
+    else:
+        tower = tune(recipe, clips_dir, run_dir, device)
     for split, views in (("train", recipe.vision.feature_views), ("val", 1)):
+        clips = list_clips(clips_dir / split)
         folder = run_dir / FEATURES / split
         folder.mkdir(parents=True, exist_ok=True)
-        encoded = encode_clips(tower, clips[split], views=views)
-        for clip, by_view in zip(clips[split], encoded, strict=True):
+        for clip, by_view in zip(clips, encode_clips(tower, clips, views=views), strict=True):
             save_features(by_view, folder / f"{clip.path.stem}.safetensors")
             (folder / f"{clip.path.stem}.json").write_text(json.dumps(clip.meta), encoding="utf-8")
+
+
+def _open_tower(recipe: Recipe, device: torch.device) -> VisionTower:
+    tower = open_vision(vision_spec(recipe, weights=recipe.vision.weights))
+    return tower.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _load_rounded(tower: VisionTower, tensors: dict[str, Tensor]) -> None:
