@@ -1,8 +1,8 @@
 """Checkpoints: our own format and the published PEFT format, read, written, and assembled into a model.
 
-Native: a folder with `onlooker.json` (what the checkpoint is) and `weights.safetensors` (`connector.*`, `lora.*` and,
-where the tower was trained too, `vision.*`). Reference: the PEFT adapter that VideoLLM-online publishes, its base and
-vision weights elsewhere. Both become a `Checkpoint`: a spec and three groups of tensors.
+Native: a folder with `onlooker.json` (what the checkpoint is) and `weights.safetensors` (`connector.*`, `lora.*` or, if
+all of it was trained, `decoder.*`, and where the tower was trained too, `vision.*`). Reference: the PEFT adapter that
+VideoLLM-online publishes, its base and vision weights elsewhere. Both become a `Checkpoint`: a spec and its tensors.
 """
 
 import json
@@ -31,6 +31,7 @@ SPEC_FILE, WEIGHTS_FILE = "onlooker.json", "weights.safetensors"
 DEFAULT = Path(__file__).parent / "checkpoints" / "default"
 """The checkpoint that is shipped with the package."""
 
+_GROUPS = ("connector", "lora", "vision", "decoder")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -73,12 +74,13 @@ class CheckpointSpec:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A spec with its tensors: the connector's, PEFT's LoRA names, and the tower's if it was trained."""
+    """A spec with its tensors: the connector's, PEFT's LoRA names, the tower's and decoder's if they were trained."""
 
     spec: CheckpointSpec
     connector: dict[str, Tensor]
     lora: dict[str, Tensor] = field(default_factory=dict)
     vision: dict[str, Tensor] = field(default_factory=dict)
+    decoder: dict[str, Tensor] = field(default_factory=dict)
 
 
 def open_checkpoint(
@@ -104,7 +106,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the native format. Existing files are replaced only when all are written."""
-    groups = {"connector": checkpoint.connector, "lora": checkpoint.lora, "vision": checkpoint.vision}
+    groups = {name: getattr(checkpoint, name) for name in _GROUPS}
     tensors = {f"{g}.{k}": v.contiguous() for g, group in groups.items() for k, v in group.items()}
     folder.mkdir(parents=True, exist_ok=True)
     drafts = {name: folder / f".{name}.draft" for name in (WEIGHTS_FILE, SPEC_FILE)}
@@ -117,7 +119,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
 
 def write_reference(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the PEFT format of the published checkpoints. A trained vision tower has no place in it."""
-    if checkpoint.vision or checkpoint.spec.lora is None:
+    if checkpoint.vision or checkpoint.decoder or checkpoint.spec.lora is None:
         raise CheckpointError(
             f"{checkpoint.spec.name}: the reference format holds LoRA and a connector only; export natively"
         )
@@ -137,6 +139,8 @@ def assemble(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
     decoder = open_decoder(base, dtype=dtype, attention=resolve_attention(attention, device))
     if spec.lora is not None:
         decoder = _merge_lora(decoder, spec.lora, checkpoint.lora)
+    if checkpoint.decoder:
+        _load(decoder, checkpoint.decoder, "decoder", strict=False)  # tied weights stand there once
     vision = open_vision(spec.vision)
     if checkpoint.vision:
         _load(vision, checkpoint.vision, "vision")
@@ -194,7 +198,7 @@ def _read_native(folder: Path) -> Checkpoint:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error!r}") from error
     groups = _split(_read_tensors(folder / WEIGHTS_FILE))
-    return Checkpoint(spec, groups["connector"], groups["lora"], groups["vision"])
+    return Checkpoint(spec, **groups)
 
 
 def _read_reference(folder: Path) -> Checkpoint:
@@ -225,7 +229,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _split(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    groups: dict[str, dict[str, Tensor]] = {"connector": {}, "lora": {}, "vision": {}}
+    groups: dict[str, dict[str, Tensor]] = {name: {} for name in _GROUPS}
     for name, tensor in tensors.items():
         group, _, rest = name.partition(".")
         if group not in groups:
@@ -244,8 +248,10 @@ def _merge_lora(decoder: PreTrainedModel, spec: LoraSpec, tensors: dict[str, Ten
     return adapted.merge_and_unload().requires_grad_(False)  # type: ignore[operator]
 
 
-def _load(module: torch.nn.Module, tensors: dict[str, Tensor], part: str) -> None:
+def _load(module: torch.nn.Module, tensors: dict[str, Tensor], part: str, *, strict: bool = True) -> None:
     try:
-        module.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()})
+        found = module.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()}, strict=strict)
+        if found.unexpected_keys:
+            raise CheckpointError(f"the checkpoint's {part} does not fit: unknown {found.unexpected_keys[0]!r}")
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint's {part} does not fit: {error}") from error

@@ -106,11 +106,13 @@ class Rendered:
 
     input_ids: T ids; frame tokens carry `Grammar.placeholder_id`.
     labels: T targets, already shifted: `labels[t]` is what should be predicted at t; IGNORE_ID = not learned.
+    decides: T flags: whether what is learned at t is to speak or to stay silent after a frame.
     text: the exact text, `<v>` for every frame token.
     """
 
     input_ids: list[int]
     labels: list[int]
+    decides: list[bool]
     text: str
 
 
@@ -120,12 +122,15 @@ class GrammarSpec:
 
     num_frame_tokens: 10 (CLS + 3×3) or 1 (CLS alone).
     has_interval: True: `,` between silent frames; False: silence is end-of-sequence, and nothing is appended.
+    is_per_frame: True: every frame is a turn of its own with a reply, which is empty for silence (the per-frame
+    dialogue that the paper compares with, section 3.1); has_interval then means nothing.
     bos_token, eos_token: the special tokens it was trained with; None: whatever the tokenizer calls so. Tokenizers
     of one model differ in this between conversions, and a stream never ends its sentences on the wrong one.
     """
 
     num_frame_tokens: int = 10
     has_interval: bool = True
+    is_per_frame: bool = False
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
     bos_token: str | None = None
     eos_token: str | None = None
@@ -168,7 +173,10 @@ class Grammar:
         self._encode = functools.lru_cache(maxsize=CACHED_TEXTS)(self._encode_anew)
         self._bos_ids = [tokenizer.convert_tokens_to_ids(self.bos_token)] if self.bos_token else []
         self.interval_id = self.ids(",")[-1]
-        self.speak_id = self.ids("]\nAssistant:")[0]
+        reply = _TRANSITIONS["frame", "assistant"]
+        self.speak_id = self.ids(reply)[0]
+        self.before_decision = self.ids(reply) if self.spec.is_per_frame else []
+        """Ids to feed after a frame's tokens to read the decision; what follows says whether they stay."""
 
     def with_spec(self, spec: GrammarSpec) -> "Grammar":
         """The same tokenizer under another spec."""
@@ -176,8 +184,8 @@ class Grammar:
 
     @property
     def silence_id(self) -> int:
-        """The token that means "stay silent" when it is predicted at a frame's last position."""
-        return self.interval_id if self.spec.has_interval else self.eos_id
+        """The token that means "stay silent" when it is predicted after a frame."""
+        return self.interval_id if self.spec.has_interval and not self.spec.is_per_frame else self.eos_id
 
     def ids(self, text: str) -> list[int]:
         """Ids of plain text; special tokens in it are split into ordinary ones."""
@@ -191,7 +199,7 @@ class Grammar:
 
     def before_frame(self, cursor: Cursor) -> list[int]:
         """Ids to feed before the next frame's tokens; the cursor after that frame is `Cursor("frame")`."""
-        if cursor.place == "frame" and not cursor.questions:
+        if cursor.place == "frame" and not cursor.questions and not self.spec.is_per_frame:
             return [self.interval_id] if self.spec.has_interval else []
         return self._flush(cursor, "frame")
 
@@ -207,6 +215,8 @@ class Grammar:
         place, text, ids = cursor.place, "", list(cursor.pending_ids)
         if place == "system":
             ids, text = list(self._bos_ids), self.spec.system_prompt
+        elif place == "frame" and self.spec.is_per_frame and (cursor.questions or following == "frame"):
+            place, ids = "assistant", [*self.before_decision, self.eos_id]
         for question in cursor.questions:
             text += _TRANSITIONS[place, "user"] + question
             place = "user"
@@ -220,6 +230,7 @@ class Grammar:
         Learned are: the last token of each learned frame (silence, or the first token of what ends the silence)
         and every reply from `Assistant:` to its end-of-sequence. Neighbouring stream turns are one silence. A
         dialogue that ends in frames stays open, as a running stream does, and its last frame's label is silence.
+        In a per-frame dialogue only what follows `Assistant:` is learned, an end-of-sequence alone for silence.
         """
         rendering = _Rendering(self)
         for turn in turns:
@@ -251,6 +262,7 @@ class _Rendering:
         """Whether the token at this index is a learned target."""
         self._overrides: dict[int, int] = {}
         """Labels that are not simply the next token (silence of 1-token frames, the end of an open stream)."""
+        self._decisions: set[int] = set()
         self._text = self._special(grammar._bos_ids)
         self._run = _Run(grammar.spec.system_prompt)
         self._place: Place = "system"
@@ -259,6 +271,7 @@ class _Rendering:
 
     def frame(self, *, learn: bool) -> None:
         spec = self._grammar.spec
+        self._close_frame()
         if self._place == "frame":
             if self._open_frame and not spec.has_interval:
                 self._overrides[len(self._ids) - 1] = self._grammar.eos_id
@@ -273,21 +286,28 @@ class _Rendering:
         self._place, self._open_frame = "frame", learn
 
     def user(self, text: str) -> None:
+        self._close_frame()
         self._write(_TRANSITIONS[self._place, "user"] + text)
         self._place = "user"
 
     def assistant(self, text: str, *, learn: bool) -> None:
         glue = _TRANSITIONS[self._place, "assistant"]
-        start = len(self._run.text) + glue.index("Assistant:")
+        is_decided = self._open_frame and self._grammar.spec.is_per_frame
+        # "Assistant:" itself is learned where it is the model that brings it up.
+        start = len(self._run.text) + (len(glue) if self._grammar.spec.is_per_frame else glue.index("Assistant:"))
         self._write(f"{glue} {text}")
         if learn:
             self._run.learned.append(range(start, len(self._run.text)))
         self._flush()
         self._append([self._grammar.eos_id], learn=learn)
+        if is_decided and learn:
+            self._decisions.add(len(self._ids) - 1 - self._count_learned_at_end())
         self._text += self._special([self._grammar.eos_id])
         self._place = "assistant"
 
     def finish(self) -> Rendered:
+        if self._open_frame:
+            self._close_frame()
         if self._place == "frame" and self._open_frame:
             self._overrides[len(self._ids) - 1] = self._grammar.silence_id
         self._flush()
@@ -297,7 +317,28 @@ class _Rendering:
         ]
         for position, label in self._overrides.items():
             labels[position] = label
-        return Rendered(self._ids, labels, self._text)
+        placeholder, is_per_frame = self._grammar.placeholder_id, self._grammar.spec.is_per_frame
+        decides = [
+            t in self._decisions if is_per_frame else id_ == placeholder and labels[t] != IGNORE_ID
+            for t, id_ in enumerate(self._ids)
+        ]
+        return Rendered(self._ids, labels, decides, self._text)
+
+    def _close_frame(self) -> None:
+        """In a per-frame dialogue, give the frame before this its empty reply."""
+        if self._place != "frame" or not self._grammar.spec.is_per_frame:
+            return
+        learn, self._open_frame = self._open_frame, False
+        self._write(_TRANSITIONS["frame", "assistant"])
+        self._flush()
+        if learn:
+            self._decisions.add(len(self._ids) - 1)
+        self._append([self._grammar.eos_id], learn=learn)
+        self._text += self._special([self._grammar.eos_id])
+        self._place = "assistant"
+
+    def _count_learned_at_end(self) -> int:
+        return next(i for i, is_learned in enumerate([*reversed(self._learned), False]) if not is_learned)
 
     def _write(self, text: str) -> None:
         self._run.text += text
@@ -307,7 +348,7 @@ class _Rendering:
             return
         ids, offsets = self._grammar._encode(self._run.text)
         learned = [any(start in span for span in self._run.learned) for start, _ in offsets]
-        if self._open_frame and ids:
+        if self._open_frame and ids and not self._grammar.spec.is_per_frame:
             learned[0] = True
         self._open_frame = False
         self._ids += ids

@@ -81,7 +81,8 @@ class Stream:
         self._embed = embedding(decoder)
         self._frame_tokens = grammar.spec.num_frame_tokens
         prefix = len(grammar.before_frame(Cursor())) + self._frame_tokens
-        needed = 2 * (prefix + options.max_reply_tokens + 4 * (self._frame_tokens + 1))
+        step = len(grammar.before_frame(Cursor("frame"))) + self._frame_tokens
+        needed = 2 * (prefix + options.max_reply_tokens + 4 * step + len(grammar.before_decision))
         if options.window_tokens < needed:
             raise StreamError(
                 f"window_tokens = {options.window_tokens}: too small for this checkpoint's prompt and replies of up "
@@ -155,23 +156,24 @@ class Stream:
 
     def _observe_pass(self, frames_KND: Tensor) -> list[Decision]:
         """Append as many frames as fit in one pass without evicting between them; at least one."""
-        opening = self._grammar.before_frame(self.cursor)
-        if self._make_room(len(opening) + self._frame_tokens):
+        opening, closing = self._grammar.before_frame(self.cursor), self._grammar.before_decision
+        if self._make_room(len(opening) + self._frame_tokens + len(closing)):
             opening = self._grammar.before_frame(self.cursor)
         interval = self._grammar.before_frame(Cursor("frame"))
         step = len(interval) + self._frame_tokens
         count = min(
             len(frames_KND),
             MAX_FRAMES_PER_PASS,
-            1 + (self.cache.free - len(opening) - self._frame_tokens) // step,
+            1 + (self.cache.free - len(opening) - self._frame_tokens - len(closing)) // step,
             1 if self._marks.pins_next_frame else MAX_FRAMES_PER_PASS,
         )
         opening_TD, interval_TD = self._embed_ids(opening), self._embed_ids(interval)
         pieces = [piece for frame in frames_KND[:count] for piece in (interval_TD, frame)]
         pieces[0] = opening_TD
+        pieces.append(self._embed_ids(closing))
         start = self.cache.num_tokens
         ends = [len(opening) + self._frame_tokens + k * step for k in range(count)]
-        logits_KV = self._append(torch.cat(pieces), [end - 1 for end in ends])
+        logits_KV = self._append(torch.cat(pieces), [end - 1 + len(closing) for end in ends])
 
         decisions = self._decide(logits_KV)
         for end in ends[: len(decisions)]:

@@ -71,10 +71,17 @@ def _encode(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
+    from accelerate import Accelerator
+
     from train.recipe import read_recipe
     from train.run import fit_run
 
-    print(fit_run(read_recipe(arguments.recipe), arguments.run, _device(arguments.device)))
+    recipe = read_recipe(arguments.recipe)
+    is_cpu = _device(arguments.device).type == "cpu"  # which GPUs, and how to share, is the launcher's to say
+    precision = recipe.fit.precision
+    is_bfloat16 = precision == "bfloat16" or (precision == "auto" and not is_cpu)
+    accelerator = Accelerator(cpu=is_cpu, mixed_precision="bf16" if is_bfloat16 else "no")
+    print(fit_run(recipe, arguments.run, accelerator))
     return 0
 
 

@@ -4,6 +4,7 @@ The assistant's remark follows the first frame that comes after its event; a que
 before its time (VideoLLM-online, section 3.4: the user's time is rounded down, the assistant's up).
 """
 
+import itertools
 import math
 import random
 from dataclasses import dataclass
@@ -38,21 +39,21 @@ def annotate(meta: dict) -> Annotation:
     return Annotation(num_frames, tuple(u for u in spoken if u.frame < num_frames))
 
 
-def to_turns(annotation: Annotation) -> list[Turn]:
-    """The dialogue: silence is learned at every frame but one that only a question follows."""
+def to_turns(annotation: Annotation, *, learns_silence: bool = True) -> list[Turn]:
+    """The dialogue: silence is learned at every frame but one that only a question follows, or nowhere at all."""
     turns: list[Turn] = []
     shown = 0
     for utterance in annotation.utterances:
         frames = utterance.frame + 1 - shown
         if frames > 0:
             is_asked = utterance.question is not None
-            turns.append(StreamTurn(frames, frames - 1 if is_asked else True))
+            turns.append(StreamTurn(frames, learns_silence and (frames - 1 if is_asked else True)))
             shown += frames
         if utterance.question is not None:
             turns.append(UserTurn(utterance.question))
         turns.append(AssistantTurn(utterance.text))
     if shown < annotation.num_frames:
-        turns.append(StreamTurn(annotation.num_frames - shown))
+        turns.append(StreamTurn(annotation.num_frames - shown, learns_silence))
     return turns
 
 
@@ -71,3 +72,55 @@ def slide(annotation: Annotation, rng: random.Random, max_share: float = 0.7) ->
         if u.frame >= gap_end and u.question is None
     )
     return Annotation(len(kept), utterances), kept
+
+
+SORRY = "(Sorry, the last response is wrong) "
+_REFUSALS = (
+    "I can't see anything right now.",
+    "I'm sorry, the picture shows nothing I can make out.",
+    "I don't see anything, so I can't tell.",
+)
+_ASKED = ("What am I doing?", "What do you see?", "What am I holding?", "What is on the table?", "What did I just do?")
+
+
+def mislead(turns: list[Turn], rng: random.Random) -> list[Turn]:
+    """The dialogue with one remark gone wrong, so that what was said is no substitute for what is seen.
+
+    Another remark, an empty one or none stands in its place, unlearned. Half of the time it is put right one frame
+    later, in words that are learned (VideoLLM-online, augmentation against text dependency). The last remark, on
+    which nothing depends, is left alone.
+    """
+    remarks = [
+        i
+        for i, (before, turn) in enumerate(itertools.pairwise(turns), start=1)
+        if isinstance(before, StreamTurn) and isinstance(turn, AssistantTurn)
+    ]
+    if len(remarks) < 2:
+        return turns
+    at = rng.choice(remarks[:-1])
+    before, right, after = turns[at - 1], turns[at], turns[at + 1]
+    assert isinstance(before, StreamTurn)
+    assert isinstance(right, AssistantTurn)
+    texts = sorted({t.text for t in turns if isinstance(t, AssistantTurn)} - {right.text})
+    wrong = rng.choice([*texts, "", None])
+    changed: list[Turn] = [before, AssistantTurn(wrong, learn=False)] if wrong is not None else [_hushed(before)]
+    if isinstance(after, StreamTurn) and after.num_frames > 1 and rng.random() < 0.5:
+        is_learned = after.learn is True or int(after.learn) > 0
+        rest = after.learn if isinstance(after.learn, bool) else max(0, after.learn - 1)
+        apology = "" if wrong is None else SORRY
+        changed += [StreamTurn(1, is_learned), AssistantTurn(apology + right.text)]
+        changed.append(StreamTurn(after.num_frames - 1, rest))
+        return [*turns[: at - 1], *changed, *turns[at + 2 :]]
+    return [*turns[: at - 1], *changed, *turns[at + 1 :]]
+
+
+def _hushed(turn: StreamTurn) -> StreamTurn:
+    """The same frames, with nothing learned at the last of them."""
+    learned = turn.num_frames if turn.learn is True else int(turn.learn)
+    return StreamTurn(turn.num_frames, min(learned, turn.num_frames - 1))
+
+
+def refuse(num_frames: int, rng: random.Random) -> list[Turn]:
+    """A question about frames that show nothing, or about none at all, and a polite refusal."""
+    question, refusal = UserTurn(rng.choice(_ASKED)), AssistantTurn(rng.choice(_REFUSALS))
+    return [StreamTurn(num_frames, num_frames - 1), question, refusal] if num_frames else [question, refusal]

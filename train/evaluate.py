@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from model.checkpoint import open_checkpoint
-from model.grammar import IGNORE_ID
+from model.grammar import IGNORE_ID, Cursor
 from model.videolm import VideoLM
 from train.clips import ClipFile
 from train.dialogue import annotate, to_turns
@@ -85,7 +85,7 @@ def run_clip(model: VideoLM, clip: ClipFile, setting: Setting) -> ClipResult:
         true=[Event(e["time_s"], e["verb"], e["object"]) for e in meta["events"]],
         answers=[(u.question, u.text.strip(), questions[u.frame]["answer"]) for u in run.said if u.question],
         silence_probs=run.silence_probs,
-        teacher_forced=_teacher_forced(model, clip, features, stream.silence_threshold)
+        teacher_forced=teacher_forced(model, meta, features, stream.silence_threshold)
         if setting.teacher_forced
         else None,
     )
@@ -138,11 +138,12 @@ def pick_threshold(clips: Sequence[ClipFile], setting: Setting, grid: Sequence[f
 
 
 @torch.inference_mode()
-def _teacher_forced(model: VideoLM, clip: ClipFile, features: torch.Tensor, threshold: float) -> StreamMetrics:
+def teacher_forced(model: VideoLM, meta: dict, features: torch.Tensor, threshold: float) -> StreamMetrics:
+    """The paper's metrics of one clip, its description in `meta`, its T × N × F `features` on the model's device."""
     grammar = model.grammar
-    rendered = grammar.render(to_turns(annotate(clip.meta)))
-    step = [grammar.interval_id] * grammar.spec.has_interval
-    step += [grammar.placeholder_id] * grammar.spec.num_frame_tokens
+    rendered = grammar.render(to_turns(annotate(meta)))
+    between, closing = grammar.before_frame(Cursor("frame")), grammar.before_decision
+    step = between[len(closing) :] + [grammar.placeholder_id] * grammar.spec.num_frame_tokens + closing
 
     def logits(ids: list[int], num_frames: int, wanted: torch.Tensor) -> torch.Tensor:
         embeds = embed_dialogues(
@@ -162,7 +163,7 @@ def _teacher_forced(model: VideoLM, clip: ClipFile, features: torch.Tensor, thre
     kept = logits(rendered.input_ids, len(features), learned).to("cpu", torch.float32)
     full = kept.new_zeros(len(rendered.input_ids), kept.shape[-1])
     full[learned] = kept
-    return stream_metrics(rendered.input_ids, rendered.labels, full, grammar, threshold, look_ahead)
+    return stream_metrics(rendered, full, grammar, threshold, look_ahead)
 
 
 _model: VideoLM | None = None

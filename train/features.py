@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -52,7 +53,19 @@ def save_features(by_view: Sequence[Tensor], path: Path) -> None:
     save_file({str(view): tensor.cpu().contiguous() for view, tensor in enumerate(by_view)}, path)
 
 
-def load_features(path: Path) -> list[Tensor]:
-    """One clip's views, as they were saved."""
-    tensors = load_file(path)
-    return [tensors[str(view)] for view in range(len(tensors))]
+class FeatureFile(Sequence[Tensor]):
+    """One clip's views in a file, each read when it is asked for; only the first `num_tokens` tokens of each frame."""
+
+    def __init__(self, path: Path, num_tokens: int) -> None:
+        self._path, self._num_tokens = path, num_tokens
+        with safe_open(path, framework="pt") as file:
+            self._num_views = len(file.keys())
+
+    def __len__(self) -> int:
+        return self._num_views
+
+    def __getitem__(self, view):
+        if not -self._num_views <= view < self._num_views:
+            raise IndexError(view)
+        with safe_open(self._path, framework="pt") as file:
+            return file.get_slice(str(view % self._num_views))[:, : self._num_tokens]

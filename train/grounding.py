@@ -16,8 +16,8 @@ from tqdm import tqdm
 from model.vision import VisionTower
 from train.augment import augment
 from train.clips import ClipFile
-from train.fit import scheduled_steps
 from train.recipe import VisionPart
+from train.schedule import Schedule
 
 NUM_PHASES = 4
 
@@ -134,7 +134,7 @@ def tune_vision(tower: VisionTower, train: FrameSet, val: FrameSet, part: Vision
     )
     order = torch.empty(0, dtype=torch.long)
     with tqdm(total=part.tune_steps, desc="tune vision", unit="step") as bar:
-        for step in scheduled_steps(optimizer, part.tune_steps, part.tune_seconds, warmup_share=0.05):
+        for step in Schedule(optimizer, part.tune_steps, part.tune_seconds, warmup_share=0.05):
             if len(order) < part.batch_frames:
                 order = torch.randperm(len(train.index_M2))
             picked, order = order[: part.batch_frames], order[part.batch_frames :]

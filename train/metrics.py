@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.grammar import IGNORE_ID, Grammar
+from model.grammar import IGNORE_ID, Grammar, Rendered
 
 LookAhead = Callable[[int, int, int], Tensor]
 """(T, first frame, K) → logits K×V after each of K frames appended, silently, to the first T tokens."""
@@ -33,26 +33,28 @@ class StreamMetrics:
 
 
 def stream_metrics(
-    input_ids: Sequence[int],
-    labels: Sequence[int],
+    rendered: Rendered,
     logits_TV: Tensor,
     grammar: Grammar,
     threshold: float,
     look_ahead: LookAhead,
 ) -> StreamMetrics:
     """The four metrics of one dialogue at one silence threshold."""
-    ids_T, labels_T = torch.tensor(input_ids), torch.tensor(labels)
+    ids_T, labels_T = torch.tensor(rendered.input_ids), torch.tensor(rendered.labels)
+    decides_T = torch.tensor(rendered.decides)
     logits_TV = logits_TV.detach().to("cpu", torch.float32)
     is_frame_T = ids_T == grammar.placeholder_id
-    stops = [int(i) + 1 for i in (ids_T == grammar.eos_id).nonzero()]
+    stops = _turn_ends(rendered.input_ids, grammar)
     starts = [0, *stops[:-1]]
     frames = [int(is_frame_T[a:b].sum()) // grammar.spec.num_frame_tokens for a, b in zip(starts, stops, strict=True)]
 
     ppls, diffs, fluencies, corrects = [], [], [], []
     for turn, (start, stop) in enumerate(zip(starts, stops, strict=True)):
         is_learned_T = labels_T[start:stop] != IGNORE_ID
-        is_stream_T = is_learned_T & is_frame_T[start:stop]
+        is_stream_T = decides_T[start:stop]
         is_word_T = is_learned_T & ~is_stream_T
+        if grammar.spec.is_per_frame:  # the first word is the decision to speak
+            is_word_T |= is_stream_T & (labels_T[start:stop] != grammar.silence_id)
         num_words, num_frames = int(is_word_T.sum()), int(is_stream_T.sum())
         num_right, diff = 0, 0
         if num_words:
@@ -81,6 +83,16 @@ def stream_metrics(
         fmean(fluencies) if fluencies else 1.0,
         fmean(corrects) if corrects else 1.0,
     )
+
+
+def _turn_ends(ids: Sequence[int], grammar: Grammar) -> list[int]:
+    """Positions right after each end-of-sequence, but for those that stand for silence in a per-frame dialogue."""
+    silent = [grammar.placeholder_id, *grammar.before_decision]
+    return [
+        t + 1
+        for t, token in enumerate(ids)
+        if token == grammar.eos_id and not (grammar.before_decision and list(ids[t - len(silent) : t]) == silent)
+    ]
 
 
 def _speaks(logits_FV: Tensor, silence_id: int, threshold: float) -> Tensor:

@@ -1,8 +1,9 @@
-"""The streaming objective: one forward pass over whole dialogues, cross-entropy on what should be said and when.
+"""The objective: one forward pass over whole dialogues, a loss on what should be said and when.
 
-Shapes: B dialogues, T tokens, N tokens a frame, F feature width, D decoder width, V vocabulary.
+Shapes: B dialogues, T tokens, L labelled positions, N tokens a frame, F feature width, D decoder width, V vocabulary.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from model.grammar import IGNORE_ID
+from train.recipe import ObjectivePart
 
 
 def embed_dialogues(
@@ -22,7 +24,7 @@ def embed_dialogues(
 ) -> Tensor:
     """Decoder inputs B×T×D: token embeddings, and frame tokens where `placeholder_id` stands.
 
-    features: for each dialogue, its frames' vision features (frames × N × F) in order.
+    features: the vision features of all dialogues (frames × N × F each) in order.
     """
     is_frame_BT = input_ids_BT == placeholder_id
     embed = decoder.get_input_embeddings()
@@ -32,17 +34,39 @@ def embed_dialogues(
     return embeds_BTD.masked_scatter(is_frame_BT[..., None], connector(flat).to(embeds_BTD.dtype))
 
 
-def streaming_loss(logits_BTV: Tensor, labels_BT: Tensor, is_frame_BT: Tensor, tau: float = 1.0) -> Tensor:
+def streaming_loss(logits_BTV: Tensor, labels_BT: Tensor, decides_BT: Tensor, tau: float = 1.0) -> Tensor:
     """LM loss + τ · EOS loss (VideoLLM-online, equation 4).
 
-    Cross-entropy at each labelled position, weighted τ where the position is a frame's and 1 elsewhere, divided by
+    Cross-entropy at each labelled position, weighted τ where a decision is taken and 1 elsewhere, divided by
     the number of labelled positions. labels: IGNORE_ID where nothing is learned; already shifted.
     """
-    losses_BT = F.cross_entropy(
-        logits_BTV.flatten(0, 1).to(torch.float32),
-        labels_BT.flatten(),
-        ignore_index=IGNORE_ID,
-        reduction="none",
+    is_learned_BT = labels_BT != IGNORE_ID
+    total, count = summed_loss(
+        logits_BTV[is_learned_BT], labels_BT[is_learned_BT], decides_BT[is_learned_BT], ObjectivePart(tau=tau)
     )
-    weights_BT = torch.where(is_frame_BT.flatten(), tau, 1.0)
-    return (losses_BT * weights_BT).sum() / (labels_BT != IGNORE_ID).sum()
+    return total / count
+
+
+def summed_loss(
+    logits_LV: Tensor, labels_L: Tensor, decides_L: Tensor, part: ObjectivePart, silence_id: int = -1
+) -> tuple[Tensor, Tensor]:
+    """The weighted sum of the losses at labelled positions, and the number of positions it stands for.
+
+    Words get cross-entropy; decisions get the recipe's loss, times τ and, where silence is right, its weight.
+    """
+    losses_L = F.cross_entropy(logits_LV.to(torch.float32), labels_L, reduction="none")
+    weights_L = torch.where(decides_L, part.tau, 1.0)
+    if part.silence_weight != 1.0:
+        weights_L = torch.where(decides_L & (labels_L == silence_id), weights_L * part.silence_weight, weights_L)
+    count = torch.tensor(len(labels_L), device=labels_L.device)  # an integer, which no mixed precision rounds
+    if part.loss == "focal":
+        easiness_L = (1 - torch.exp(-losses_L.detach())) ** part.focal_gamma
+        weights_L = torch.where(decides_L, weights_L * easiness_L, weights_L)
+    elif part.loss == "ohem":
+        num_decisions = int(decides_L.sum())
+        num_kept = math.ceil(num_decisions * part.ohem_share)
+        if num_kept < num_decisions:
+            easy = losses_L.detach().masked_fill(~decides_L, torch.inf).topk(num_decisions - num_kept, largest=False)
+            weights_L = weights_L.index_fill(0, easy.indices, 0.0)
+            count = count - (num_decisions - num_kept)
+    return (losses_L * weights_L).sum(), count

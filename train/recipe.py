@@ -1,82 +1,127 @@
-"""Recipes: one TOML file is one run. Unknown keys and wrong types are refused, all at once."""
+"""Recipes: one TOML file is one run. Unknown keys, wrong types and impossible values are refused, all at once."""
 
 import tomllib
-import types
-from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.errors import OnlookerError
 
 
 class RecipeError(OnlookerError):
-    """A recipe cannot be read or says something impossible."""
+    """A recipe cannot be read or says something impossible, or a run has nothing to work on."""
 
     exit_code = 2
 
 
-@dataclass(frozen=True)
-class TabletopPart:
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TabletopPart(_Part):
     """The rendered world. size: side of the frames in pixels."""
 
-    size: int = 384
+    size: int = Field(default=384, ge=32, le=1024)
 
 
-@dataclass(frozen=True)
-class VisionPart:
+class VisionPart(_Part):
     """The vision tower, and how long it is tuned on the rendered frames (0 seconds: frozen).
 
-    tune_seconds bounds the wall time, tune_steps the steps; whichever comes first.
+    tune_seconds bounds the wall time, tune_steps the steps; whichever comes first. feature_views: differently augmented
+    feature sets of the training clips, against learning single pictures by heart.
     """
 
     name: str = "tf_efficientnet_lite0"
     weights: str = "efficientnet-lite0"
-    tune_steps: int = 4000
-    tune_seconds: float = 300.0
-    batch_frames: int = 160
-    learning_rate: float = 8e-4
-    feature_views: int = 3
-    """Differently augmented feature sets of the training clips, against learning single pictures by heart."""
+    tune_steps: int = Field(default=4000, ge=1)
+    tune_seconds: float = Field(default=300.0, ge=0)
+    batch_frames: int = Field(default=160, ge=1)
+    learning_rate: float = Field(default=8e-4, gt=0)
+    feature_views: int = Field(default=3, ge=1, le=32)
 
 
-@dataclass(frozen=True)
-class ModelPart:
-    """The decoder and its adapters."""
+class ModelPart(_Part):
+    """The decoder, its frames and its adapters.
+
+    frame_tokens: 10 (CLS + 3×3, `,` for silence) or 1 (CLS alone, end-of-sequence for silence). lora_r = 0: no
+    adapters, all of the decoder's weights are trained. gradient_checkpointing: less memory for a third more time.
+    """
 
     decoder: str = "smollm2-135m-instruct"
-    lora_r: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.0
+    frame_tokens: Literal[1, 10] = 10
+    lora_r: int = Field(default=16, ge=0)
+    lora_alpha: int = Field(default=32, gt=0)
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: str = r"model.*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
+    gradient_checkpointing: bool = False
 
 
-@dataclass(frozen=True)
-class FitPart:
-    """The streaming fit. batch_clips dialogues a step; tau weighs the silence loss (equation 4 of the paper)."""
+class ObjectivePart(_Part):
+    """What is learned (VideoLLM-online, section 3.1 and its ablations).
 
-    steps: int = 1500
-    max_seconds: float = 600.0
-    batch_clips: int = 16
-    learning_rate: float = 5e-4
-    connector_learning_rate: float = 1e-3
-    warmup_share: float = 0.05
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    tau: float = 1.0
-    slide_prob: float = 0.3
-    seed: int = 0
+    kind: "streaming" (words, and silence or speech after every frame), "per-frame" (every frame a turn with an empty
+    or a full reply), "interleaved" (words alone, frames before them).
+    loss: of the decisions: "ce" (cross-entropy), "ohem" (only the hardest `ohem_share` of them), "focal"
+    (cross-entropy times (1 − p)^focal_gamma). tau: weight of the decisions against the words (equation 4).
+    silence_share: share of the silent frames that is learned, drawn anew each time. silence_weight: their weight.
+    """
+
+    kind: Literal["streaming", "per-frame", "interleaved"] = "streaming"
+    loss: Literal["ce", "ohem", "focal"] = "ce"
+    tau: float = Field(default=1.0, ge=0)
+    ohem_share: float = Field(default=0.3, gt=0, le=1)
+    focal_gamma: float = Field(default=2.0, ge=0)
+    silence_share: float = Field(default=1.0, gt=0, le=1)
+    silence_weight: float = Field(default=1.0, gt=0)
 
 
-@dataclass(frozen=True)
-class Recipe:
+class SamplesPart(_Part):
+    """Which dialogues are made of the clips.
+
+    slide_prob: share that looks like a window that has slid. wrong_reply_prob: share in which one remark is replaced,
+    emptied or left out, against believing one's own words more than one's eyes. robust_prob: share that is a question
+    without a picture worth an answer (no video, black, noise), with a polite refusal.
+    """
+
+    slide_prob: float = Field(default=0.3, ge=0, le=1)
+    wrong_reply_prob: float = Field(default=0.0, ge=0, le=1)
+    robust_prob: float = Field(default=0.0, ge=0, le=1)
+
+
+class FitPart(_Part):
+    """The fit. batch_clips dialogues a step, over all processes together; a step is the same whatever their number.
+
+    max_seconds: 0 for no limit; with a limit, the learning rate follows the clock, and a run is not repeatable to the
+    bit. save_seconds: time between saved states, from which a broken run goes on. workers: processes that make batches.
+    precision: of the computation; what is trained is float32 always. "auto" is bfloat16 on a GPU, else float32.
+    """
+
+    steps: int = Field(default=1500, ge=1)
+    max_seconds: float = Field(default=0.0, ge=0)
+    batch_clips: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    connector_learning_rate: float = Field(default=1e-3, gt=0)
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    save_seconds: float = Field(default=120.0, ge=0)
+    workers: int = Field(default=2, ge=0, le=64)
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    seed: int = Field(default=0, ge=0)
+
+
+class Recipe(_Part):
     """One run. name: of the checkpoint. fps: frames a second of the stream."""
 
     name: str = "onlooker-tabletop-135m"
-    fps: float = 2.0
-    tabletop: TabletopPart = field(default_factory=TabletopPart)
-    vision: VisionPart = field(default_factory=VisionPart)
-    model: ModelPart = field(default_factory=ModelPart)
-    fit: FitPart = field(default_factory=FitPart)
+    fps: float = Field(default=2.0, gt=0, le=30)
+    tabletop: TabletopPart = TabletopPart()
+    vision: VisionPart = VisionPart()
+    model: ModelPart = ModelPart()
+    objective: ObjectivePart = ObjectivePart()
+    samples: SamplesPart = SamplesPart()
+    fit: FitPart = FitPart()
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -85,36 +130,18 @@ def read_recipe(path: Path) -> Recipe:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from error
-    mistakes: list[str] = []
-    recipe = _build(Recipe, table, "", mistakes)
-    if mistakes:
-        raise RecipeError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
-    return recipe
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError("\n".join(f"{path}: {_say(mistake)}" for mistake in error.errors())) from error
 
 
-def _build(kind: type, table: dict[str, Any], prefix: str, mistakes: list[str]) -> Any:
-    hints = get_type_hints(kind)
-    known = {f.name for f in fields(kind)}
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{prefix}{key}"
-        if key not in known:
-            mistakes.append(f"{name}: unknown key; must be one of {', '.join(sorted(known))}")
-        elif is_dataclass(hints[key]):
-            if isinstance(value, dict):
-                values[key] = _build(hints[key], value, f"{name}.", mistakes)  # type: ignore[arg-type]
-            else:
-                mistakes.append(f"{name} = {value!r}: must be a table")
-        elif _fits(value, hints[key]):
-            values[key] = float(value) if hints[key] is float else value
-        else:
-            mistakes.append(f"{name} = {value!r}: must be of type {getattr(hints[key], '__name__', hints[key])}")
-    return kind(**values)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, int | float) if hint is float else isinstance(value, hint)
+def _say(mistake) -> str:
+    key = ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] == "extra_forbidden":
+        part: Any = Recipe
+        for name in mistake["loc"][:-1]:
+            part = part.model_fields[name].annotation
+        return f"{key}: unknown key; must be one of {', '.join(sorted(part.model_fields))}"
+    said = mistake["msg"].removeprefix("Input ")
+    return f"{key} = {mistake['input']!r}: {said}"

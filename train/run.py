@@ -6,10 +6,11 @@ clips/{snapshot,val}/ --tune--> RUN/vision.safetensors; with clips/{train,val}/ 
 
 import json
 import random
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from model.grammar import Grammar, GrammarSpec
 from model.vision import VisionSpec, VisionTower, open_vision
 from train.clips import list_clips
 from train.dialogue import annotate
-from train.features import encode_clips, load_features, save_features
+from train.features import FeatureFile, encode_clips, encode_frames, save_features
 from train.fit import fit
 from train.grounding import load_frames, tune_vision
 from train.pictures import plot_losses
@@ -28,16 +29,18 @@ from train.recipe import Recipe, RecipeError
 from train.samples import Sampler
 
 VISION_FILE, FEATURES, CHECKPOINT = "vision.safetensors", "features", "checkpoint"
+ROBUST_FILE = "robust.safetensors"
+ROBUST_FRAMES = 16
 
 
 def vision_spec(recipe: Recipe, *, weights: str) -> VisionSpec:
-    """EfficientNet-Lite takes (RGB − 127) / 128."""
+    """The tower as the decoder will see it. EfficientNet-Lite takes (RGB − 127) / 128."""
     return VisionSpec(
         library="timm",
         name=recipe.vision.name,
         weights=weights,
         image_size=recipe.tabletop.size,
-        grid=3,
+        grid=3 if recipe.model.frame_tokens == 10 else 0,
         layer_norm=True,
         mean=(127 / 255, 127 / 255, 127 / 255),
         std=(128 / 255, 128 / 255, 128 / 255),
@@ -78,10 +81,16 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device)
         for clip, by_view in zip(clips, encode_clips(tower, clips, views=views), strict=True):
             save_features(by_view, folder / f"{clip.path.stem}.safetensors")
             (folder / f"{clip.path.stem}.json").write_text(json.dumps(clip.meta), encoding="utf-8")
+    side = recipe.tabletop.size
+    black = torch.zeros(ROBUST_FRAMES, 3, side, side, dtype=torch.uint8, device=device)
+    noise = torch.randint_like(black, 256)
+    robust = {"black": encode_frames(tower, black), "noise": encode_frames(tower, noise)}
+    save_file({k: v.to("cpu", torch.float16) for k, v in robust.items()}, run_dir / FEATURES / ROBUST_FILE)
 
 
 def _open_tower(recipe: Recipe, device: torch.device) -> VisionTower:
-    tower = open_vision(vision_spec(recipe, weights=recipe.vision.weights))
+    # Tuned and encoded with all ten tokens; a decoder that takes one gets the first of them.
+    tower = open_vision(replace(vision_spec(recipe, weights=recipe.vision.weights), grid=3))
     return tower.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -89,46 +98,71 @@ def _load_rounded(tower: VisionTower, tensors: dict[str, Tensor]) -> None:
     tower.load_state_dict({k: v.to(tower.state_dict()[k].dtype) for k, v in tensors.items()})
 
 
-def fit_run(recipe: Recipe, run_dir: Path, device: torch.device) -> Path:
-    """Fit adapters and connector on run_dir/features/train; returns the checkpoint's folder."""
+def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator) -> Path:
+    """Fit adapters and connector on run_dir/features/train; returns the checkpoint's folder.
+
+    Goes on from run_dir/state.pt if that is there. Every process calls it; the main one writes.
+    """
     metas = sorted((run_dir / FEATURES / "train").glob("*.json"))
     if not metas:
         raise RecipeError(f"{run_dir}: has no features; run `python -m train encode` first")
-    annotations = [annotate(json.loads(path.read_text(encoding="utf-8"))) for path in metas]
-    features = [[v.to(device) for v in load_features(path.with_suffix(".safetensors"))] for path in metas]
-    base = decoder_path(recipe.model.decoder)
+    part, num_tokens = recipe.model, recipe.model.frame_tokens
+    features = [FeatureFile(path.with_suffix(".safetensors"), num_tokens) for path in metas]
+    base = decoder_path(part.decoder)
     tokenizer = open_tokenizer(base)
     spec = CheckpointSpec(
         name=recipe.name,
-        decoder=recipe.model.decoder,
+        decoder=part.decoder,
         vision=vision_spec(recipe, weights=""),
-        grammar=GrammarSpec(bos_token=tokenizer.bos_token, eos_token=tokenizer.eos_token),
-        lora=LoraSpec(
-            recipe.model.lora_r, recipe.model.lora_alpha, recipe.model.target_modules, recipe.model.lora_dropout
+        grammar=GrammarSpec(
+            num_frame_tokens=num_tokens,
+            has_interval=num_tokens > 1,
+            is_per_frame=recipe.objective.kind == "per-frame",
+            bos_token=tokenizer.bos_token,
+            eos_token=tokenizer.eos_token,
         ),
+        lora=LoraSpec(part.lora_r, part.lora_alpha, part.target_modules, part.lora_dropout) if part.lora_r else None,
         fps=recipe.fps,
     )
-    assert spec.lora is not None
     decoder = open_decoder(base, dtype=torch.float32, attention="sdpa")
     grammar = Grammar(tokenizer, spec.grammar)
+    torch.manual_seed(recipe.fit.seed)
     connector = make_connector(features[0][0].shape[-1], decoder.config.hidden_size)
+    robust = load_file(run_dir / FEATURES / ROBUST_FILE) if recipe.samples.robust_prob else {}
     sampler = Sampler(
-        annotations,
+        [annotate(json.loads(path.read_text(encoding="utf-8"))) for path in metas],
         features,
         grammar,
         batch_clips=recipe.fit.batch_clips,
-        slide_prob=recipe.fit.slide_prob,
+        samples=recipe.samples,
+        objective=recipe.objective,
+        robust={kind: frames[:, :num_tokens] for kind, frames in robust.items()},
         seed=recipe.fit.seed,
     )
-    fitted = fit(decoder, connector, spec.lora, grammar, sampler, recipe.fit, device=device)
-    checkpoint = Checkpoint(
-        spec,
-        connector={k: v.to(torch.bfloat16) for k, v in fitted.connector.items()},
-        lora={k: v.to(torch.bfloat16) for k, v in fitted.lora.items()},
-        vision=load_file(run_dir / VISION_FILE),
+    fitted = fit(
+        decoder,
+        connector,
+        spec.lora,
+        grammar,
+        sampler,
+        recipe.fit,
+        recipe.objective,
+        accelerator=accelerator,
+        run_dir=run_dir,
+        identity={"recipe": recipe.model_dump(), "clips": [path.stem for path in metas]},
+        gradient_checkpointing=part.gradient_checkpointing,
     )
-    write_checkpoint(checkpoint, run_dir / CHECKPOINT)
-    report = {"recipe": asdict(recipe), "losses": fitted.losses, "tokens_per_s": fitted.tokens_per_s}
-    (run_dir / "fit.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    plot_losses(fitted.losses, run_dir / "loss.png")
+    if accelerator.is_main_process:
+        checkpoint = Checkpoint(
+            spec,
+            connector={k: v.to(torch.bfloat16) for k, v in fitted.connector.items()},
+            lora={k: v.to(torch.bfloat16) for k, v in fitted.decoder.items()} if spec.lora else {},
+            decoder={} if spec.lora else {k: v.to(torch.bfloat16) for k, v in fitted.decoder.items()},
+            vision=load_file(run_dir / VISION_FILE),
+        )
+        write_checkpoint(checkpoint, run_dir / CHECKPOINT)
+        report = {"recipe": recipe.model_dump(), "report": fitted.report, "losses": fitted.losses}
+        (run_dir / "fit.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        plot_losses(fitted.losses, run_dir / "loss.png")
+    accelerator.wait_for_everyone()
     return run_dir / CHECKPOINT

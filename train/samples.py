@@ -1,34 +1,54 @@
 """From annotated clips and their features to batches of dialogues. Randomness comes from a seed and a step alone."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from model.grammar import IGNORE_ID, Grammar
-from train.dialogue import Annotation, slide, to_turns
+from model.grammar import IGNORE_ID, Grammar, Turn
+from train.dialogue import Annotation, mislead, refuse, slide, to_turns
+from train.recipe import ObjectivePart, SamplesPart
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B dialogues padded to T tokens. features: by dialogue, its frames × N × F."""
+    """B dialogues padded to T tokens.
+
+    decides: where what is learned is to speak or to stay silent. features: of all M frames, dialogue after dialogue.
+    """
 
     input_ids_BT: Tensor
     labels_BT: Tensor
-    features: list[Tensor]
+    decides_BT: Tensor
+    features_MNF: Tensor
 
     @property
     def num_tokens(self) -> int:
         """Positions, padding included."""
         return self.input_ids_BT.numel()
 
+    def pin_memory(self) -> "Batch":
+        """A copy in page-locked memory, from which a GPU copies while it computes. The data loader calls it."""
+        return Batch(*(tensor.pin_memory() for tensor in self._tensors()))
+
+    def to(self, device: torch.device) -> "Batch":
+        """A copy on `device`."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.input_ids_BT, self.labels_BT, self.decides_BT, self.features_MNF
+
+
+Sample = tuple[list[Turn], Tensor]
+"""A dialogue's turns and its frames' features."""
+
 
 class Sampler:
     """Batches without end: every clip once an epoch, clips of like length together, another view and cut each time.
 
-    features: for each clip its views. slide_prob: share of samples that look like a window that has slid.
+    features: for each clip its views, T × N × F. robust: features of frames that show nothing, by kind.
     """
 
     def __init__(
@@ -38,19 +58,23 @@ class Sampler:
         grammar: Grammar,
         *,
         batch_clips: int,
-        slide_prob: float,
+        samples: SamplesPart,
+        objective: ObjectivePart,
+        robust: Mapping[str, Tensor] | None = None,
         seed: int,
     ) -> None:
         self._annotations = annotations
         self._features = features
         self._grammar = grammar
         self._batch_clips = min(batch_clips, len(annotations))
-        self._slide_prob = slide_prob
+        self._samples = samples
+        self._objective = objective
+        self._robust = dict(robust or {})
         self._seed = seed
         self.batches_per_epoch = len(annotations) // self._batch_clips
 
-    def batch(self, step: int) -> Batch:
-        """The batch of one step; the same step gives the same batch."""
+    def batch(self, step: int, *, rank: int = 0, num_ranks: int = 1) -> Batch:
+        """Every `num_ranks`-th dialogue of one step's batch, from `rank` on; the same step gives the same batch."""
         epoch, number = divmod(step, self.batches_per_epoch)
         rng = random.Random(f"{self._seed} {epoch}")
         order = sorted(
@@ -59,25 +83,54 @@ class Sampler:
         )
         starts = [k * self._batch_clips for k in range(self.batches_per_epoch)]
         rng.shuffle(starts)
-        rng = random.Random(f"{self._seed} {step} samples")
-        chosen = order[starts[number] : starts[number] + self._batch_clips]
-        return collate([self._sample(index, rng) for index in chosen], self._grammar)
+        chosen = order[starts[number] : starts[number] + self._batch_clips][rank::num_ranks]
+        rngs = [random.Random(f"{self._seed} {step} {index}") for index in chosen]
+        samples = [self._sample(index, rng) for index, rng in zip(chosen, rngs, strict=True)]
+        batch = collate(samples, self._grammar)
+        if self._objective.silence_share < 1:
+            self._forget_silence(batch, rngs)
+        return batch
 
-    def _sample(self, index: int, rng: random.Random) -> tuple[Annotation, Tensor]:
+    def _sample(self, index: int, rng: random.Random) -> Sample:
+        part = self._samples
+        if rng.random() < part.robust_prob:
+            return self._refusal(rng)
         annotation, features = self._annotations[index], rng.choice(self._features[index])
-        if rng.random() < self._slide_prob:
+        if rng.random() < part.slide_prob:
             annotation, kept = slide(annotation, rng)
             features = features[kept]
-        return annotation, features
+        turns = to_turns(annotation, learns_silence=self._objective.kind != "interleaved")
+        if rng.random() < part.wrong_reply_prob:
+            turns = mislead(turns, rng)
+        return turns, features
+
+    def _refusal(self, rng: random.Random) -> Sample:
+        kind = rng.choice(["nothing", *self._robust])
+        if kind == "nothing":
+            return refuse(0, rng), self._features[0][0][:0]
+        frames = self._robust[kind]
+        count = rng.randint(1, len(frames))
+        return refuse(count, rng), frames[:count]
+
+    def _forget_silence(self, batch: Batch, rngs: Sequence[random.Random]) -> None:
+        """Learn silence at a random share of the silent frames only."""
+        is_silence_BT = batch.decides_BT & (batch.labels_BT == self._grammar.silence_id)
+        for row, rng in enumerate(rngs):
+            for position in is_silence_BT[row].nonzero().flatten().tolist():
+                if rng.random() >= self._objective.silence_share:
+                    batch.labels_BT[row, position] = IGNORE_ID
+                    batch.decides_BT[row, position] = False
 
 
-def collate(samples: Sequence[tuple[Annotation, Tensor]], grammar: Grammar) -> Batch:
+def collate(samples: Sequence[Sample], grammar: Grammar) -> Batch:
     """Render and pad; padding is end-of-sequence, unlabelled, behind everything that is learned."""
-    rendered = [grammar.render(to_turns(annotation)) for annotation, _ in samples]
+    rendered = [grammar.render(turns) for turns, _ in samples]
     length = max(len(r.input_ids) for r in rendered)
     ids = torch.full((len(rendered), length), grammar.eos_id)
     labels = torch.full((len(rendered), length), IGNORE_ID)
+    decides = torch.zeros((len(rendered), length), dtype=torch.bool)
     for row, r in enumerate(rendered):
         ids[row, : len(r.input_ids)] = torch.tensor(r.input_ids)
         labels[row, : len(r.labels)] = torch.tensor(r.labels)
-    return Batch(ids, labels, [features for _, features in samples])
+        decides[row, : len(r.decides)] = torch.tensor(r.decides)
+    return Batch(ids, labels, decides, torch.cat([features for _, features in samples]))

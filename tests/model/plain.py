@@ -104,7 +104,11 @@ class PlainStream:
         self.cut_after[-1] = True
         self.kept = self.kept or len(self.rows)
         self.cursor = Cursor("frame")
+        end = len(self.rows)
+        self._add_ids(self.grammar.before_decision)
         probs = self.rows.logits().softmax(-1)
+        self.rows.remove(end, len(self.rows))
+        del self.cut_after[end:]
         silence = float(probs[self.grammar.silence_id])
         is_silent = int(probs.argmax()) == self.grammar.silence_id and silence >= self.options.silence_threshold
         return Decision(silence, not is_silent)

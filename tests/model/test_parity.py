@@ -86,6 +86,7 @@ def test_metrics(model, tensors, index):
     ids, features = facts["input_ids"], tensors[f"conv{index}.features"]
     logits = dialogue_logits(model, ids, features)[0]
     grammar = model.grammar
+    rendered = grammar.render(to_turns(facts["dialogue"]))
 
     def look_ahead(num_tokens: int, first_frame: int, count: int) -> torch.Tensor:
         step = [grammar.interval_id] + [grammar.placeholder_id] * grammar.spec.num_frame_tokens
@@ -94,7 +95,7 @@ def test_metrics(model, tensors, index):
         return out[num_tokens - 1 + len(step) :: len(step)]
 
     for threshold, expected in facts["stream_evaluate"].items():
-        got = stream_metrics(ids, facts["labels"], logits, grammar, float(threshold), look_ahead)
+        got = stream_metrics(rendered, logits, grammar, float(threshold), look_ahead)
         values = (got.lm_ppl, got.time_diff_frames, got.fluency, got.lm_correctness)
         assert values == pytest.approx(expected, rel=1e-4, abs=1e-4)
 

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -34,12 +35,13 @@ class StreamMachine(RuleBasedStateMachine):
     """Drives a stream and its yardstick through the same random life."""
 
     eviction = "rotate"
+    grammar = MODEL.grammar
 
     @initialize(threshold=st.sampled_from([0.0, 0.3, 0.725, 0.95]), window=st.sampled_from([300, 420]))
     def begin(self, threshold, window):
         options = StreamOptions(threshold, window, max_reply_tokens=8, eviction=self.eviction)
-        self.real = Stream(MODEL.decoder, MODEL.grammar, options)
-        self.plain = PlainStream(MODEL.decoder, MODEL.grammar, options)
+        self.real = Stream(MODEL.decoder, self.grammar, options)
+        self.plain = PlainStream(MODEL.decoder, self.grammar, options)
         self.seed = 0
 
     @rule(count=st.integers(1, 40))
@@ -76,7 +78,7 @@ class StreamMachine(RuleBasedStateMachine):
 
     @rule()
     def save_and_load(self):
-        twin = Stream(MODEL.decoder, MODEL.grammar, self.real.options)
+        twin = Stream(MODEL.decoder, self.grammar, self.real.options)
         marks = self.real.marks()
         twin.restore(self.real.export(), self.real.cursor, vars(marks))
         self.real = twin
@@ -92,6 +94,10 @@ class RecomputeMachine(StreamMachine):
     eviction = "recompute"
 
 
+class PerFrameMachine(StreamMachine):
+    grammar = MODEL.grammar.with_spec(replace(MODEL.grammar.spec, is_per_frame=True))
+
+
 LIFE = settings(
     max_examples=12,
     stateful_step_count=20,
@@ -102,6 +108,8 @@ TestRotate = StreamMachine.TestCase
 TestRotate.settings = LIFE
 TestRecompute = RecomputeMachine.TestCase
 TestRecompute.settings = LIFE
+TestPerFrame = PerFrameMachine.TestCase
+TestPerFrame.settings = LIFE
 
 
 def test_logits_equal_a_fresh_pass_over_the_kept_window_after_many_evictions():

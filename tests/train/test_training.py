@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,11 +25,12 @@ from train.dialogue import Annotation, Utterance, annotate, slide, to_turns
 from train.evaluate import Setting, evaluate, summarize
 from train.events import Event, Score, parse_remark, score
 from train.features import encode_frames
-from train.fit import batch_loss, cosine, fit
+from train.fit import StreamingModel, fit
 from train.grounding import cell_targets
 from train.objective import embed_dialogues, streaming_loss
-from train.recipe import FitPart, RecipeError, read_recipe
+from train.recipe import FitPart, ObjectivePart, RecipeError, SamplesPart, read_recipe
 from train.samples import Sampler, collate
+from train.schedule import cosine
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"
@@ -79,20 +81,32 @@ def test_every_frame_is_shown_once_and_sliding_keeps_what_is_left_in_place(utter
         assert u.text == f"at {kept[u.frame]}"
 
 
+def make_sampler(annotations, features, grammar, *, batch_clips: int, seed: int = 0, objective=None, **samples):
+    return Sampler(
+        annotations,
+        features,
+        grammar,
+        batch_clips=batch_clips,
+        samples=SamplesPart(**{"slide_prob": 0.0, **samples}),
+        objective=objective or ObjectivePart(),
+        robust={"black": torch.zeros(4, 10, 48)},
+        seed=seed,
+    )
+
+
 def test_batches_depend_on_seed_and_step_alone():
     model = open_checkpoint(GOLDEN)
     annotations = [replace(annotate(META), num_frames=12 + i) for i in range(7)]
     features = [[torch.randn(a.num_frames, 10, 48) for _ in range(2)] for a in annotations]
 
     def sampler(seed: int) -> Sampler:
-        return Sampler(annotations, features, model.grammar, batch_clips=3, slide_prob=0.5, seed=seed)
+        return make_sampler(annotations, features, model.grammar, batch_clips=3, slide_prob=0.5, seed=seed)
 
     for step in (0, 5, 11):
         one, two = sampler(1).batch(step), sampler(1).batch(step)
         assert torch.equal(one.input_ids_BT, two.input_ids_BT)
-        assert all(torch.equal(a, b) for a, b in zip(one.features, two.features, strict=True))
-        for ids, row in zip(one.input_ids_BT, one.features, strict=True):
-            assert int((ids == model.grammar.placeholder_id).sum()) == row.shape[0] * 10
+        assert torch.equal(one.features_MNF, two.features_MNF)
+        assert int((one.input_ids_BT == model.grammar.placeholder_id).sum()) == len(one.features_MNF) * 10
     assert not torch.equal(sampler(1).batch(0).input_ids_BT, sampler(2).batch(0).input_ids_BT)
 
 
@@ -100,19 +114,19 @@ def test_training_forward_equals_running_forward():
     """The loss of a padded batch, computed at labelled positions only, is that of whole dialogues by themselves."""
     model = open_checkpoint(GOLDEN)
     short, long = annotate(META), replace(annotate(META), num_frames=19)
-    samples = [(a, torch.randn(a.num_frames, 10, 48)) for a in (short, long)]
-    device = torch.device("cpu")
-    both = batch_loss(model.decoder, model.connector, collate(samples, model.grammar), model.grammar, 2.0, device)
+    samples = [(to_turns(a), torch.randn(a.num_frames, 10, 48)) for a in (short, long)]
+    training = StreamingModel(model.decoder, model.connector, model.grammar, ObjectivePart(tau=2.0))
+    summed, num_learned = training(collate(samples, model.grammar))
+    both = summed / num_learned
     total, count = 0.0, 0
     for sample in samples:
         batch = collate([sample], model.grammar)
         embeds = embed_dialogues(
-            model.decoder, model.connector, batch.input_ids_BT, batch.features, model.grammar.placeholder_id
+            model.decoder, model.connector, batch.input_ids_BT, [batch.features_MNF], model.grammar.placeholder_id
         )
         logits = model.decoder(inputs_embeds=embeds).logits
-        is_frame = batch.input_ids_BT == model.grammar.placeholder_id
         labelled = int((batch.labels_BT != IGNORE_ID).sum())
-        total += float(streaming_loss(logits, batch.labels_BT, is_frame, 2.0)) * labelled
+        total += float(streaming_loss(logits, batch.labels_BT, batch.decides_BT, 2.0)) * labelled
         count += labelled
     assert float(both) == pytest.approx(total / count, abs=1e-5)
 
@@ -131,13 +145,14 @@ def test_a_fit_learns_when_to_speak_and_its_checkpoint_speaks(tmp_path):
     decoder = open_decoder(golden.spec.decoder, dtype=torch.float32, attention="sdpa")
     grammar = open_checkpoint(GOLDEN).grammar
     lora = LoraSpec(8, 16, r"model.*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$")
-    sampler = Sampler(annotations, features, grammar, batch_clips=6, slide_prob=0.0, seed=0)
-    part = FitPart(steps=60, batch_clips=6, learning_rate=5e-3, connector_learning_rate=5e-3)
-    fitted = fit(decoder, make_connector(48, 64), lora, grammar, sampler, part, device=torch.device("cpu"))
+    sampler = make_sampler(annotations, features, grammar, batch_clips=6)
+    part = FitPart(steps=60, batch_clips=6, learning_rate=5e-3, connector_learning_rate=5e-3, workers=0)
+    fitted = fit(decoder, make_connector(48, 64), lora, grammar, sampler, part, ObjectivePart(),
+                 accelerator=Accelerator(cpu=True))  # fmt: skip
     assert sum(fitted.losses[-5:]) < 0.2 * sum(fitted.losses[:5])
 
     write_checkpoint(replace(golden, spec=replace(golden.spec, lora=lora), connector=fitted.connector,
-                             lora=fitted.lora), tmp_path)  # fmt: skip
+                             lora=fitted.decoder), tmp_path)  # fmt: skip
     model = open_checkpoint(tmp_path)
     stream = model.open_stream(silence_threshold=0.5)
     decisions = stream.observe_many(model.connect(features[0][0]))
@@ -211,11 +226,11 @@ def test_evaluation_of_a_real_run(tmp_path):
 
 def test_recipes_say_everything_that_is_wrong_at_once(tmp_path):
     bad = tmp_path / "bad.toml"
-    bad.write_text('fps = "two"\ncolour = 1\n[fit]\nsteps = 1.5\n[vision]\nname = 3\n')
+    bad.write_text('fps = "two"\ncolour = 1\n[fit]\nsteps = 1.5\nseed = -1\n[vision]\nname = 3\n')
     with pytest.raises(RecipeError) as caught:
         read_recipe(bad)
     message = str(caught.value)
-    for part in ("fps = 'two'", "colour: unknown key", "fit.steps = 1.5", "vision.name = 3"):
+    for part in ("fps = 'two'", "colour: unknown key", "fit.steps = 1.5", "fit.seed = -1", "vision.name = 3"):
         assert part in message
     assert main(["fit", str(bad), "--run", str(tmp_path)]) == 2
 

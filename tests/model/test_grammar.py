@@ -1,0 +1,79 @@
+"""Running follows training: what a stream feeds, turn after turn, is what `render` makes of the whole dialogue."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.checkpoint import open_checkpoint
+from model.grammar import IGNORE_ID, AssistantTurn, Cursor, Grammar, GrammarSpec, StreamTurn, UserTurn
+
+GRAMMAR = open_checkpoint(Path(__file__).parents[1] / "golden").grammar
+SPECS = {
+    "ten tokens": GrammarSpec(system_prompt="Look."),
+    "one token": GrammarSpec(num_frame_tokens=1, has_interval=False, system_prompt="Look."),
+    "per frame": GrammarSpec(is_per_frame=True, system_prompt="Look."),
+    "per frame, one token": GrammarSpec(1, False, is_per_frame=True, system_prompt="Look."),
+}
+
+turns = st.lists(
+    st.one_of(
+        st.integers(1, 4).map(StreamTurn),
+        st.sampled_from(["What next?", "And then?"]).map(UserTurn),
+        st.sampled_from(["You cut the tomato.", "Add salt."]).map(AssistantTurn),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def run(grammar: Grammar, dialogue) -> list[int]:
+    """The ids that a running stream would have fed once it has seen and said all of this."""
+    ids: list[int] = []
+    cursor = Cursor()
+    for turn in dialogue:
+        if isinstance(turn, StreamTurn):
+            for _ in range(turn.num_frames):
+                ids += grammar.before_frame(cursor) + [grammar.placeholder_id] * grammar.spec.num_frame_tokens
+                cursor = Cursor("frame")
+        elif isinstance(turn, UserTurn):
+            cursor = Cursor(cursor.place, cursor.pending_ids, (*cursor.questions, turn.text))
+        else:
+            ids += grammar.before_reply(cursor) + grammar.ids(f" {turn.text}")
+            cursor = grammar.after_reply()
+    return ids + list(cursor.pending_ids)
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+@settings(max_examples=80, deadline=None)
+@given(dialogue=turns)
+def test_running_feeds_what_training_renders(spec, dialogue):
+    grammar = GRAMMAR.with_spec(spec)
+    if isinstance(dialogue[-1], UserTurn):  # a question waits for what comes next
+        dialogue = [*dialogue, AssistantTurn("Add salt.")]
+    rendered = grammar.render(dialogue)
+    fed = run(grammar, dialogue)
+    ending = rendered.input_ids[len(fed) :]
+    assert rendered.input_ids[: len(fed)] == fed
+    # A training dialogue that ends in a frame says so in a per-frame dialogue; the stream is not told yet.
+    assert ending == ([*grammar.before_decision, grammar.eos_id] if ending else [])
+    assert len(rendered.labels) == len(rendered.decides) == len(rendered.input_ids)
+    assert all(rendered.labels[t] != IGNORE_ID for t, decides in enumerate(rendered.decides) if decides)
+
+
+def test_a_per_frame_dialogue_learns_a_reply_after_every_frame():
+    grammar = GRAMMAR.with_spec(SPECS["per frame"])
+    rendered = grammar.render([StreamTurn(2), AssistantTurn("Add salt."), StreamTurn(1, False), UserTurn("What next?"),
+                               AssistantTurn("You cut.")])  # fmt: skip
+    frame = "<v>" * 10
+    assert rendered.text == (
+        f"{GRAMMAR.bos_token}Look.\n\n[{frame}]\nAssistant:{GRAMMAR.eos_token}\n[{frame}]\nAssistant: Add salt."
+        f"{GRAMMAR.eos_token}\n[{frame}]\nAssistant:{GRAMMAR.eos_token}\nUser: What next?\nAssistant: You cut."
+        f"{GRAMMAR.eos_token}"
+    )
+    learned = [label for label in rendered.labels if label != IGNORE_ID]
+    eos = grammar.eos_id
+    assert learned == [eos, *grammar.ids(" Add salt."), eos, *grammar.ids(" You cut."), eos]
+    decisions = [label for label, decides in zip(rendered.labels, rendered.decides, strict=True) if decides]
+    assert decisions == [eos, grammar.ids(" Add salt.")[0]]

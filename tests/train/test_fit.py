@@ -1,0 +1,178 @@
+"""A run as its user starts it: from files to a checkpoint, in one process or two, killed and taken up again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+
+from model.checkpoint import open_checkpoint, read_checkpoint
+from model.vision import VisionSpec, open_vision
+from train.evaluate import teacher_forced
+from train.recipe import RecipeError, read_recipe
+from train.run import fit_run
+
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "tests" / "golden" / "base"
+KINDS = [("streaming", 10), ("streaming", 1), ("per-frame", 10), ("per-frame", 1), ("interleaved", 10)]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """A run's folder with features: three patterns, of which the second calls for a remark."""
+    run_dir = tmp_path_factory.mktemp("run")
+    folder = run_dir / "features" / "train"
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.randn(3, 10, 1280, generator=generator)
+    for clip in range(8):
+        at = 3 + clip % 4
+        kinds = [0] * at + [1] + [2] * (9 - at)
+        view = patterns[kinds] + 0.1 * torch.randn(10, 10, 1280, generator=generator)
+        save_file({"0": view.to(torch.float16)}, folder / f"clip_{clip}.safetensors")
+        event = {"time_s": at / 2 - 0.25, "verb": "cut", "object": "tomato", "text": "You cut the tomato."}
+        meta = {"fps": 2.0, "num_frames": 10, "events": [event], "questions": []}
+        (folder / f"clip_{clip}.json").write_text(json.dumps(meta))
+    tower = open_vision(VisionSpec("timm", "tf_efficientnet_lite0", "", 32, layer_norm=True))
+    save_file({k: v.contiguous() for k, v in tower.state_dict().items()}, run_dir / "vision.safetensors")
+    robust = {kind: torch.zeros(4, 10, 1280, dtype=torch.float16) for kind in ("black", "noise")}
+    save_file(robust, run_dir / "features" / "robust.safetensors")
+    return run_dir
+
+
+def make_run(clips: Path, folder: Path, *, steps: int = 12, kind: str = "streaming", tokens: int = 10, more: str = ""):
+    """A recipe and a fresh run's folder over the same features."""
+    folder.mkdir()
+    for name in ("features", "vision.safetensors"):
+        (folder / name).symlink_to(clips / name)
+    recipe = folder / "recipe.toml"
+    recipe.write_text(
+        f"""
+        [tabletop]
+        size = 32
+        [model]
+        decoder = "{BASE}"
+        frame_tokens = {tokens}
+        lora_r = 8
+        [objective]
+        kind = "{kind}"
+        [samples]
+        slide_prob = 0.0
+        {more}
+        [fit]
+        steps = {steps}
+        batch_clips = 4
+        learning_rate = 5e-3
+        connector_learning_rate = 5e-3
+        save_seconds = 0.01
+        workers = 0
+        """
+    )
+    return recipe, folder
+
+
+def start(recipe: Path, run_dir: Path, *launcher: str) -> subprocess.Popen:
+    command = [sys.executable, *launcher, "-m", "train", "fit", str(recipe), "--run", str(run_dir), "--device", "cpu"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    return output
+
+
+def losses(run_dir: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run_dir / "fit.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(clips, tmp_path_factory) -> Path:
+    recipe, folder = make_run(clips, tmp_path_factory.mktemp("whole") / "run")
+    finish(start(recipe, folder))
+    return folder
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(clips, uninterrupted, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run")
+    for until in (3, 7):
+        process = start(recipe, folder)
+        deadline = time.monotonic() + 120
+        while not (folder / "state.pt").is_file() or len(losses_so_far(folder)) < until:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finish(start(recipe, folder))
+    assert losses(folder) == losses(uninterrupted)
+    whole, resumed = (load_file(f / "checkpoint" / "weights.safetensors") for f in (uninterrupted, folder))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def losses_so_far(folder: Path) -> list[str]:
+    path = folder / "fit.jsonl"
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def test_two_processes_take_the_steps_of_one(clips, uninterrupted, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run")
+    launcher = "-m accelerate.commands.launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no"
+    finish(start(recipe, folder, *launcher.split(), "--dynamo_backend", "no", "--main_process_port", "0"))
+    assert losses(folder) == pytest.approx(losses(uninterrupted), abs=2e-4)
+    one, two = (load_file(f / "checkpoint" / "weights.safetensors") for f in (uninterrupted, folder))
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(two[name].float(), one[name].float(), atol=2e-2, rtol=2e-2)
+
+
+@pytest.mark.parametrize(("kind", "tokens"), KINDS, ids=[f"{kind} {tokens}" for kind, tokens in KINDS])
+def test_every_objective_trains_streams_and_is_measured(clips, tmp_path, kind, tokens):
+    recipe, folder = make_run(
+        clips, tmp_path / "run", steps=40 if kind == "streaming" else 120, kind=kind, tokens=tokens
+    )
+    model = open_checkpoint(fit_run(read_recipe(recipe), folder, Accelerator(cpu=True)))
+    assert sum(losses(folder)[-4:]) < 0.3 * sum(losses(folder)[:4])
+    folder = clips / "features" / "train"
+    features = load_file(folder / "clip_0.safetensors")["0"].float()[:, : model.num_frame_tokens]
+    stream = model.open_stream(silence_threshold=0.5)
+    decisions = stream.observe_many(model.connect(features))
+    meta = json.loads((folder / "clip_0.json").read_text())
+    metrics = teacher_forced(model, meta, features, threshold=0.5)
+    assert metrics.lm_correctness == 1.0
+    if kind != "interleaved":  # which does not learn when
+        assert [d.speaks for d in decisions] == [False] * 3 + [True]
+        assert "".join(stream.reply()).strip() == "You cut the tomato."
+        assert metrics.time_diff_frames == 0.0
+        assert metrics.fluency == 1.0
+
+
+def test_the_whole_decoder_can_be_trained(clips, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run", steps=10)
+    recipe.write_text(recipe.read_text().replace("lora_r = 8", "lora_r = 0\n        gradient_checkpointing = true"))
+    path = fit_run(read_recipe(recipe), folder, Accelerator(cpu=True))
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.decoder
+    assert not checkpoint.lora
+    before, after = open_checkpoint(ROOT / "tests" / "golden"), open_checkpoint(path)
+    name = "model.layers.0.mlp.up_proj.weight"
+    saved = checkpoint.decoder[name].float()
+    assert torch.equal(after.decoder.state_dict()[name], saved)
+    assert not torch.allclose(before.decoder.state_dict()[name], saved, atol=1e-4)
+
+
+def test_a_state_of_another_recipe_is_refused(clips, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run", steps=2)
+    fit_run(read_recipe(recipe), folder, Accelerator(cpu=True))
+    recipe.write_text(recipe.read_text().replace("steps = 2", "steps = 3"))
+    with pytest.raises(RecipeError, match="another recipe"):
+        fit_run(read_recipe(recipe), folder, Accelerator(cpu=True))
