@@ -23,8 +23,12 @@ def main(argv: list[str] | None = None) -> int:
         sub.add_argument("recipe", type=Path)
         sub.add_argument("--run", type=Path, required=True, help="folder of the run")
         sub.add_argument("--device", default="auto")
+        sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
+                         help="change one key of the recipe, such as objective.tau=2; repeatable")  # fmt: skip
         if name != "fit":
             sub.add_argument("--clips", type=Path, required=True, help="folder of train/, val/ and perhaps snapshot/")
+        else:
+            sub.add_argument("--encoded", type=Path, help="folder of the run that encoded the clips, if it is another")
     sub = commands.add_parser("evaluate", help="score a checkpoint on held-out clips")
     sub.add_argument("checkpoint", type=Path)
     sub.add_argument("--clips", type=Path, required=True, help="folder of clips")
@@ -58,7 +62,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     from train.recipe import read_recipe
     from train.run import tune
 
-    tune(read_recipe(arguments.recipe), arguments.clips, arguments.run, _device(arguments.device))
+    tune(read_recipe(arguments.recipe, arguments.changes), arguments.clips, arguments.run, _device(arguments.device))
     return 0
 
 
@@ -66,7 +70,7 @@ def _encode(arguments: argparse.Namespace) -> int:
     from train.recipe import read_recipe
     from train.run import encode
 
-    encode(read_recipe(arguments.recipe), arguments.clips, arguments.run, _device(arguments.device))
+    encode(read_recipe(arguments.recipe, arguments.changes), arguments.clips, arguments.run, _device(arguments.device))
     return 0
 
 
@@ -76,12 +80,12 @@ def _fit(arguments: argparse.Namespace) -> int:
     from train.recipe import read_recipe
     from train.run import fit_run
 
-    recipe = read_recipe(arguments.recipe)
+    recipe = read_recipe(arguments.recipe, arguments.changes)
     is_cpu = _device(arguments.device).type == "cpu"  # which GPUs, and how to share, is the launcher's to say
     precision = recipe.fit.precision
     is_bfloat16 = precision == "bfloat16" or (precision == "auto" and not is_cpu)
     accelerator = Accelerator(cpu=is_cpu, mixed_precision="bf16" if is_bfloat16 else "no")
-    print(fit_run(recipe, arguments.run, accelerator))
+    print(fit_run(recipe, arguments.run, accelerator, encoded_dir=arguments.encoded))
     return 0
 
 

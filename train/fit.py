@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedType
 from peft import PeftModel, get_peft_model
+from peft.utils import set_peft_model_state_dict
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -28,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from model.checkpoint import LoraSpec
+from model.checkpoint import Checkpoint, LoraSpec
 from model.grammar import IGNORE_ID, Grammar
 from train.objective import embed_dialogues, summed_loss
 from train.recipe import FitPart, ObjectivePart, RecipeError
@@ -85,12 +86,14 @@ def fit(
     run_dir: Path | None = None,
     identity: object = None,
     gradient_checkpointing: bool = False,
+    start: Checkpoint | None = None,
 ) -> Fitted:
     """Train adapters on `decoder` (all of it without `lora`) and the whole `connector`.
 
     Stops at part.steps or part.max_seconds. With `run_dir`, every step is noted in fit.jsonl and the state is
     saved as the part says; a run that finds a state goes on from it. identity: what the state belongs to, as JSON can
-    hold it. Raises RecipeError if it is another's, or if the batch cannot be shared among the processes.
+    hold it. start: whose tensors to begin with.
+    Raises RecipeError if it is another's, or if the batch cannot be shared among the processes.
     What is trained is float32; frozen weights are as small as the precision.
     """
     if part.batch_clips % accelerator.num_processes:
@@ -98,7 +101,12 @@ def fit(
             f"fit.batch_clips = {part.batch_clips}: must be a multiple of the {accelerator.num_processes} processes"
         )
     torch.manual_seed(part.seed)
+    if start:
+        connector.load_state_dict(start.connector)
+        decoder.load_state_dict(start.decoder, strict=False)
     model = _prepare(decoder, connector, lora, grammar, objective, accelerator, gradient_checkpointing)
+    if start and isinstance(model.decoder, PeftModel):
+        set_peft_model_state_dict(model.decoder, start.lora)
     optimizer = _make_optimizer(model, part)
     model, optimizer = accelerator.prepare(model, optimizer)
     schedule = Schedule(

@@ -1,6 +1,7 @@
 """Recipes: one TOML file is one run. Unknown keys, wrong types and impossible values are refused, all at once."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,10 +45,13 @@ class VisionPart(_Part):
 class ModelPart(_Part):
     """The decoder, its frames and its adapters.
 
+    start: a checkpoint to go on from, "default" or a folder; its tower, connector and adapters are taken over, and what
+    is said here of their shapes must be true of it. Empty: from the decoder alone.
     frame_tokens: 10 (CLS + 3×3, `,` for silence) or 1 (CLS alone, end-of-sequence for silence). lora_r = 0: no
     adapters, all of the decoder's weights are trained. gradient_checkpointing: less memory for a third more time.
     """
 
+    start: str = ""
     decoder: str = "smollm2-135m-instruct"
     frame_tokens: Literal[1, 10] = 10
     lora_r: int = Field(default=16, ge=0)
@@ -124,16 +128,32 @@ class Recipe(_Part):
     fit: FitPart = FitPart()
 
 
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in `path`. Raises RecipeError with every mistake, a line each."""
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe in `path`, with `changes` such as "fit.seed=1". Raises RecipeError with every mistake, a line each."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from error
+    for change in changes:
+        _apply(change, table)
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
         raise RecipeError("\n".join(f"{path}: {_say(mistake)}" for mistake in error.errors())) from error
+
+
+def _apply(change: str, table: dict[str, Any]) -> None:
+    key, _, value = change.partition("=")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a word needs no quotes
+    *parts, name = key.strip().split(".")
+    for part in parts:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"--set {change}: {part} is not a table of the recipe")
+    table[name] = parsed
 
 
 def _say(mistake) -> str:

@@ -14,7 +14,16 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.checkpoint import Checkpoint, CheckpointSpec, LoraSpec, decoder_path, open_tokenizer, write_checkpoint
+from model.checkpoint import (
+    DEFAULT,
+    Checkpoint,
+    CheckpointSpec,
+    LoraSpec,
+    decoder_path,
+    open_tokenizer,
+    read_checkpoint,
+    write_checkpoint,
+)
 from model.connector import make_connector
 from model.decoder import open_decoder
 from model.grammar import Grammar, GrammarSpec
@@ -89,8 +98,12 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device)
 
 
 def _open_tower(recipe: Recipe, device: torch.device) -> VisionTower:
+    start = _read_start(recipe)
+    weights = "" if start and start.vision else recipe.vision.weights
     # Tuned and encoded with all ten tokens; a decoder that takes one gets the first of them.
-    tower = open_vision(replace(vision_spec(recipe, weights=recipe.vision.weights), grid=3))
+    tower = open_vision(replace(vision_spec(recipe, weights=weights), grid=3))
+    if start and start.vision:
+        _load_rounded(tower, start.vision)
     return tower.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -98,14 +111,23 @@ def _load_rounded(tower: VisionTower, tensors: dict[str, Tensor]) -> None:
     tower.load_state_dict({k: v.to(tower.state_dict()[k].dtype) for k, v in tensors.items()})
 
 
-def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator) -> Path:
-    """Fit adapters and connector on run_dir/features/train; returns the checkpoint's folder.
+def _read_start(recipe: Recipe) -> Checkpoint | None:
+    if not recipe.model.start:
+        return None
+    return read_checkpoint(DEFAULT if recipe.model.start == "default" else recipe.model.start)
 
-    Goes on from run_dir/state.pt if that is there. Every process calls it; the main one writes.
+
+def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_dir: Path | None = None) -> Path:
+    """Fit adapters and connector on encoded_dir/features/train; returns the checkpoint's folder, in run_dir.
+
+    encoded_dir: of the run that encoded the clips, this one if not given. Goes on from run_dir/state.pt if that is
+    there. Every process calls it; the main one writes.
     """
-    metas = sorted((run_dir / FEATURES / "train").glob("*.json"))
+    encoded_dir = encoded_dir or run_dir
+    metas = sorted((encoded_dir / FEATURES / "train").glob("*.json"))
     if not metas:
-        raise RecipeError(f"{run_dir}: has no features; run `python -m train encode` first")
+        raise RecipeError(f"{encoded_dir}: has no features; run `python -m train encode` first")
+    start = _read_start(recipe)
     part, num_tokens = recipe.model, recipe.model.frame_tokens
     features = [FeatureFile(path.with_suffix(".safetensors"), num_tokens) for path in metas]
     base = decoder_path(part.decoder)
@@ -124,11 +146,13 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator) -> Path:
         lora=LoraSpec(part.lora_r, part.lora_alpha, part.target_modules, part.lora_dropout) if part.lora_r else None,
         fps=recipe.fps,
     )
+    if start:
+        spec = _continued(spec, start.spec, recipe.model.start)
     decoder = open_decoder(base, dtype=torch.float32, attention="sdpa")
     grammar = Grammar(tokenizer, spec.grammar)
     torch.manual_seed(recipe.fit.seed)
     connector = make_connector(features[0][0].shape[-1], decoder.config.hidden_size)
-    robust = load_file(run_dir / FEATURES / ROBUST_FILE) if recipe.samples.robust_prob else {}
+    robust = load_file(encoded_dir / FEATURES / ROBUST_FILE) if recipe.samples.robust_prob else {}
     sampler = Sampler(
         [annotate(json.loads(path.read_text(encoding="utf-8"))) for path in metas],
         features,
@@ -151,6 +175,7 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator) -> Path:
         run_dir=run_dir,
         identity={"recipe": recipe.model_dump(), "clips": [path.stem for path in metas]},
         gradient_checkpointing=part.gradient_checkpointing,
+        start=start,
     )
     if accelerator.is_main_process:
         checkpoint = Checkpoint(
@@ -158,7 +183,7 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator) -> Path:
             connector={k: v.to(torch.bfloat16) for k, v in fitted.connector.items()},
             lora={k: v.to(torch.bfloat16) for k, v in fitted.decoder.items()} if spec.lora else {},
             decoder={} if spec.lora else {k: v.to(torch.bfloat16) for k, v in fitted.decoder.items()},
-            vision=load_file(run_dir / VISION_FILE),
+            vision=load_file(encoded_dir / VISION_FILE),
         )
         write_checkpoint(checkpoint, run_dir / CHECKPOINT)
         report = {"recipe": recipe.model_dump(), "report": fitted.report, "losses": fitted.losses}
@@ -166,3 +191,23 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator) -> Path:
         plot_losses(fitted.losses, run_dir / "loss.png")
     accelerator.wait_for_everyone()
     return run_dir / CHECKPOINT
+
+
+def _continued(spec: CheckpointSpec, start: CheckpointSpec, name: str) -> CheckpointSpec:
+    """The recipe's spec with what only the start knows. Raises RecipeError where the two are of different shapes."""
+    mine = replace(
+        spec,
+        name=start.name,
+        silence_threshold=start.silence_threshold,
+        grammar=replace(
+            spec.grammar,
+            system_prompt=start.grammar.system_prompt,
+            bos_token=start.grammar.bos_token,
+            eos_token=start.grammar.eos_token,
+        ),
+    )
+    for part in ("decoder", "vision", "grammar", "lora", "fps"):
+        ours, theirs = getattr(mine, part), getattr(start, part)
+        if ours != theirs:
+            raise RecipeError(f"model.start = {name!r}: its {part} is another than the recipe's: {theirs}, not {ours}")
+    return replace(mine, name=spec.name)

@@ -170,6 +170,33 @@ def test_the_whole_decoder_can_be_trained(clips, tmp_path):
     assert not torch.allclose(before.decoder.state_dict()[name], saved, atol=1e-4)
 
 
+def test_a_fit_goes_on_from_a_checkpoint(clips, uninterrupted, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run", steps=1)
+    changes = [f"model.start={uninterrupted / 'checkpoint'}", "fit.learning_rate=1e-6", "model.lora_r=8"]
+    path = fit_run(read_recipe(recipe, changes), folder, Accelerator(cpu=True), encoded_dir=clips)
+    before, after = (load_file(p / "weights.safetensors") for p in (uninterrupted / "checkpoint", path))
+    assert before.keys() == after.keys()
+    for name in before:
+        torch.testing.assert_close(after[name], before[name], atol=1e-2, rtol=1e-2)
+    assert losses(folder)[0] == pytest.approx(losses(uninterrupted)[-1], rel=0.5)
+    with pytest.raises(RecipeError, match="its lora is another"):
+        fit_run(read_recipe(recipe, [*changes, "model.lora_r=4"]), tmp_path / "other", Accelerator(cpu=True),
+                encoded_dir=clips)  # fmt: skip
+
+
+def test_changes_of_a_recipe_are_checked_like_the_recipe(clips, tmp_path):
+    recipe, _ = make_run(clips, tmp_path / "run")
+    changed = read_recipe(recipe, ["fit.seed=3", "objective.kind=per-frame", "samples.slide_prob=0.5"])
+    assert (changed.fit.seed, changed.objective.kind, changed.samples.slide_prob) == (3, "per-frame", 0.5)
+    for change, said in (
+        ("fit.seeds=3", "fit.seeds: unknown"),
+        ("fit.seed=x", "fit.seed = 'x'"),
+        ("name.x=1", "valid string"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            read_recipe(recipe, [change])
+
+
 def test_a_state_of_another_recipe_is_refused(clips, tmp_path):
     recipe, folder = make_run(clips, tmp_path / "run", steps=2)
     fit_run(read_recipe(recipe), folder, Accelerator(cpu=True))
