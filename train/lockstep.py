@@ -1,0 +1,250 @@
+"""Many models left to themselves at once, one decoder pass a step for all: what `free_run` gives, in far fewer passes.
+
+In a step every stream feeds its next frame, or one word of its reply, or a part of something longer. A stream that is
+over makes room for the next clip. The streams decide, evict and speak as `model.stream.Stream` does, token for token.
+
+Shapes: B streams at once, T tokens of a step, M frame tokens of the longest clip, N tokens a frame, F feature width, D
+decoder width.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from model.errors import StreamError
+from model.grammar import Cursor, Grammar
+from model.stream import EVICTED_FRACTION, Marks, StreamOptions
+from model.videolm import VideoLM
+from train.batched import RowsCache, append_rows
+from train.freerun import FreeRun, Said
+
+WIDTHS = (1, 2, 4, 8, 12, 16, 24)
+"""Tokens of a step; what is longer, such as the system prompt, is fed in parts."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip to be run. features_TNF: of T frames, anywhere. questions: by the frame after which they are asked."""
+
+    features_TNF: Tensor
+    questions: Mapping[int, str] = field(default_factory=dict)
+    threshold: float = 0.725
+
+
+def free_run_many(
+    model: VideoLM,
+    jobs: Sequence[Job],
+    *,
+    batch: int,
+    window_tokens: int = 2048,
+    max_reply_tokens: int = 100,
+    label: str = "run",
+) -> list[FreeRun]:
+    """What `free_run` gives for each job with a stream of its own, `batch` of them at a time. Raises StreamError.
+
+    The model's decoder must compute its attention by SDPA.
+    """
+    options = model.open_stream(window_tokens=window_tokens, max_reply_tokens=max_reply_tokens).options
+    order = iter(sorted(range(len(jobs)), key=lambda index: -len(jobs[index].features_TNF)))
+    runs: dict[int, FreeRun] = {}
+    if not jobs:
+        return []
+    lanes = _Lanes(model, jobs, min(batch, len(jobs)), options)
+    with tqdm(total=len(jobs), desc=label, unit="clip", disable=len(jobs) == 1) as bar:
+        while lanes.fill(order):
+            lanes.step()
+            for index, run in lanes.finished():
+                runs[index] = run
+                bar.update()
+    return [runs[index] for index in range(len(jobs))]
+
+
+class _Lanes:
+    """B places for streams, the cache under them, and the frame tokens of the clips that they are showing."""
+
+    def __init__(self, model: VideoLM, jobs: Sequence[Job], num_lanes: int, options: StreamOptions) -> None:
+        self._model, self._jobs, self._options = model, jobs, options
+        self._cache = RowsCache(model.decoder, num_lanes, options.window_tokens)
+        self._rows: list[Row | None] = [None] * num_lanes
+        self._indices = [-1] * num_lanes
+        weight = next(model.decoder.parameters())
+        longest = max(len(job.features_TNF) for job in jobs) * model.num_frame_tokens
+        shape = (num_lanes, longest, model.decoder.config.hidden_size)
+        self._frames_BMD = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+
+    def fill(self, order: Iterator[int]) -> bool:
+        """Put the next jobs into free lanes; whether any lane is busy."""
+        for lane, row in enumerate(self._rows):
+            if row is not None:
+                continue
+            index = next(order, None)
+            if index is None:
+                break
+            job = self._jobs[index]
+            tokens_MD = self._model.connect(job.features_TNF).flatten(0, 1)
+            self._frames_BMD[lane, : len(tokens_MD)] = tokens_MD
+
+            def evict(num_tokens: int, start: int, stop: int, lane: int = lane) -> None:
+                self._cache.evict(lane, num_tokens, start, stop)
+
+            self._rows[lane], self._indices[lane] = Row(self._model.grammar, job, self._options, evict), index
+        return any(row is not None for row in self._rows)
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One pass: every stream feeds what it has, and reads on if that was all of it."""
+        chunks = [row.unfed[: WIDTHS[-1]] if row else [] for row in self._rows]
+        longest = max(len(chunk) for chunk in chunks)
+        if not longest:
+            return  # clips without frames
+        width = next(width for width in WIDTHS if width >= longest)
+        codes = np.zeros((len(chunks), width), dtype=np.int64)
+        for lane, chunk in enumerate(chunks):
+            codes[lane, width - len(chunk) :] = chunk
+        codes_BT = torch.from_numpy(codes).to(self._frames_BMD.device)
+        embeds_BTD = self._model.decoder.get_input_embeddings()(codes_BT.clamp(min=0))
+        index_BT1 = (-1 - codes_BT).clamp(min=0)[..., None]
+        frames_BTD = self._frames_BMD.gather(1, index_BT1.expand(-1, -1, embeds_BTD.shape[-1]))
+        embeds_BTD = torch.where(codes_BT[..., None] < 0, frames_BTD, embeds_BTD)
+        starts = [row.num_tokens if row else 0 for row in self._rows]
+        logits_BV = append_rows(self._model.decoder, self._cache, embeds_BTD, starts, [len(c) for c in chunks])
+        silence_B = logits_BV.softmax(-1)[:, self._model.grammar.silence_id]
+        read = torch.stack((silence_B, logits_BV.argmax(-1).to(torch.float32))).tolist()  # ids fit: one transfer
+        for row, chunk, silence_prob, winner in zip(self._rows, chunks, *read, strict=True):
+            if row and chunk:
+                row.advance(len(chunk), silence_prob, int(winner))
+
+    def finished(self) -> Iterator[tuple[int, FreeRun]]:
+        """Take out the streams that are over: each one's job and run."""
+        for lane, row in enumerate(self._rows):
+            if row is not None and not row.unfed:
+                self._rows[lane] = None
+                yield self._indices[lane], FreeRun(row.silence_probs, row.said)
+
+
+class Row:
+    """One stream among many: what it feeds next, and what it makes of what it reads. Holds no tensors.
+
+    unfed: what is still to be fed, ids, and −1 − k for the clip's k-th frame token; empty when the clip is over.
+    num_tokens: positions of its cache in use. evict: (num_tokens, start, stop), as `RowsCache.evict`.
+    """
+
+    def __init__(
+        self, grammar: Grammar, job: Job, options: StreamOptions, evict: Callable[[int, int, int], None]
+    ) -> None:
+        self._grammar, self._job, self._options, self._evict_from_cache = grammar, job, options, evict
+        self._marks = Marks()
+        self._cursor = Cursor()
+        self._question: str | None = None
+        self._reply_ids: list[int] | None = None
+        self.num_tokens = 0
+        self.unfed: list[int] = []
+        self.silence_probs: list[float] = []
+        self.said: list[Said] = []
+        self._start_frame()
+
+    def advance(self, count: int, silence_prob: float, winner: int) -> None:
+        """`count` of the unfed tokens are in the cache; the last one's prediction says silence so likely, or `winner`."""
+        self.num_tokens += count
+        self.unfed = self.unfed[count:]
+        if self.unfed:
+            return
+        if self._reply_ids is None:
+            self._decide(silence_prob, winner)
+        else:
+            self._write(self._reply_ids, winner)
+
+    def _start_frame(self) -> None:
+        frame, num_frame_tokens = len(self.silence_probs), self._grammar.spec.num_frame_tokens
+        if frame == len(self._job.features_TNF):
+            return
+        if not self._marks.kept and self.num_tokens > self._options.window_tokens // 2:
+            self._forget()
+        closing = self._grammar.before_decision
+        self._make_room(len(self._grammar.before_frame(self._cursor)) + num_frame_tokens + len(closing))
+        first = frame * num_frame_tokens
+        self.unfed = [
+            *self._grammar.before_frame(self._cursor),
+            *(-1 - k for k in range(first, first + num_frame_tokens)),
+            *closing,
+        ]
+
+    def _decide(self, silence_prob: float, winner: int) -> None:
+        frame = len(self.silence_probs)
+        self.num_tokens -= len(self._grammar.before_decision)
+        self._note_frame()
+        self.silence_probs.append(silence_prob)
+        self._cursor = Cursor("frame")
+        self._question = self._job.questions.get(frame)
+        if self._question is not None:
+            self._ask(self._question)
+        if self._question is not None or winner != self._grammar.silence_id or silence_prob < self._job.threshold:
+            self._make_room(len(self._grammar.before_reply(self._cursor)) + self._options.max_reply_tokens + 1)
+            self._reply_ids, self.unfed = [], self._grammar.before_reply(self._cursor)
+        else:
+            self._start_frame()
+
+    def _ask(self, question: str) -> None:
+        length, limit = len(self._grammar.ids(question)), self._options.window_tokens // 8
+        if length > limit:
+            raise StreamError(f"a question of {length} tokens: at most {limit} fit into this window; shorten it")
+        self._cursor = replace(self._cursor, questions=(question,))
+
+    def _write(self, reply_ids: list[int], winner: int) -> None:
+        reply_ids.append(winner)
+        is_over = winner == self._grammar.eos_id
+        if not is_over and len(reply_ids) < self._options.max_reply_tokens:
+            self.unfed = [winner]
+            return
+        text = whole_text(self._grammar, reply_ids)
+        self.said.append(Said(len(self.silence_probs) - 1, self._question, tuple(reply_ids), text))
+        self._cursor = self._grammar.after_reply([] if is_over else [winner])
+        self._reply_ids = None
+        self._start_frame()
+
+    # ---- the window: what `Stream` does, without its tensors ------------------------------------------------
+
+    def _note_frame(self) -> None:
+        marks = self._marks
+        if marks.pins_next_frame and (not marks.kept or self.num_tokens <= self._options.window_tokens // 2):
+            marks.kept, marks.frame_ends = self.num_tokens, []
+        else:
+            marks.frame_ends.append(self.num_tokens)
+        marks.pins_next_frame = False
+
+    def _make_room(self, num_tokens: int) -> None:
+        capacity, kept, ends = self._options.window_tokens, self._marks.kept, self._marks.frame_ends
+        free = capacity - self.num_tokens
+        if num_tokens <= free:
+            return
+        wanted = max(num_tokens - free, int(capacity * EVICTED_FRACTION))
+        cuts = [end for end in ends if end - kept >= wanted]
+        if cuts:
+            self._evict(cuts[0])
+        elif ends and num_tokens <= free + ends[-1] - kept:
+            self._evict(ends[-1])
+        else:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._evict(self.num_tokens)
+        self._cursor = Cursor("frame" if self._marks.kept else "system", questions=self._cursor.questions)
+
+    def _evict(self, stop: int) -> None:
+        marks, count = self._marks, stop - self._marks.kept
+        marks.frame_ends = [end - count for end in marks.frame_ends if end > stop]
+        self._evict_from_cache(self.num_tokens, marks.kept, stop)
+        self.num_tokens -= count
+
+
+def whole_text(grammar: Grammar, reply_ids: Sequence[int]) -> str:
+    """What a reply's ids say, without a character at its end that is still incomplete."""
+    for stop in range(len(reply_ids), 0, -1):
+        text = grammar.text(reply_ids[:stop])
+        if not text.endswith("\ufffd"):
+            return text
+    return ""
