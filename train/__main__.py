@@ -1,4 +1,4 @@
-"""`python -m train COMMAND RECIPE.toml`: render, tune, encode, fit, evaluate."""
+"""`python -m train COMMAND RECIPE.toml`: render or prepare clips, tune, encode, fit, evaluate."""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_tabletop(commands.add_parser("tabletop", help="render clips of the simulated world"))
+    _add_prepare(commands.add_parser("prepare", help="make clips of your own recordings (train/OWN_RECORDINGS.md)"))
     for name, text in (
         ("tune", "tune the vision tower"),
         ("encode", "encode clips once (and tune the tower, if that was not done)"),
@@ -39,7 +40,14 @@ def main(argv: list[str] | None = None) -> int:
     sub.add_argument("--calibrate", type=Path, help="clips to choose the threshold on first; it is then stored")
     arguments = parser.parse_args(argv)
     try:
-        run = {"tabletop": _tabletop, "tune": _tune, "encode": _encode, "fit": _fit, "evaluate": _evaluate}
+        run = {
+            "tabletop": _tabletop,
+            "prepare": _prepare,
+            "tune": _tune,
+            "encode": _encode,
+            "fit": _fit,
+            "evaluate": _evaluate,
+        }
         return run[arguments.command](arguments)
     except OnlookerError as error:
         print(error, file=sys.stderr)
@@ -56,6 +64,22 @@ def _tabletop(arguments: argparse.Namespace) -> int:
     from train.tabletop import command
 
     return command.run(arguments)
+
+
+def _add_prepare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="a folder of videos with .srt, .vtt or .ass beside them, a list of "
+                        "remarks (.jsonl), or a journal (.jsonl)")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="folder of the clips, for train/ and val/")
+    parser.add_argument("--fps", type=float, default=2.0, help="frames a second, as in the recipe (2)")
+    parser.add_argument("--size", type=int, default=384, help="side of the frames in pixels, as in the recipe (384)")
+    parser.add_argument("--val-share", type=float, default=0.2, help="share of the clips kept for validation (0.2)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is left to chance")
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from train import prepare
+
+    return prepare.run(arguments)
 
 
 def _tune(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """A journal that the assistant wrote, as things to learn: its remarks and answers, put right where the user did so.
 
-The lines are those of `onlooker watch --json`: {"time", "kind": "remark" | "query" | "answer", "text"}, others are passed
-over; a "video" in a line says which video it is of, else it is the one named like the journal beside it.
+The lines are those of `onlooker watch --json`: {"time", "kind": "remark" | "query" | "answer", "text"}, others are
+passed over; a "video" in a line says which video it is of, else it is the one named like the journal beside it.
 """
 
 from collections import defaultdict
@@ -93,7 +93,7 @@ def apply_corrections(lines: Sequence[JournalLine]) -> tuple[tuple[Spoken, ...],
 def _put_right(recent: Sequence[_Said], correction: Correction, line: JournalLine) -> list[str]:
     """Change or take back what was said last, or the last that names the wrong thing; returns warnings."""
     if not recent:
-        return [f"{line.where}: {line.text!r} corrects nothing: nothing was said in the {CORRECTED_WITHIN_S:g} s before"]
+        return [f"{line.where}: {line.text!r} corrects nothing that was said in the {CORRECTED_WITHIN_S:g} s before"]
     wrong = correction.wrong
     target = next((s for s in recent if wrong and names(s.text or s.original, wrong)), recent[0])
     before = target.text or target.original

@@ -39,7 +39,7 @@ def read_folder(folder: Path) -> Reading:
             ]
         elif len(found) > 1 or len(beside) > 1:
             names = ", ".join(path.name for path in (*found, *beside))
-            mistakes.append(f"{folder}: {names}: which belongs to which? Give every video one name, and one subtitle file")
+            mistakes.append(f"{folder}: {names}: which belongs to which? Give each video a name of its own")
         else:
             try:
                 recordings.append(Recording(found[0], read_subtitles(beside[0])))

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pysubs2
+
 from train.recordings.record import RecordingsError, Spoken, in_order, one_line, read_text, refuse_all
 
 SUBTITLE_SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
@@ -29,7 +31,7 @@ def read_subtitles(path: Path) -> tuple[Spoken, ...]:
     spoken, mistakes = [], []
     for start_s, end_s, text, where in cues:
         if start_s > end_s:
-            mistakes.append(f"{where}: the cue starts at {start_s:g} s, after its end at {end_s:g} s; correct its times")
+            mistakes.append(f"{where}: the cue starts at {start_s:g} s, after its end at {end_s:g} s; correct it")
             continue
         try:
             spoken += parse_cue(text, start_s, where)
@@ -57,8 +59,6 @@ def parse_cue(text: str, time_s: float, where: str) -> list[Spoken]:
 
 def _read_cues(path: Path) -> Iterator[tuple[float, float, str, str]]:
     """(start, end, text, where) of each cue of an .srt or .vtt file."""
-    import pysubs2
-
     suffix = path.suffix.lower()
     lines = read_text(path).splitlines()
     refuse_all(_malformed(path, lines))
@@ -95,13 +95,11 @@ def _cue_lines(lines: list[str]) -> Iterator[str]:
 
 def _read_ass(path: Path) -> Iterator[tuple[float, float, str, str]]:
     """(start, end, text, where) of each line of dialogue of an .ass or .ssa file."""
-    import pysubs2
-
     text = read_text(path)
     numbers = [n for n, line in enumerate(text.splitlines(), 1) if line.strip().startswith(("Dialogue:", "Comment:"))]
     try:
         subtitles = pysubs2.SSAFile.from_string(text, format_=path.suffix.lower()[1:])
-    except (ValueError, TypeError, KeyError, pysubs2.Pysubs2Error) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise RecordingsError(f"{path}: cannot be read as subtitles: {error}; save it anew from its editor") from None
     for number, cue in zip(numbers, subtitles, strict=True):
         if cue.is_text:
