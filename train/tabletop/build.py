@@ -1,4 +1,4 @@
-"""Puts the tabletop world together: one MuJoCo specification of every room, object, surface, hand and stand-in.
+"""Puts the tabletop world together: one MuJoCo specification of every room, object, fixture, surface, hand, stand-in.
 
 Everything is made hidden (geometry group HIDDEN); `world.py` shows what a clip needs.
 """
@@ -14,15 +14,16 @@ from PIL import Image
 
 from train.tabletop.art import ART_PX
 from train.tabletop.assets import AssetsError, Part, load_parts
-from train.tabletop.catalog import OBJECTS, SURFACES
+from train.tabletop.catalog import FIXTURES, OBJECTS, STOVE, SURFACES, TAP, Fixture
 from train.tabletop.furniture import MAX_PIECES, SHAPES
 from train.tabletop.hand import NUM_GRIPS
-from train.tabletop.motion import SLEEVE_RADIUS_M
+from train.tabletop.motion import LEFT, RIGHT, SLEEVE_RADIUS_M
 from train.tabletop.scenery import HELD_OUT_ROOM, TRAIN_ROOMS
 
 mujoco: Any = untyped_mujoco  # it comes without types
 
 SHOWN, HIDDEN = 1, 5
+HAND_NAMES = {RIGHT: "right", LEFT: "left"}
 RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 _GEOMS = {
     "mesh": mujoco.mjtGeom.mjGEOM_MESH,
@@ -70,7 +71,16 @@ def build_spec(kit: Path, *, max_size_px: int) -> Any:
     for item in OBJECTS:
         body = spec.worldbody.add_body(name=f"object/{item.key}", mocap=True)
         _add_parts(spec, body, f"object/{item.key}", load_parts(kit / f"objects/{item.key}.npz"))
-    _add_hand(spec, kit)
+    for number, fixture in enumerate(FIXTURES):
+        parts = load_parts(kit / f"fixtures/{fixture.key}.npz")
+        for name, moves in (("", False), ("/part", True)):
+            body = spec.worldbody.add_body(name=f"fixture/{fixture.key}{name}", mocap=True)
+            _add_parts(spec, body, f"fixture/{fixture.key}{name}", [part for part in parts if part.moves == moves])
+        if number in (STOVE, TAP):
+            _add_effect(spec, fixture)
+    _add_hands(spec, kit)
+    body = spec.worldbody.add_body(name="stream", mocap=True)
+    _add_plain(spec, body, "stream", "capsule", [0.005, 0.05, 0], (0.75, 0.80, 0.86))
     for place in range(MAX_PIECES):
         body = spec.worldbody.add_body(name=f"furniture/{place}", mocap=True)
         for shape in SHAPES:
@@ -129,7 +139,42 @@ def _add_mesh(
         mesh.usertexcoord, mesh.userfacetexcoord = uv.flatten(), face_uv.flatten()
 
 
-def _add_hand(spec: Any, kit: Path) -> None:
+def _add_effect(spec: Any, fixture: Fixture) -> None:
+    """What is to be seen when a stove or a tap is on: a ring that glows, water that runs. A tap has its basin, too."""
+    name = f"fixture/{fixture.key}"
+    glowing = spec.worldbody.add_body(name=f"{name}/on", mocap=True)
+    if fixture.kind == "knob":
+        _add_plain(spec, glowing, f"{name}/on", "cylinder", [0.056, 0.0012, 0], (0.95, 0.18, 0.06),
+                   at=(0.0, 0.044, 0.0365), glow=0.8)  # fmt: skip
+        return
+    basin = spec.worldbody.add_body(name=f"{name}/basin", mocap=True)
+    _add_plain(spec, basin, f"{name}/basin", "cylinder", [0.055, 0.002, 0], (0.22, 0.24, 0.26), at=(0.072, 0.0, 0.001))
+    _add_plain(spec, glowing, f"{name}/water", "cylinder", [0.006, 0.042, 0], (0.70, 0.82, 0.95),
+               at=(0.068, 0.0, 0.044), glow=0.25)  # fmt: skip
+    _add_plain(spec, glowing, f"{name}/pool", "cylinder", [0.045, 0.0005, 0], (0.60, 0.75, 0.90),
+               at=(0.072, 0.0, 0.0036), glow=0.15)  # fmt: skip
+
+
+def _add_plain(
+    spec: Any,
+    body: Any,
+    name: str,
+    kind: str,
+    size: list[float],
+    colour: tuple[float, float, float],
+    *,
+    at: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    glow: float = 0.0,
+) -> None:
+    """A shape of one colour on a body; glow: how much of it shines by itself."""
+    material = spec.add_material(name=name)
+    material.rgba, material.emission, material.specular = [*colour, 1], glow, 0.2
+    geom = body.add_geom(type=_GEOMS[kind], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+    geom.name, geom.material, geom.size, geom.pos = name, name, size, list(at)
+
+
+def _add_hands(spec: Any, kit: Path) -> None:
+    """A right hand in all its grips, and a left one that is its mirror image, each with a sleeve."""
     tone = np.linspace(0, 1, 64)
     ramp = np.stack([0.70 + 0.30 * tone, 0.60 + 0.44 * tone, 0.56 + 0.48 * tone], axis=-1)
     _add_texture(spec, "hand", np.tile(np.uint8(np.clip(ramp, 0, 1) * 255), (8, 1, 1)), is_cube=False)
@@ -138,19 +183,27 @@ def _add_hand(spec: Any, kit: Path) -> None:
     textures = list(skin.textures)
     textures[RGB] = "hand"
     skin.textures = textures
-    body = spec.worldbody.add_body(name="hand", mocap=True)
-    for index in range(NUM_GRIPS):
-        file = kit / f"hand/{index}.npz"
-        if not file.is_file():
-            raise AssetsError(f"{file}: missing from the kit. Pack the kit again.")
-        with np.load(file) as arrays:
-            faces = arrays["faces"].astype(np.int32)
-            uv = np.stack([arrays["shade"], np.full_like(arrays["shade"], 0.5)], axis=1)
-            _add_mesh(spec, f"hand/{index}", arrays["vertices"], faces, uv, faces)
-        geom = body.add_geom(type=_GEOMS["mesh"], contype=0, conaffinity=0, group=HIDDEN, mass=0)
-        geom.name, geom.meshname, geom.material = f"hand/{index}", f"hand/{index}", "hand"
     cloth = spec.add_material(name="sleeve")
     cloth.specular, cloth.shininess = 0.02, 0.1
-    sleeve = spec.worldbody.add_body(name="sleeve", mocap=True)
-    geom = sleeve.add_geom(type=_GEOMS["capsule"], contype=0, conaffinity=0, group=SHOWN, mass=0)
-    geom.name, geom.material, geom.size = "sleeve", "sleeve", [SLEEVE_RADIUS_M, 0.2, 0]
+    for side, name in HAND_NAMES.items():
+        body = spec.worldbody.add_body(name=f"hand/{name}", mocap=True)
+        for index in range(NUM_GRIPS):
+            vertices, faces, uv = _load_grip(kit / f"hand/{index}.npz", side)
+            _add_mesh(spec, f"hand/{name}/{index}", vertices, faces, uv, faces)
+            geom = body.add_geom(type=_GEOMS["mesh"], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+            geom.name, geom.meshname, geom.material = f"hand/{name}/{index}", f"hand/{name}/{index}", "hand"
+        sleeve = spec.worldbody.add_body(name=f"sleeve/{name}", mocap=True)
+        geom = sleeve.add_geom(type=_GEOMS["capsule"], contype=0, conaffinity=0, group=SHOWN, mass=0)
+        geom.name, geom.material, geom.size = f"sleeve/{name}", "sleeve", [SLEEVE_RADIUS_M, 0.2, 0]
+
+
+def _load_grip(file: Path, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices, faces and picture coordinates of one grip of one hand."""
+    if not file.is_file():
+        raise AssetsError(f"{file}: missing from the kit. Pack the kit again.")
+    with np.load(file) as arrays:
+        vertices, faces = arrays["vertices"], arrays["faces"].astype(np.int32)
+        uv = np.stack([arrays["shade"], np.full_like(arrays["shade"], 0.5)], axis=1)
+    if side == LEFT:  # mirrored, and so that faces still turn outwards
+        vertices, faces = vertices * np.array([1, -1, 1], vertices.dtype), faces[:, ::-1]
+    return vertices, np.ascontiguousarray(faces), uv

@@ -22,7 +22,7 @@ from train.tabletop import assets
 from train.tabletop.ground_truth import describe, describe_snapshots, frame_times, snapshot_times
 from train.tabletop.script import SPLITS, clip_seed, write_script
 
-DEMO_SEED = 1042  # of the test room, but not one of the sixty test clips
+DEMO_SEED = 3  # of the held-out room, but none of the benchmark
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     film = actions.add_parser("film", help="render one clip to look at, as smooth video with its events beside it")
     film.add_argument("--kit", type=Path, required=True, help="archive or folder made by `tabletop pack`")
-    film.add_argument("--split", choices=SPLITS, default="test")
+    film.add_argument("--split", choices=SPLITS, default="demo")
     film.add_argument("--seed", type=int, default=DEMO_SEED, help=f"number of the clip (default {DEMO_SEED})")
     film.add_argument("--seconds", type=float, default=50.0, help="its length (default 50)")
     film.add_argument("--out", type=Path, required=True, help="video to write (.mp4); its .json is written beside it")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from train.tabletop.catalog import OBJECTS, VOCABULARY
+from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, HELD_OUT_NAMES, OBJECTS, VOCABULARY, name_of, word_of
 from train.tabletop.hand import WRIST_X_M
-from train.tabletop.motion import ELBOW_M, SLEEVE_RADIUS_M
-from train.tabletop.record import NO_ITEM, PHASE_HOLDING, PHASE_REACHING, Script, Span
+from train.tabletop.motion import ELBOW_M, LEFT, MIRROR, RIGHT, SLEEVE_RADIUS_M
+from train.tabletop.record import NO_ITEM, PHASE_IDLE, PHASE_NONE, Script, Span
 
 FPS = 2.0
 
@@ -53,11 +53,18 @@ def describe(script: Script, fps: float = FPS) -> dict[str, Any]:
     return {
         **_head(script, fps, times_s),
         "events": [
-            {"time_s": event.time_s, "verb": event.verb, "object": VOCABULARY[event.item], "text": event.text}
+            {
+                "time_s": event.time_s,
+                "verb": event.verb,
+                "object": name_of(event.item),
+                "target": None if event.target is None else name_of(event.target),
+                "text": event.text,
+            }
             for event in script.events
         ],
         "questions": [
-            {"time_s": asked.time_s, "question": asked.question, "answer": asked.answer} for asked in script.questions
+            {"time_s": asked.time_s, "question": asked.question, "answer": asked.answer, "kind": asked.kind}
+            for asked in script.questions
         ],
         "frames": _label(script, times_s),
         "vocabulary": list(VOCABULARY),
@@ -65,32 +72,50 @@ def describe(script: Script, fps: float = FPS) -> dict[str, Any]:
 
 
 def _head(script: Script, fps: float, times_s: list[float]) -> dict[str, Any]:
+    names = [name_of(thing) for thing in _things(script)]
     return {
         "clip": f"clip_{script.seed}",
         "split": script.split,
+        "group": script.group,
         "seed": script.seed,
         "fps": fps,
         "num_frames": len(times_s),
         "room": script.look.room,
-        "objects": [VOCABULARY[item] for item in script.items],
+        "style": script.manner.style,
+        "goal": script.goal.name if script.goal else None,
+        "objects": names,
+        "unseen": [name for name in names if name in HELD_OUT_NAMES],
     }
 
 
+def _things(script: Script) -> list[int]:
+    """Objects and then fixtures of a clip; fixtures from FIRST_FIXTURE on."""
+    return [*script.items, *(fixture + FIRST_FIXTURE for fixture in sorted(script.motion.fixtures))]
+
+
 def _label(script: Script, times_s: list[float]) -> dict[str, Any]:
+    """By frame: phase, acted-on thing and its target (indices of VOCABULARY, −1 for none), [u, v, visible] of every
+    thing in the order of "objects", and 1 for each fixture that is open or on, 0 if not, −1 if it is not there."""
     spans = [script.span_at(time_s) for time_s in times_s]
+    motion = script.motion
     return {
         "phase": [span.phase for span in spans],
-        "acted": [span.item if _is_acting(span) else NO_ITEM for span in spans],
+        "acted": [word_of(span.item) if _is_acting(span) else NO_ITEM for span in spans],
+        "target": [word_of(span.target) if _is_acting(span) else NO_ITEM for span in spans],
         "uv": [_places(script, time_s) for time_s in times_s],
+        "states": [
+            [round(motion.state_at(f, time_s)) if f in motion.fixtures else -1 for f in range(len(FIXTURES))]
+            for time_s in times_s
+        ],
     }
 
 
 def _is_acting(span: Span) -> bool:
-    return span.item != NO_ITEM and span.phase in (PHASE_REACHING, PHASE_HOLDING)
+    return span.item != NO_ITEM and span.phase not in (PHASE_NONE, PHASE_IDLE)
 
 
 def _places(script: Script, time_s: float) -> list[list[float]]:
-    """[u, v, visible] of every object: visible if inside the picture and not covered in its middle."""
+    """[u, v, visible] of every thing: visible if inside the picture and not covered in its middle."""
     view = script.look.head.at(time_s)
     slant = math.radians(-view.elevation_deg)
     spots = []  # u, v, depth, half width and half height in the picture
@@ -101,24 +126,44 @@ def _places(script: Script, time_s: float) -> list[list[float]]:
         radius_m = thing.radius_m * (0.55 if thing.grasp == "handle" else 0.8)
         upright_m = thing.height_m / 2 * math.cos(slant) + radius_m * math.sin(slant)
         spots.append((u, v, depth, radius_m / (2 * view.half_width(depth)), upright_m / (2 * view.half_width(depth))))
-    arm = [(*view.project(point), radius_m) for point, radius_m in _arm(script, time_s)]
+    for fixture, stand in sorted(script.motion.fixtures.items()):
+        deep_m, wide_m, high_m = FIXTURES[fixture].size_m
+        u, v, depth = view.project(stand.position() + np.array([0, 0, high_m / 2]))
+        upright_m = high_m / 2 * math.cos(slant) + deep_m / 2 * math.sin(slant)
+        spots.append((u, v, depth, wide_m / (4 * view.half_width(depth)), upright_m / (4 * view.half_width(depth))))
+    arm = [(*view.project(point), radius_m) for side in (RIGHT, LEFT) for point, radius_m in _arm(script, side, time_s)]
+    shut_in = [_is_shut_in(script, item, time_s) for item in script.items] + [False] * len(script.motion.fixtures)
     places = []
-    for u, v, depth, _, _ in spots:
-        is_covered = any(
-            near < depth - 0.03 and math.hypot((u - their_u) / width, (v - their_v) / height) < 1
-            for their_u, their_v, near, width, height in spots
-        ) or any(
-            0 < near < depth and math.hypot(u - their_u, v - their_v) < radius_m / (2 * view.half_width(near))
-            for their_u, their_v, near, radius_m in arm
+    for index, (u, v, depth, _, _) in enumerate(spots):
+        is_covered = (
+            shut_in[index]
+            or any(
+                near < depth - 0.03 and math.hypot((u - their_u) / width, (v - their_v) / height) < 1
+                for their_u, their_v, near, width, height in spots
+            )
+            or any(
+                0 < near < depth and math.hypot(u - their_u, v - their_v) < radius_m / (2 * view.half_width(near))
+                for their_u, their_v, near, radius_m in arm
+            )
         )
         is_visible = 0 <= u <= 1 and 0 <= v <= 1 and not is_covered
         places.append([round(u, 4), round(v, 4), int(is_visible)])
     return places
 
 
-def _arm(script: Script, time_s: float) -> list[tuple[np.ndarray, float]]:
+def _is_shut_in(script: Script, item: int, time_s: float) -> bool:
+    """True if an object is in a fixture that is closed."""
+    placed = script.motion.placement_at(item, time_s)
+    if placed is None or placed.holder is None or placed.holder < FIRST_FIXTURE:
+        return False
+    fixture = placed.holder - FIRST_FIXTURE
+    return FIXTURES[fixture].is_openable and script.motion.state_at(fixture, time_s) < 0.5
+
+
+def _arm(script: Script, side: int, time_s: float) -> list[tuple[np.ndarray, float]]:
     """Balls along palm and forearm: middle and radius in metres. Fingers hide little."""
-    hand = script.motion.hand.at(time_s)
+    hand = script.motion.hand_at(side, time_s)
+    elbow = ELBOW_M if side == RIGHT else MIRROR @ ELBOW_M
     wrist = hand.position + hand.rotation @ np.array([WRIST_X_M, 0.0, 0.0])
     palm = [(hand.position + (wrist - hand.position) * u, 0.03) for u in (-0.3, 0.2, 0.7)]
-    return palm + [(wrist + (ELBOW_M - wrist) * u, SLEEVE_RADIUS_M) for u in np.linspace(0, 1, 14)]
+    return palm + [(wrist + (elbow - wrist) * u, SLEEVE_RADIUS_M) for u in np.linspace(0, 1, 14)]

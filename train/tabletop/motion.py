@@ -2,7 +2,8 @@
 
 World coordinates in metres, the table top at z = 0: the viewer sits at positive x and looks along -x, the
 viewer's right is +y, z points up. Hand coordinates are those of `hand.py`. Rotations are 3 x 3 matrices whose
-columns are the hand's axes.
+columns are the hand's axes. A left hand is planned as a right hand in a mirrored world (y turned round): its tracks,
+grasps and offsets are written in that world, `mirror` brings them back.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from train.tabletop.catalog import Item
+from train.tabletop.catalog import FIXTURES, Fixture, Item
 
 HOME_M = np.array([0.66, 0.34, 0.10])  # below and to the right of what the viewer sees
 ELBOW_M = np.array([0.60, 0.52, 0.06])
 SLEEVE_RADIUS_M = 0.036
+RIGHT, LEFT = 1, -1
+MIRROR = np.diag([1.0, -1.0, 1.0])
 NEAR_M = 0.03  # this far from the hovering place, the hand is within its own width of the object
 
 
@@ -57,6 +60,34 @@ def grasp(item: Item, yaw_rad: float) -> Grasp:
     point = np.array([out_m * np.cos(angle), out_m * np.sin(angle), item.height_m - 0.008])
     hand = point - rotation @ np.array([0.076, 0.010, -0.058])
     return Grasp(hand, rotation, hand + np.array([0.025, 0.02, 0.05]), 0.82)
+
+
+def handle_grasp(point: np.ndarray) -> Grasp:
+    """How a hand takes a handle at a point of its world, and where it hovers before."""
+    rotation = frame((-0.85, -0.42, -0.30), (-0.30, 0.45, 0.85))
+    hand = point - rotation @ np.array([0.078, 0.010, -0.052])
+    return Grasp(hand, rotation, hand + np.array([0.035, 0.02, 0.03]), 0.75)
+
+
+def part_pose(fixture: Fixture, state: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where a fixture's moving part is, in the fixture's frame: how far it has gone, and how it has turned (3 x 3)."""
+    if fixture.kind == "drawer":
+        return np.array([fixture.travel * state, 0.0, 0.0]), np.eye(3)
+    turn, hinge = turn_about_z(fixture.travel * state), np.array(fixture.hinge_m)
+    return hinge - turn @ hinge, turn
+
+
+def turn_about_z(yaw_rad: float) -> np.ndarray:
+    """The rotation about the vertical."""
+    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+    return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+
+
+def turn_about(axis: np.ndarray, angle_rad: float) -> np.ndarray:
+    """The rotation about a unit vector (Rodrigues)."""
+    x, y, z = axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * cross @ cross
 
 
 def edge_distance(item: Item, angle_rad: float) -> float:
@@ -136,45 +167,122 @@ class HandTrack:
 
 @dataclass(frozen=True)
 class Placement:
-    """An object standing on the table: middle of its base, and its turn about the vertical."""
+    """A thing at rest: middle of its base, and its turn about the vertical.
+
+    carrier: the fixture whose moving part it rides in, or None. z_m: above the table. holder: what it stands in or
+    on, an item or a fixture (numbered from FIRST_FIXTURE), or None for the table itself.
+    """
 
     x_m: float
     y_m: float
     yaw_rad: float
+    z_m: float = 0.0
+    carrier: int | None = None
+    holder: int | None = None
 
     def position(self) -> np.ndarray:
-        return np.array([self.x_m, self.y_m, 0.0])
+        return np.array([self.x_m, self.y_m, self.z_m])
+
+    def seen_from(self, side: int) -> Placement:
+        """The same in the world of the right or, mirrored, of the left hand."""
+        if side == RIGHT:
+            return self
+        return Placement(self.x_m, -self.y_m, -self.yaw_rad, self.z_m, self.carrier, self.holder)
 
 
 @dataclass(frozen=True)
 class Hold:
-    """One object in the hand from `start_s` (grasped) to `end_s` (standing again), moving rigidly with the palm."""
+    """One object in a hand from `start_s` (grasped) to `end_s` (standing again), moving rigidly with the palm.
+
+    offset, rotation: object base minus hand position, and the hand's orientation, when it was grasped, in the hand's
+    world (`side`). twist_rad: turned by the wrist in the middle of the hold, and back.
+    """
 
     start_s: float
     end_s: float
     item: int
-    offset: np.ndarray  # object base minus hand position
+    offset: np.ndarray
+    rotation: np.ndarray
     placed: Placement
-    twist_rad: float  # turned by the wrist in the middle of the hold, and back
+    twist_rad: float
+    side: int
+
+
+@dataclass(frozen=True)
+class FixtureMove:
+    """A fixture's part going from one state (0 closed or off … 1) to another in `num_steps` equal strides of a hand."""
+
+    start_s: float
+    end_s: float
+    fixture: int
+    before: float
+    after: float
+    num_steps: int
+
+    def state_at(self, time_s: float) -> float:
+        """The state at a time between start and end."""
+        strides = (time_s - self.start_s) / (self.end_s - self.start_s) * self.num_steps
+        whole = int(np.clip(np.floor(strides), 0, self.num_steps - 1))
+        return self.before + (self.after - self.before) * (whole + ease(strides - whole)) / self.num_steps
+
+
+@dataclass(frozen=True)
+class Pour:
+    """A stream from one item into another between two times."""
+
+    start_s: float
+    end_s: float
+    source: int
+    target: int
+    side: int
 
 
 @dataclass
 class Motion:
-    """Everything that moves in a clip."""
+    """Everything that moves in a clip. hands: the tracks of right and left hand, each in its own world.
 
-    hand: HandTrack
+    start, fixtures: where objects and fixtures stand when the clip begins; states: of the fixtures, then.
+    """
+
+    hands: dict[int, HandTrack]
     start: dict[int, Placement]
-    holds: list[Hold]
+    holds: list[Hold] = field(default_factory=list)
+    fixtures: dict[int, Placement] = field(default_factory=dict)
+    states: dict[int, float] = field(default_factory=dict)
+    moves: list[FixtureMove] = field(default_factory=list)
+    pours: list[Pour] = field(default_factory=list)
 
-    def hold_at(self, time_s: float) -> Hold | None:
-        """The hold that is going on at a time."""
+    def hand_at(self, side: int, time_s: float) -> HandPose:
+        """A hand's pose in the real world; a left hand's mesh is the mirrored right one."""
+        pose = self.hands[side].at(time_s)
+        if side == RIGHT:
+            return pose
+        return HandPose(MIRROR @ pose.position, MIRROR @ pose.rotation @ MIRROR, pose.grip)
+
+    def state_at(self, fixture: int, time_s: float) -> float:
+        """How far a fixture is open or on, 0–1."""
+        state = self.states[fixture]
+        for move in self.moves:
+            if move.fixture == fixture and time_s >= move.start_s:
+                state = move.after if time_s >= move.end_s else move.state_at(time_s)
+        return state
+
+    def pour_at(self, time_s: float) -> Pour | None:
+        """The stream that flows at a time."""
+        return next((pour for pour in self.pours if pour.start_s <= time_s < pour.end_s), None)
+
+    def placement_at(self, item: int, time_s: float) -> Placement | None:
+        """Where an object stands; None while a hand holds it."""
+        placed = self.start[item]
         for hold in self.holds:
-            if hold.start_s <= time_s < hold.end_s:
-                return hold
-        return None
+            if hold.item == item and time_s >= hold.start_s:
+                if time_s < hold.end_s:
+                    return None
+                placed = hold.placed
+        return placed
 
-    def object_at(self, item: int, time_s: float) -> tuple[np.ndarray, float]:
-        """Base position and yaw of one object of the clip."""
+    def object_at(self, item: int, time_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Base position and orientation (3 x 3) of one object of the clip."""
         placed = self.start[item]
         for hold in self.holds:
             if hold.item != item or time_s < hold.start_s:
@@ -184,6 +292,19 @@ class Motion:
                 continue
             u = (time_s - hold.start_s) / (hold.end_s - hold.start_s)
             yaw = placed.yaw_rad + (hold.placed.yaw_rad - placed.yaw_rad) * ease(u)
-            base = self.hand.position_at(time_s) + hold.offset
-            return np.maximum(base, [-9, -9, 0.0]), yaw + hold.twist_rad * float(np.sin(np.pi * u)) ** 2
-        return placed.position(), placed.yaw_rad
+            yaw += hold.twist_rad * float(np.sin(np.pi * u)) ** 2
+            pose = self.hands[hold.side].at(time_s)
+            tilt = pose.rotation @ hold.rotation.T
+            base = pose.position + tilt @ hold.offset
+            if hold.side == LEFT:
+                base, tilt = MIRROR @ base, MIRROR @ tilt @ MIRROR
+            return np.maximum(base, [-9, -9, 0.0]), tilt @ turn_about_z(yaw)
+        position = placed.position()
+        if placed.carrier is not None:
+            position = position + self._ride(placed.carrier, time_s)
+        return position, turn_about_z(placed.yaw_rad)
+
+    def _ride(self, fixture: int, time_s: float) -> np.ndarray:
+        """How far a drawer has gone from where it is fully open."""
+        towards_viewer = turn_about_z(self.fixtures[fixture].yaw_rad) @ np.array([1.0, 0.0, 0.0])
+        return towards_viewer * FIXTURES[fixture].travel * (self.state_at(fixture, time_s) - 1.0)

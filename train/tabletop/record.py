@@ -7,37 +7,73 @@ from dataclasses import dataclass, field
 from train.tabletop.motion import Motion
 from train.tabletop.scenery import Look
 
-PHASE_NONE, PHASE_REACHING, PHASE_HOLDING, PHASE_IDLE = 0, 1, 2, 3
+PHASES = ("none", "reaching", "holding", "idle", "moving", "opening", "closing", "switching", "pouring")
+PHASE_NONE, PHASE_REACHING, PHASE_HOLDING, PHASE_IDLE, PHASE_MOVING = 0, 1, 2, 3, 4
+PHASE_OPENING, PHASE_CLOSING, PHASE_SWITCHING, PHASE_POURING = 5, 6, 7, 8
 NO_ITEM = -1
 
 
 @dataclass(frozen=True)
 class Event:
-    """One moment worth a remark: exact time, "reach", "pick up" or "put down", the item, the remark."""
+    """One moment worth a remark: exact time, verb, the thing (object or fixture), what it goes into or onto."""
 
     time_s: float
     verb: str
     item: int
     text: str
+    target: int | None = None
 
 
 @dataclass(frozen=True)
 class Span:
-    """What the hand is about between two times; item is NO_ITEM when it is about nothing in particular."""
+    """What the hands are about between two times; item is NO_ITEM when it is nothing in particular.
+
+    target: what is poured into, or what the item is brought to at the end of a hold; NO_ITEM: nothing.
+    """
 
     start_s: float
     end_s: float
     phase: int
     item: int
+    target: int = NO_ITEM
 
 
 @dataclass(frozen=True)
 class Question:
-    """Asked by the viewer at a time, with the answer that is true at that time."""
+    """Asked by the viewer at a time, with the answer that is true at that time.
+
+    kind: present, past, next, count, place, unknowable, or instruction (a wish rather than a question).
+    """
 
     time_s: float
     question: str
     answer: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How remarks of a clip are worded. style: of language.STYLES. voice: 0 for the usual phrases, else rarer ones."""
+
+    style: str = "plain"
+    voice: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step towards a goal: what is to be done with which thing, and to what."""
+
+    verb: str
+    item: int
+    target: int | None = None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the viewer has set out to do."""
+
+    name: str
+    steps: tuple[Step, ...]
 
 
 @dataclass
@@ -50,6 +86,9 @@ class Script:
     look: Look
     motion: Motion
     items: list[int]
+    group: str = ""
+    manner: Manner = Manner()
+    goal: Goal | None = None
     events: list[Event] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)

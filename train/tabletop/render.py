@@ -51,12 +51,10 @@ class Player:
     def frames(self, script: Script, times_s: Sequence[float]) -> Iterator[np.ndarray]:
         """The clip at each of these times, S x S x 3 uint8 RGB."""
         world = self._world
-        for texture in world.dress(script.look, script.items):
+        for texture in world.dress(script.look, script.items, list(script.motion.fixtures)):
             mujoco.mjr_uploadTexture(world.model, self._context, texture)
         for time_s in times_s:
-            for item in script.items:
-                world.place_object(item, *script.motion.object_at(item, time_s))
-            world.place_hand(script.motion.hand.at(time_s))
+            world.place(script.motion, script.items, time_s)
             world.update()
             view = script.look.head.at(time_s)
             self._camera.lookat[:] = view.look_at_m

@@ -1,7 +1,7 @@
 """How a clip looks: room, surfaces, light, skin, sleeve, and the path of the viewer's head. Pure and seeded.
 
-Four rooms are for training and validation; `HELD_OUT_ROOM` is only ever in the test split, and its table top
-and floor are in no other clip. The other splits are meant to be odder than any real table: about half of
+Four rooms are for training; `HELD_OUT_ROOM` is only ever in the benchmark's own group of clips, and its table top
+and floor are in no other clip. The other clips are meant to be odder than any real table: about half of
 their surfaces are painted (`art.py`), no two alike, odd shapes stand round the table (`furniture.py`), often in the
 colours of skin, under all kinds of light and through all kinds of eyes.
 """
@@ -57,6 +57,15 @@ _FLOORS = (
     "seamless_wood_planks_floor",
 )
 
+_GLOVES = (
+    (0.95, 0.80, 0.20),
+    (0.25, 0.45, 0.75),
+    (0.92, 0.92, 0.90),
+    (0.12, 0.12, 0.13),
+    (0.90, 0.50, 0.60),
+    (0.35, 0.65, 0.40),
+)
+GLOVED_SHARE = 0.12
 _SKINS = (
     (0.96, 0.80, 0.70),
     (0.93, 0.72, 0.60),
@@ -74,7 +83,8 @@ Colour = tuple[float, float, float]
 class Look:
     """Everything about a clip's picture that is not what happens in it. Colours are RGB in 0..1.
 
-    table, wall, floor: the name of a picture in the kit, OWN_SURFACE, or what to paint. quarter_turns: of the room
+    table, wall, floor: the name of a picture in the kit, OWN_SURFACE, or what to paint. skin: of the hands, or their
+    gloves. quarter_turns: of the room
     about its square table.
     """
 
@@ -93,9 +103,9 @@ class Look:
     furniture: tuple[Piece, ...] = ()
 
 
-def choose_look(split: str, rng: np.random.Generator, *, is_odd: bool = False) -> Look:
-    """A random look for a clip of a split. is_odd: the table is painted for certain."""
-    if split == "test":
+def choose_look(rng: np.random.Generator, *, is_held_out: bool = False, is_odd: bool = False) -> Look:
+    """A random look. is_held_out: of the room that nothing is trained in. is_odd: the table is painted for certain."""
+    if is_held_out:
         return _held_out_look(rng)
     room = str(rng.choice(TRAIN_ROOMS))
     table_tint = rng.uniform(0.6, 1.0) * (1 + rng.uniform(-0.12, 0.12, 3))
@@ -149,9 +159,11 @@ def _held_out_look(rng: np.random.Generator) -> Look:
 
 
 def _choose_arm(rng: np.random.Generator) -> tuple[Colour, Colour]:
-    """The colours of skin and sleeve; one in four arms is bare."""
+    """The colours of hand and sleeve; one in four arms is bare, one in eight hands is gloved."""
     skin = np.array(_SKINS[int(rng.integers(len(_SKINS)))]) * rng.uniform(0.93, 1.04)
     sleeve = skin if rng.random() < 0.25 else rng.uniform(0.05, 0.9, 3)
+    if rng.random() < GLOVED_SHARE:
+        skin = np.array(_GLOVES[int(rng.integers(len(_GLOVES)))]) * rng.uniform(0.85, 1.05)
     return _triple(np.clip(skin, 0, 1)), _triple(sleeve)
 
 

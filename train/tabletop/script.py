@@ -1,4 +1,4 @@
-"""Writes what happens in a clip: who stands where, what the hand does when, and what is said of it. Pure and
+"""Writes what happens in a clip: who stands where, what the hands do when, and what is said of it. Pure and
 seeded.
 
 The same (split, seed) always gives the same script, on any machine. Nothing is rendered here and nothing of
@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from train.tabletop.actions import handle, linger, reach_and_withdraw, visit
-from train.tabletop.arrangement import find_place
-from train.tabletop.catalog import OBJECTS
-from train.tabletop.language import ask
-from train.tabletop.motion import HOME_M, REST, HandTrack, Motion, Placement
-from train.tabletop.record import Script
+from train.tabletop.actions import choose_side, handle, linger, move, operate, pour, reach_and_withdraw, visit
+from train.tabletop.arrangement import find_place, place_fixtures
+from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, HELD_OUT_ITEMS, KNOWN_ITEMS, OBJECTS
+from train.tabletop.goals import Plan, choose_goal
+from train.tabletop.language import NUM_VOICES
+from train.tabletop.motion import LEFT, RIGHT, HandTrack, Motion, Placement
+from train.tabletop.questions import ask
+from train.tabletop.record import Goal, Manner, Script, Step
 from train.tabletop.scenery import choose_look
+from train.tabletop.stage import Stage
 
-SPLITS = ("train", "val", "test", "snapshot")  # in the order of their seeds: add at the end only
+SPLITS = ("train", "val", "bench", "snapshot", "taught", "demo")  # in the order of their seeds: add at the end only
 SEEDS_PER_SPLIT = 1_000_000
-NUM_TEST_CLIPS = 60
-_ACTIONS = ("handle", "withdraw", "idle", "linger")
-_SHARES = (0.71, 0.10, 0.07, 0.12)
-_TEST_SHARES = (0.80, 0.11, 0.09)  # of the first three; the test clips stay what they are
+NUM_BENCH_CLIPS = 200
+BENCH_GROUPS = {"known": 80, "room": 80, "objects": 40}
+"""The benchmark's clips by what is new in them: arrangements alone, the room too, or some of the objects."""
+TAUGHT_ITEM = HELD_OUT_ITEMS[0]
+"""What the clips of the split "taught" are about: an object that no checkpoint of these splits knows."""
+
+_ACTIONS = ("handle", "put", "pour", "move", "operate", "withdraw", "idle", "linger")
+_SHARES = (0.25, 0.17, 0.14, 0.10, 0.18, 0.06, 0.04, 0.06)
 
 
 def clip_seed(split: str, index: int) -> int:
@@ -32,68 +39,183 @@ def clip_seed(split: str, index: int) -> int:
     return SPLITS.index(split) * SEEDS_PER_SPLIT + index
 
 
+def group_of(split: str, seed: int) -> str:
+    """What a clip is reported under: a benchmark's group, or the split's own name."""
+    if split != "bench":
+        return {"demo": "room"}.get(split, split)
+    index = seed - clip_seed("bench", 0)
+    for group, count in BENCH_GROUPS.items():
+        if index < count:
+            return group
+        index -= count
+    return "room"
+
+
 def is_quiet(split: str, seed: int) -> bool:
-    """True for clips in which no hand appears: one in six of the test clips, about one in eight of the others."""
-    if split == "test":
-        return (seed - clip_seed("test", 0)) % 6 == 5
+    """True for clips in which no hand appears: one in eight of the benchmark's, about as many of the others."""
+    if split == "bench":
+        return (seed - clip_seed("bench", 0)) % 8 == 7
+    if split in ("taught", "demo"):
+        return False
     return bool(np.random.default_rng([seed, 99]).random() < 0.12)
 
 
 def write_script(split: str, seed: int, duration_s: float | None = None) -> Script:
-    """The clip of a split and seed. duration_s: 30–75 s by chance if not given.
+    """The clip of a split and seed. duration_s: 30–60 s by chance if not given.
 
-    But for the test clips, half of the quiet ones show a bare or almost bare table, and all of them an odd one.
+    Half of the quiet clips show a bare or almost bare table, and all of them an odd one, but in the held-out room.
     """
     rng = np.random.default_rng([seed, 7])
-    length_s = duration_s if duration_s is not None else float(rng.integers(60, 151)) / 2
-    num_items = int(rng.integers(5, 8))
-    is_odd = split != "test" and is_quiet(split, seed)
-    if is_odd and rng.random() < 0.5:
-        num_items = int(rng.integers(0, 4))
-    items = sorted(int(i) for i in rng.choice(len(OBJECTS), num_items, replace=False))
-    look = choose_look(split, rng, is_odd=is_odd)
-    start: dict[int, Placement] = {}
+    length_s = duration_s if duration_s is not None else float(rng.integers(60, 121)) / 2
+    group = group_of(split, seed)
+    is_odd = is_quiet(split, seed) and group != "room"
+    look = choose_look(rng, is_held_out=group == "room", is_odd=is_odd)
+    plan = choose_goal(rng) if split != "taught" and rng.random() < 0.22 else None
+    if is_quiet(split, seed):
+        plan = None
+    num_items = int(rng.integers(0, 4)) if is_odd and rng.random() < 0.5 else int(rng.integers(4, 8))
+    fixtures = plan[2] if plan else _choose_fixtures(rng)
+    items = _choose_items(rng, group, num_items - len(fixtures), plan)
+    motion = Motion({RIGHT: HandTrack(), LEFT: HandTrack()}, {}, fixtures=place_fixtures(rng, fixtures))
     for item in sorted(items, key=lambda i: -OBJECTS[i].radius_m):
-        placed = find_place(rng, item, start, look, 0.0)
+        placed = find_place(rng, item, motion.start, look, 0.0, motion.fixtures)
         if placed is not None:
-            start[item] = placed
-    items = [item for item in items if item in start]
-    motion = Motion(HandTrack(), start, [])
-    script = Script(split, seed, length_s, look, motion, items)
-    motion.hand.go(0.0, HOME_M, REST, 0.1)
+            motion.start[item] = placed
+    motion.states = {f: float(plan is None and FIXTURES[f].is_openable and rng.random() < 0.15) for f in fixtures}
+    missing = plan is not None and any(item not in motion.start for item in plan[1])
+    goal = plan[0] if plan and not missing else None
+    script = Script(split, seed, length_s, look, motion, sorted(i for i in items if i in motion.start), group,
+                    _choose_manner(rng, split), goal)  # fmt: skip
+    stage = Stage(script, rng, dict(motion.start), dict(motion.states))
+    stage.rest_hands(0.0)
     if not is_quiet(split, seed):
-        _fill(script, rng)
-    script.questions = ask(rng, script.duration_s, script.items, script.events, script.spans)
+        _fill(stage, goal)
+    script.spans.sort(key=lambda span: span.start_s)
+    script.events.sort(key=lambda event: event.time_s)
+    script.questions = ask(rng, script)
     return script
 
 
-def _fill(script: Script, rng: np.random.Generator) -> None:
-    """Add quiet spells and actions until the clip is full."""
-    standing = dict(script.motion.start)
-    now_s = float(rng.uniform(1.0, 6.0))
-    handled: list[int] = []
-    shares = _TEST_SHARES if script.split == "test" else _SHARES
+def _choose_fixtures(rng: np.random.Generator) -> list[int]:
+    number = int(rng.choice(3, p=[0.35, 0.47, 0.18]))
+    chosen = [int(f) for f in rng.choice(len(FIXTURES), number, replace=False)]
+    wide = [f for f in chosen if FIXTURES[f].radius_m > 0.15]
+    return chosen if len(wide) < 2 else chosen[:1]
+
+
+def _choose_items(rng: np.random.Generator, group: str, number: int, plan: Plan | None) -> list[int]:
+    """Objects of a clip: what its goal takes first, then others; a clip of new objects has two of them."""
+    items = list(plan[1]) if plan else []
+    if group == "objects":
+        items += [int(i) for i in rng.choice(HELD_OUT_ITEMS, 2, replace=False)]
+    if group == "taught":
+        items.append(TAUGHT_ITEM)
+    others = [i for i in KNOWN_ITEMS if i not in items]
+    missing = max(0, number - len(items))
+    if missing and rng.random() < 0.5:  # something to put things in or on
+        homes = [i for i in others if OBJECTS[i].role == "container" or OBJECTS[i].name in ("plate", "cutting board")]
+        items.append(int(rng.choice(homes)))
+        others, missing = [i for i in others if i not in items], missing - 1
+    return items + [int(i) for i in rng.choice(others, missing, replace=False)]
+
+
+def _choose_manner(rng: np.random.Generator, split: str) -> Manner:
+    """A fifth of the clips are coached; elsewhere one in ten words its remarks in a rarer way, in training alone."""
+    if split == "taught" or split == "demo":
+        return Manner()
+    if rng.random() < 0.2:
+        return Manner("coaching")
+    voice = int(rng.integers(1, NUM_VOICES)) if rng.random() < 0.1 else 0
+    return Manner("plain", voice if split == "train" else 0)
+
+
+def _fill(stage: Stage, goal: Goal | None) -> None:
+    """Add quiet spells and actions until the clip is full: the steps to the goal in their order, others in between."""
+    rng, script = stage.rng, stage.script
+    now_s = float(rng.uniform(3.0, 7.0) if goal or script.manner.style == "coaching" else rng.uniform(1.0, 6.0))
+    steps = list(goal.steps) if goal else []
     while True:
-        kind = str(rng.choice(_ACTIONS[: len(shares)], p=shares))
-        item = int(rng.choice(script.items))
-        if handled and rng.random() < 0.15:
-            item = handled[-1]
-        before = len(script.events), len(script.spans), len(script.motion.hand.times_s), len(script.motion.holds)
-        if kind == "idle":
-            end_s = visit(script, rng, now_s)
-        elif kind == "linger":
-            end_s = linger(script, rng, now_s, standing)
-        elif kind == "withdraw":
-            end_s = reach_and_withdraw(script, rng, now_s, item, standing)
-        else:
-            end_s = handle(script, rng, now_s, item, standing)
+        mark = stage.mark()
+        is_step = bool(steps) and rng.random() < 0.8
+        end_s = _take_step(stage, now_s, steps[0]) if is_step else _act(stage, now_s)
+        if end_s is None:
+            stage.undo(mark)
+            if is_step:
+                return  # a step that cannot be taken: the rest of the clip is quiet
+            continue
         if end_s > script.duration_s - 1.0:
-            track = script.motion.hand
-            del script.events[before[0] :], script.spans[before[1] :], script.motion.holds[before[3] :]
-            del track.times_s[before[2] :], track.poses[before[2] :], track.arches_m[before[2] :]
+            stage.undo(mark)
             return
-        if kind == "handle":
-            handled.append(item)
-            standing[item] = script.motion.holds[-1].placed
-        quiet_s = float(rng.uniform(1.0, 3.0)) if rng.random() < 0.72 else float(rng.uniform(3.0, 12.0))
+        if is_step:
+            steps.pop(0)
+        quiet_s = float(rng.uniform(1.0, 3.0)) if rng.random() < 0.8 else float(rng.uniform(3.0, 12.0))
         now_s = end_s + quiet_s
+
+
+def _act(stage: Stage, start_s: float) -> float | None:
+    """One action by chance; None if it is not possible as things stand, or would undo what a goal is about."""
+    rng, goal = stage.rng, stage.script.goal
+    kind = str(rng.choice(_ACTIONS, p=_SHARES))
+    needed = (
+        {thing for step in goal.steps for thing in (step.item, step.target) if thing is not None} if goal else set()
+    )
+    items = [item for item in stage.free_items() if item not in needed]
+    if kind == "idle":
+        return visit(stage, start_s, choose_side(rng))
+    if kind == "linger":
+        return linger(stage, start_s, choose_side(rng))
+    if kind == "operate":
+        fixtures = [fixture for fixture in stage.states if fixture + FIRST_FIXTURE not in needed]
+        return operate(stage, start_s, int(rng.choice(fixtures)), choose_side(rng)) if fixtures else None
+    if kind == "pour":
+        side = choose_side(rng)
+        pairs = [(a, b) for a, b in stage.vessels(side, start_s) if a not in needed and b not in needed]
+        if not pairs:
+            return None
+        source, target = pairs[int(rng.integers(len(pairs)))]
+        return pour(stage, start_s, source, target, side)
+    if not items:
+        return None
+    item = _choose_item(stage, items)
+    side = choose_side(rng, item)
+    if kind == "withdraw":
+        return reach_and_withdraw(stage, start_s, item, side)
+    if kind == "move":
+        return move(stage, start_s, item, side)
+    if kind == "put":
+        holders = [holder for holder in stage.holders_of(item) if holder not in needed]
+        return handle(stage, start_s, item, side, int(rng.choice(holders))) if holders else None
+    return handle(stage, start_s, item, side)
+
+
+def _choose_item(stage: Stage, items: list[int]) -> int:
+    """New objects and the latest one are taken more often than others."""
+    rng, events = stage.rng, stage.script.events
+    new = [item for item in items if item in HELD_OUT_ITEMS]
+    if new and rng.random() < 0.6:
+        return int(rng.choice(new))
+    if events and events[-1].item in items and rng.random() < 0.15:
+        return events[-1].item
+    return int(rng.choice(items))
+
+
+def _take_step(stage: Stage, start_s: float, step: Step) -> float | None:
+    """The action that fulfils one step; None if it is not possible."""
+    rng = stage.rng
+    side = choose_side(rng, step.item if step.item < FIRST_FIXTURE else None)
+    if step.verb in ("open", "close", "turn on", "turn off"):
+        is_on = stage.states[step.item - FIRST_FIXTURE] > 0.5
+        if is_on == (step.verb in ("open", "turn on")):
+            return None
+        return operate(stage, start_s, step.item - FIRST_FIXTURE, side)
+    if step.verb == "pour":
+        assert step.target is not None
+        if (step.item, step.target) not in stage.vessels(side, start_s):
+            side = -side
+        return pour(stage, start_s, step.item, step.target, side)
+    if step.verb == "move":
+        return move(stage, start_s, step.item, side)
+    assert step.target is not None
+    if step.target not in stage.holders_of(step.item):
+        return None
+    return handle(stage, start_s, step.item, side, step.target)

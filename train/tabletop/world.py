@@ -1,4 +1,4 @@
-"""Compiles the tabletop world once: every room, every object and a hand, shown or hidden clip by clip.
+"""Compiles the tabletop world once: every room, object and fixture and two hands, shown or hidden clip by clip.
 
 A `World` belongs to the thread (in practice the process) that made it. What a clip does not need is moved to
 a geometry group that is not drawn, so a new scene costs nothing. Nothing is simulated: every body is placed
@@ -14,11 +14,22 @@ import mujoco as untyped_mujoco
 import numpy as np
 
 from train.tabletop.art import ART_PX, Art, paint
-from train.tabletop.build import HIDDEN, RGB, SHOWN, build_spec
-from train.tabletop.catalog import OBJECTS
+from train.tabletop.build import HAND_NAMES, HIDDEN, RGB, SHOWN, build_spec
+from train.tabletop.catalog import FIXTURES, OBJECTS, STOVE, TAP
 from train.tabletop.furniture import Piece
 from train.tabletop.hand import NUM_GRIPS, WRIST_X_M
-from train.tabletop.motion import ELBOW_M, SLEEVE_RADIUS_M, HandPose
+from train.tabletop.motion import (
+    ELBOW_M,
+    LEFT,
+    MIRROR,
+    SLEEVE_RADIUS_M,
+    HandPose,
+    Motion,
+    Placement,
+    Pour,
+    part_pose,
+    turn_about_z,
+)
 from train.tabletop.scenery import OWN_SURFACE, Look
 
 mujoco: Any = untyped_mujoco  # it comes without types
@@ -27,7 +38,7 @@ _TABLE_PARTS = ("table_visual", "living_room_table", "desk", "short_coffee_table
 
 
 class World:
-    """One compiled model with all rooms, objects and the hand; `model` and `data` are MuJoCo's."""
+    """One compiled model with all rooms, objects and hands; `model` and `data` are MuJoCo's."""
 
     def __init__(self, kit: Path, *, max_size_px: int = 512) -> None:
         """kit: the folder from `assets.open_kit`. Raises AssetsError if something is missing from it."""
@@ -35,8 +46,8 @@ class World:
         self.data = mujoco.MjData(self.model)
         self._index()
 
-    def dress(self, look: Look, items: list[int]) -> list[int]:
-        """Show one room with one look and only these objects.
+    def dress(self, look: Look, items: list[int], fixtures: list[int]) -> list[int]:
+        """Show one room with one look and only these objects and fixtures.
 
         Returns the textures that were painted anew, for the renderer to upload.
         """
@@ -45,6 +56,10 @@ class World:
         self._group([model.body(f"room/{look.room}").id], SHOWN)
         self._group(self._bodies_of("object/"), HIDDEN)
         self._group([self._object_body(item) for item in items], SHOWN)
+        self._group(self._bodies_of("fixture/"), HIDDEN)
+        for fixture in fixtures:
+            name = f"fixture/{FIXTURES[fixture].key}"
+            self._group(self._bodies_of(name), SHOWN)
         self._turn_room(look)
         self._group(self._bodies_of("furniture/"), HIDDEN)
         for place, piece in enumerate(look.furniture):
@@ -73,31 +88,62 @@ class World:
         model.vis.headlight.specular[:] = 0.05
         return list(painted)
 
-    def place_object(self, item: int, position: np.ndarray, yaw_rad: float) -> None:
-        """Stand an object with the middle of its base at `position` (metres)."""
-        mocap = self.model.body_mocapid[self._object_body(item)]
-        self.data.mocap_pos[mocap] = position
-        self.data.mocap_quat[mocap] = [np.cos(yaw_rad / 2), 0, 0, np.sin(yaw_rad / 2)]
+    def place(self, motion: Motion, items: list[int], time_s: float) -> None:
+        """Put everything where it is at a time."""
+        for item in items:
+            self._put(f"object/{OBJECTS[item].key}", *motion.object_at(item, time_s))
+        for fixture, stand in motion.fixtures.items():
+            self._place_fixture(fixture, stand, motion.state_at(fixture, time_s))
+        for side in HAND_NAMES:
+            self._place_hand(side, motion.hand_at(side, time_s))
+        self._place_stream(motion, motion.pour_at(time_s), time_s)
 
-    def place_hand(self, pose: HandPose) -> None:
-        """Put the hand into a pose, and the sleeve between its wrist and the viewer's elbow."""
-        model, data = self.model, self.data
-        mocap = model.body_mocapid[self._hand_body]
-        data.mocap_pos[mocap] = pose.position
+    def _put(self, body: str, position: np.ndarray, rotation: np.ndarray) -> None:
+        mocap = self.model.body_mocapid[self.model.body(body).id]
         quat = np.zeros(4)
-        mujoco.mju_mat2Quat(quat, pose.rotation.flatten())
-        data.mocap_quat[mocap] = quat
+        mujoco.mju_mat2Quat(quat, np.ascontiguousarray(rotation).flatten())
+        self.data.mocap_pos[mocap], self.data.mocap_quat[mocap] = position, quat
+
+    def _place_fixture(self, fixture: int, stand: Placement, state: float) -> None:
+        kind = FIXTURES[fixture]
+        name, turn = f"fixture/{kind.key}", turn_about_z(stand.yaw_rad)
+        shift, part_turn = part_pose(kind, state)
+        self._put(name, stand.position(), turn)
+        self._put(f"{name}/part", stand.position() + turn @ shift, turn @ part_turn)
+        if fixture == TAP:
+            self._put(f"{name}/basin", stand.position(), turn)
+        if fixture in (STOVE, TAP):
+            self._put(f"{name}/on", stand.position(), turn)
+            self._group([self.model.body(f"{name}/on").id], SHOWN if state > 0.5 else HIDDEN)
+
+    def _place_hand(self, side: int, pose: HandPose) -> None:
+        """Put a hand into a pose, and its sleeve between its wrist and the viewer's elbow."""
+        model, name = self.model, HAND_NAMES[side]
+        self._put(f"hand/{name}", pose.position, pose.rotation)
         shown = round(float(np.clip(pose.grip, 0, 1)) * (NUM_GRIPS - 1))
-        for index, geom in enumerate(self._grips):
+        for index, geom in enumerate(self._grips[side]):
             model.geom_group[geom] = SHOWN if index == shown else HIDDEN
+        elbow = ELBOW_M if side != LEFT else MIRROR @ ELBOW_M
         wrist = pose.position + pose.rotation @ np.array([WRIST_X_M - 0.028, 0, 0])
-        arm = wrist - ELBOW_M
-        length = float(np.linalg.norm(arm))
-        mocap = model.body_mocapid[self._sleeve_body]
-        data.mocap_pos[mocap] = (wrist + ELBOW_M) / 2
-        mujoco.mju_quatZ2Vec(quat, arm / length)
-        data.mocap_quat[mocap] = quat
-        model.geom_size[self._sleeve_geom, :2] = [SLEEVE_RADIUS_M, length / 2]
+        self._span(f"sleeve/{name}", wrist, elbow, SLEEVE_RADIUS_M)
+
+    def _place_stream(self, motion: Motion, pour: Pour | None, time_s: float) -> None:
+        """What is poured falls straight from the vessel's lip."""
+        self._group([self.model.body("stream").id], HIDDEN if pour is None else SHOWN)
+        if pour is None:
+            return
+        base, turn = motion.object_at(pour.source, time_s)
+        lip = base + turn @ np.array([0.0, 0.0, OBJECTS[pour.source].height_m])
+        bottom, _ = motion.object_at(pour.target, time_s)
+        self._span("stream", lip, np.array([lip[0], lip[1], min(bottom[2] + 0.02, lip[2] - 0.01)]), 0.005)
+
+    def _span(self, name: str, one: np.ndarray, other: np.ndarray, radius_m: float) -> None:
+        """Stretch a capsule between two points."""
+        model, mocap = self.model, self.model.body_mocapid[self.model.body(name).id]
+        quat, length = np.zeros(4), float(np.linalg.norm(one - other))
+        mujoco.mju_quatZ2Vec(quat, (one - other) / length)
+        self.data.mocap_pos[mocap], self.data.mocap_quat[mocap] = (one + other) / 2, quat
+        model.geom_size[model.geom(name).id, :2] = [radius_m, length / 2]
 
     def update(self) -> None:
         """Compute where everything is after the last placements."""
@@ -127,9 +173,10 @@ class World:
 
     def _index(self) -> None:
         model = self.model
-        self._hand_body, self._sleeve_body = model.body("hand").id, model.body("sleeve").id
-        self._sleeve_geom = model.geom("sleeve").id
-        self._grips = [model.geom(f"hand/{index}").id for index in range(NUM_GRIPS)]
+        self._grips = {
+            side: [model.geom(f"hand/{name}/{index}").id for index in range(NUM_GRIPS)]
+            for side, name in HAND_NAMES.items()
+        }
         self._own_texture = model.mat_texid[:, RGB].copy()
         self._own_repeats = model.mat_texrepeat.copy()
         self._room_materials: dict[str, list[tuple[int, str]]] = {}
