@@ -61,17 +61,16 @@ def slide(annotation: Annotation, rng: random.Random, max_share: float = 0.7) ->
     """The clip as a full window would remember it: the first frame, then a gap, then the rest.
 
     Returns the shortened annotation and the indices of the frames that are left. A running stream's cache looks
-    like this once it has evicted; training on it keeps the model at ease there. Utterances after frames in the
-    gap are gone, and so is an answer that follows the gap so closely that its grounds may be lost.
+    like this once it has evicted; training on it keeps the model at ease there. What was said at the first frame
+    stays with it; utterances after frames in the gap are gone, and so are all questions behind it, whose grounds may be.
     """
     gap_end = rng.randint(1, max(1, int(annotation.num_frames * max_share)))
     kept = [0, *range(gap_end, annotation.num_frames)]
-    utterances = tuple(
-        Utterance(u.frame - gap_end + 1, u.text, u.question)
-        for u in annotation.utterances
-        if u.frame >= gap_end and u.question is None
+    first = tuple(u for u in annotation.utterances if u.frame == 0)
+    rest = tuple(
+        Utterance(u.frame - gap_end + 1, u.text) for u in annotation.utterances if u.frame >= gap_end and not u.question
     )
-    return Annotation(len(kept), utterances), kept
+    return Annotation(len(kept), first + rest), kept
 
 
 SORRY = "(Sorry, the last response is wrong) "

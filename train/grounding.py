@@ -1,9 +1,10 @@
-"""Tunes the vision tower on rendered frames: which object is where, which one is acted on, what the hand does.
+"""Tunes the vision tower on rendered frames: which thing is where, which one is acted on and what is brought to it,
+what the hand does, what is open or on.
 
 The labels go through the same pooled tokens that the decoder will get, by one linear layer a token, so that what the
 tower learns can be read there. The heads are thrown away. BatchNorm statistics stay as they were published.
 
-Shapes: B frames, O objects of a clip, V vocabulary of objects, N tokens (CLS, then a G×G grid).
+Shapes: B frames, O things of a clip, V vocabulary of things, X fixtures, N tokens (CLS, then a G×G grid).
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,7 @@ from train.augment import augment
 from train.clips import ClipFile
 from train.recipe import VisionPart
 from train.schedule import Schedule
-
-NUM_PHASES = 4
+from train.tabletop.record import PHASES
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class FrameSet:
     """All frames of some clips on one device, with their labels.
 
     frames: list of T×3×S×S uint8 by clip. index: (clip, frame) of each of M frames. uv M×O×2 in 0–1; object M×O,
-    the vocabulary index of each, −1 where there is none or it is not visible. acted M, −1 for none. phase M.
+    the vocabulary index of each, −1 where there is none or it is not visible. acted, target M: vocabulary indices, −1
+    for none. phase M. state M×X: 1 for a fixture that is open or on, 0 if not, −1 if it is not there.
     """
 
     frames: list[Tensor]
@@ -35,15 +36,31 @@ class FrameSet:
     uv_MO2: Tensor
     object_MO: Tensor
     acted_M: Tensor
+    target_M: Tensor
     phase_M: Tensor
+    state_MX: Tensor
     num_objects: int
+
+    def labels(self, picked: Tensor) -> "Labels":
+        """Everything but where things are, of some frames."""
+        return Labels(self.acted_M[picked], self.target_M[picked], self.phase_M[picked], self.state_MX[picked])
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a linear layer over the CLS token should tell of B frames; as in FrameSet."""
+
+    acted_B: Tensor
+    target_B: Tensor
+    phase_B: Tensor
+    state_BX: Tensor
 
 
 def load_frames(clips: list[ClipFile], device: torch.device) -> FrameSet:
     """Copy the clips' frames to `device` and tabulate their labels."""
     vocabulary = clips[0].meta["vocabulary"]
     most = max(len(c.meta["objects"]) for c in clips)
-    frames, index, uvs, objects, acted, phase = [], [], [], [], [], []
+    frames, index, uvs, objects, acted, target, phase, state = [], [], [], [], [], [], [], []
     for number, clip in enumerate(tqdm(clips, desc="load frames", unit="clip")):
         frames.append(torch.from_numpy(clip.frames().copy()).to(device).permute(0, 3, 1, 2).contiguous())
         names = [vocabulary.index(name) for name in clip.meta["objects"]]
@@ -55,28 +72,34 @@ def load_frames(clips: list[ClipFile], device: torch.device) -> FrameSet:
             objects.append([n if p[2] else -1 for n, p in zip(names, points, strict=True)] + [-1] * padding)
             index.append((number, t))
         acted += labels["acted"]
+        target += labels["target"]
         phase += labels["phase"]
+        state += labels["states"]
     return FrameSet(
         frames,
         torch.tensor(index),
         torch.tensor(uvs, device=device),
         torch.tensor(objects, device=device),
         torch.tensor(acted, device=device),
+        torch.tensor(target, device=device),
         torch.tensor(phase, device=device),
+        torch.tensor(state, device=device),
         len(vocabulary),
     )
 
 
 class GroundingHeads(nn.Module):
-    """One linear layer a question: present and acted-on objects in each cell, and for the whole picture."""
+    """One linear layer a question: present and acted-on things in each cell, and for the whole picture."""
 
-    def __init__(self, width: int, num_objects: int) -> None:
+    def __init__(self, width: int, num_objects: int, num_fixtures: int) -> None:
         super().__init__()
         self.cell_present = nn.Linear(width, num_objects)
         self.cell_acted = nn.Linear(width, num_objects)
         self.present = nn.Linear(width, num_objects)
         self.acted = nn.Linear(width, num_objects + 1)
-        self.phase = nn.Linear(width, NUM_PHASES)
+        self.target = nn.Linear(width, num_objects + 1)
+        self.phase = nn.Linear(width, len(PHASES))
+        self.state = nn.Linear(width, num_fixtures)
 
 
 def cell_targets(uv_BO2: Tensor, object_BO: Tensor, num_objects: int, grid: int) -> Tensor:
@@ -90,39 +113,49 @@ def cell_targets(uv_BO2: Tensor, object_BO: Tensor, num_objects: int, grid: int)
 
 
 def grounding_loss(
-    tokens_BND: Tensor, heads: GroundingHeads, cells_BGV: Tensor, acted_B: Tensor, phase_B: Tensor
-) -> tuple[Tensor, dict[str, float]]:
-    """The sum of the heads' losses, and shares right by head."""
+    tokens_BND: Tensor, heads: GroundingHeads, cells_BGV: Tensor, labels: Labels
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The sum of the heads' losses, and shares right by head (0-dim, on the tokens' device; NaN where none applies)."""
     cls_BD, grid_BGD = tokens_BND[:, 0], tokens_BND[:, 1:]
     num_objects = cells_BGV.shape[-1]
-    acted_one_hot = F.one_hot(acted_B.clamp(min=0), num_objects) * (acted_B >= 0)[:, None]
-    acted_cells = cells_BGV * acted_one_hot[:, None]
-    acted_class = torch.where(acted_B >= 0, acted_B, num_objects)
-    present_B = cells_BGV.amax(1)
-    acted_logits, phase_logits, present_logits = heads.acted(cls_BD), heads.phase(cls_BD), heads.present(cls_BD)
+    is_acted = labels.acted_B >= 0
+    acted_one_hot = F.one_hot(labels.acted_B.clamp(min=0), num_objects) * is_acted[:, None]
+    acted_class = torch.where(is_acted, labels.acted_B, num_objects)
+    target_class = torch.where(labels.target_B >= 0, labels.target_B, num_objects)
+    present_BV, is_there_BX = cells_BGV.amax(1), (labels.state_BX >= 0).float()
+    acted_logits, target_logits = heads.acted(cls_BD), heads.target(cls_BD)
+    phase_logits, present_logits, state_logits = heads.phase(cls_BD), heads.present(cls_BD), heads.state(cls_BD)
     bce = F.binary_cross_entropy_with_logits
+    state_loss_BX = bce(state_logits, labels.state_BX.clamp(min=0).float(), reduction="none")
     loss = (
-        4 * bce(heads.cell_present(grid_BGD), cells_BGV)
-        + 4 * bce(heads.cell_acted(grid_BGD), acted_cells)
-        + bce(present_logits, present_B)
+        8 * bce(heads.cell_present(grid_BGD), cells_BGV)
+        + 8 * bce(heads.cell_acted(grid_BGD), cells_BGV * acted_one_hot[:, None])
+        + 2 * bce(present_logits, present_BV)
         + F.cross_entropy(acted_logits, acted_class)
-        + 0.5 * F.cross_entropy(phase_logits, phase_B)
+        + 0.5 * F.cross_entropy(target_logits, target_class)
+        + F.cross_entropy(phase_logits, labels.phase_B)
+        + (state_loss_BX * is_there_BX).sum() / is_there_BX.sum().clamp(min=1)
     )
-    is_acted = acted_B >= 0
-    right = (acted_logits.argmax(-1) == acted_class).float()
+    right_state_BX = ((state_logits > 0) == (labels.state_BX > 0)).float() * is_there_BX
     shares = {
-        "acted": float(right[is_acted].mean()) if is_acted.any() else 1.0,
-        "present": float(((present_logits > 0) == (present_B > 0)).float().mean()),
-        "phase": float((phase_logits.argmax(-1) == phase_B).float().mean()),
+        "acted": _share(acted_logits.argmax(-1) == acted_class, is_acted),
+        "target": _share(target_logits.argmax(-1) == target_class, labels.target_B >= 0),
+        "present": ((present_logits > 0) == (present_BV > 0)).float().mean(),
+        "phase": (phase_logits.argmax(-1) == labels.phase_B).float().mean(),
+        "state": right_state_BX.sum() / is_there_BX.sum(),
     }
     return loss, shares
+
+
+def _share(is_right_B: Tensor, counts_B: Tensor) -> Tensor:
+    return (is_right_B & counts_B).sum() / counts_B.sum()
 
 
 def tune_vision(tower: VisionTower, train: FrameSet, val: FrameSet, part: VisionPart, *, seed: int) -> dict[str, float]:
     """Tune all of the tower's weights in place; returns the shares right on unseen clips."""
     device = train.uv_MO2.device
     generator = torch.Generator(device).manual_seed(seed)
-    heads = GroundingHeads(tower.feature_width, train.num_objects).to(device)
+    heads = GroundingHeads(tower.feature_width, train.num_objects, train.state_MX.shape[1]).to(device)
     tower.to(device).requires_grad_(True).eval()  # eval keeps BatchNorm's statistics
     parameters = [*tower.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(
@@ -144,7 +177,7 @@ def tune_vision(tower: VisionTower, train: FrameSet, val: FrameSet, part: Vision
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             if step % 20 == 0:
-                bar.set_postfix({"loss": f"{float(loss):.3f}"} | {k: f"{v:.2f}" for k, v in shares.items()})
+                bar.set_postfix({"loss": f"{float(loss):.3f}"} | {k: f"{float(v):.2f}" for k, v in shares.items()})
             bar.update()
     tower.requires_grad_(False)
     return _score(tower, heads, val, part.batch_frames)
@@ -156,7 +189,7 @@ def _forward(
     data: FrameSet,
     picked: Tensor,
     generator: torch.Generator | None,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     frames = torch.stack([data.frames[c][t] for c, t in data.index_M2[picked].tolist()])
     picked = picked.to(data.uv_MO2.device)
     uv = data.uv_MO2[picked]
@@ -166,10 +199,10 @@ def _forward(
     with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
         tokens = tower(frames)
     cells = cell_targets(uv, data.object_MO[picked], data.num_objects, tower.spec.grid)
-    return grounding_loss(tokens.float(), heads, cells, data.acted_M[picked], data.phase_M[picked])
+    return grounding_loss(tokens.float(), heads, cells, data.labels(picked))
 
 
 @torch.inference_mode()
 def _score(tower: VisionTower, heads: GroundingHeads, data: FrameSet, batch: int) -> dict[str, float]:
     scores = [_forward(tower, heads, data, picked, None)[1] for picked in torch.arange(len(data.index_M2)).split(batch)]
-    return {name: sum(s[name] for s in scores) / len(scores) for name in scores[0]}
+    return {name: float(torch.stack([s[name] for s in scores]).nanmean()) for name in scores[0]}

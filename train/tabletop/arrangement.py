@@ -15,7 +15,7 @@ MARGIN = 0.09  # of the picture, kept free of objects' middles
 
 
 def place_fixtures(rng: np.random.Generator, fixtures: list[int]) -> dict[int, Placement]:
-    """Fixtures at the back of the table, one to the left and one to the right if there are two, turned to the viewer."""
+    """Fixtures at the back of the table, on either side if there are two, turned to the viewer."""
     placed: dict[int, Placement] = {}
     sides = rng.permutation([-1.0, 1.0])
     for number, side in zip(fixtures, sides, strict=False):

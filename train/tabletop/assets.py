@@ -287,7 +287,7 @@ def _read_texture(model: Any, texture: int, is_cube: bool) -> np.ndarray:
 
 
 def _stand_on_origin(parts: list[Part], scale: float, turn_deg: Turn, by: list[Part] | None = None) -> None:
-    """Turn about x, y, z in that order, scale, and move, in place, so that the base of `by` (all) is centred at z = 0."""
+    """Turn about x, y, z in that order, scale, and move, in place, so that `by` (all) stands centred at z = 0."""
     cx, cy, cz = np.cos(np.radians(turn_deg))
     sx, sy, sz = np.sin(np.radians(turn_deg))
     turn = (

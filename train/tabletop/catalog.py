@@ -2,8 +2,8 @@
 own.
 
 `OBJECTS` is the vocabulary, in a fixed order that fixed splits rely on: add at the end only. `source` is a path inside
-the LIBERO-PRO assets, or "" for what is made of plain shapes. Small groceries are scaled up a little, as household sizes go, so that
-a person can tell them apart from the first-person camera.
+the LIBERO-PRO assets, or "" for what is made of plain shapes. Small groceries are scaled up a little, as household
+sizes go, so that a person can tell them apart from the first-person camera.
 """
 
 from __future__ import annotations
