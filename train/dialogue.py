@@ -62,7 +62,7 @@ def slide(annotation: Annotation, rng: random.Random, max_share: float = 0.7) ->
 
     Returns the shortened annotation and the indices of the frames that are left. A running stream's cache looks
     like this once it has evicted; training on it keeps the model at ease there. What was said at the first frame
-    stays with it; utterances after frames in the gap are gone, and so are all questions behind it, whose grounds may be.
+    stays with it; utterances after frames in the gap are gone, and so are all later questions: their grounds may be.
     """
     gap_end = rng.randint(1, max(1, int(annotation.num_frames * max_share)))
     kept = [0, *range(gap_end, annotation.num_frames)]
