@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 LEFT_OUT_EXTRAS = {"flash"}
-LEFT_TO_TORCH = re.compile(r"^(nvidia-.*|cuda-.*|triton)$")
+LEFT_TO_TORCH = re.compile(r"^(nvidia-(?!ml-py).*|cuda-.*|triton)$")
 PYTHONS = ("3.11", "3.12", "3.13")
 
 

@@ -1,7 +1,7 @@
 """The stages of a run, each from files to files, so that any of them can be repeated by itself.
 
 clips/{snapshot,val}/ --tune--> RUN/vision.safetensors; with clips/{train,val}/ --encode--> RUN/features/…
---fit--> RUN/checkpoint, RUN/fit.json
+--fit--> RUN/checkpoint, RUN/fit.json, RUN/loss.png, RUN/samples.md, RUN/samples.png
 """
 
 import json
@@ -20,6 +20,7 @@ from model.checkpoint import (
     CheckpointSpec,
     LoraSpec,
     decoder_path,
+    open_checkpoint,
     open_tokenizer,
     read_checkpoint,
     write_checkpoint,
@@ -33,9 +34,12 @@ from train.dialogue import annotate
 from train.features import FeatureFile, encode_clips, encode_frames, save_features
 from train.fit import fit
 from train.grounding import load_frames, tune_vision
-from train.pictures import plot_losses
+from train.pictures import plot_fit
 from train.recipe import Recipe, RecipeError
 from train.samples import Sampler
+from train.store import read_steps, require_tensorboard
+from train.throughput import summary_line
+from train.transcripts import plot_transcripts, transcribe, write_transcripts
 
 VISION_FILE, FEATURES, CHECKPOINT = "vision.safetensors", "features", "checkpoint"
 ROBUST_FILE = "robust.safetensors"
@@ -127,6 +131,8 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_
     metas = sorted((encoded_dir / FEATURES / "train").glob("*.json"))
     if not metas:
         raise RecipeError(f"{encoded_dir}: has no features; run `python -m train encode` first")
+    if recipe.fit.tensorboard:
+        require_tensorboard()
     start = _read_start(recipe)
     part, num_tokens = recipe.model, recipe.model.frame_tokens
     features = [FeatureFile(path.with_suffix(".safetensors"), num_tokens) for path in metas]
@@ -188,9 +194,32 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_
         write_checkpoint(checkpoint, run_dir / CHECKPOINT)
         report = {"recipe": recipe.model_dump(), "report": fitted.report, "losses": fitted.losses}
         (run_dir / "fit.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        plot_losses(fitted.losses, run_dir / "loss.png")
+        plot_fit(read_steps(run_dir), run_dir / "loss.png", title=_title(recipe))
+        print(summary_line(fitted.report), flush=True)
+    del decoder, connector
+    accelerator.free_memory()  # the checkpoint is opened again, and both may not fit
+    if accelerator.is_main_process:
+        _write_samples(recipe, run_dir, encoded_dir / FEATURES / "val", accelerator.device)
     accelerator.wait_for_everyone()
     return run_dir / CHECKPOINT
+
+
+def _title(recipe: Recipe) -> str:
+    """What was learned, in a line."""
+    objective = recipe.objective
+    loss = objective.loss if objective.loss == "ce" else f"{objective.loss} on decisions"
+    return f"{recipe.name}: {objective.kind}, {loss}, τ = {objective.tau:g}, {recipe.model.frame_tokens} tokens a frame"
+
+
+def _write_samples(recipe: Recipe, run_dir: Path, features_dir: Path, device: torch.device) -> None:
+    """RUN/samples.md and RUN/samples.png, if the recipe wants some and there are encoded clips that were held out."""
+    if not recipe.fit.sample_clips or not any(features_dir.glob("*.json")):
+        return
+    dtype = "bfloat16" if device.type == "cuda" else "float32"
+    model = open_checkpoint(run_dir / CHECKPOINT, device=str(device), dtype=dtype)
+    transcripts = transcribe(model, features_dir, recipe.fit.sample_clips)
+    write_transcripts(transcripts, run_dir / "samples.md", title=_title(recipe))
+    plot_transcripts(transcripts, run_dir / "samples.png", threshold=model.silence_threshold)
 
 
 def _continued(spec: CheckpointSpec, start: CheckpointSpec, name: str) -> CheckpointSpec:

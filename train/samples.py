@@ -1,13 +1,13 @@
 """From annotated clips and their features to batches of dialogues. Randomness comes from a seed and a step alone."""
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
-from model.grammar import IGNORE_ID, Grammar, Turn
+from model.grammar import IGNORE_ID, Grammar, Rendered, Turn
 from train.dialogue import Annotation, mislead, refuse, slide, to_turns
 from train.recipe import ObjectivePart, SamplesPart
 
@@ -17,12 +17,19 @@ class Batch:
     """B dialogues padded to T tokens.
 
     decides: where what is learned is to speak or to stay silent. features: of all M frames, dialogue after dialogue.
+    learned, frame_tokens: in which of the B·T positions, row after row, something is learned (L) and frame tokens stand
+    (P = M·N). They and num_decisions follow from the rest; a GPU that was asked for them would have to be waited for.
+    num_padding: positions of padding.
     """
 
     input_ids_BT: Tensor
     labels_BT: Tensor
     decides_BT: Tensor
     features_MNF: Tensor
+    learned_L: Tensor
+    frame_tokens_P: Tensor
+    num_decisions: int
+    num_padding: int
 
     @property
     def num_tokens(self) -> int:
@@ -31,14 +38,15 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         """A copy in page-locked memory, from which a GPU copies while it computes. The data loader calls it."""
-        return Batch(*(tensor.pin_memory() for tensor in self._tensors()))
+        return self._each(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device) -> "Batch":
         """A copy on `device`."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return self.input_ids_BT, self.labels_BT, self.decides_BT, self.features_MNF
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
 
 
 Sample = tuple[list[Turn], Tensor]
@@ -86,10 +94,10 @@ class Sampler:
         chosen = order[starts[number] : starts[number] + self._batch_clips][rank::num_ranks]
         rngs = [random.Random(f"{self._seed} {step} {index}") for index in chosen]
         samples = [self._sample(index, rng) for index, rng in zip(chosen, rngs, strict=True)]
-        batch = collate(samples, self._grammar)
+        rendered = [self._grammar.render(turns) for turns, _ in samples]
         if self._objective.silence_share < 1:
-            self._forget_silence(batch, rngs)
-        return batch
+            rendered = [self._forget_silence(r, rng) for r, rng in zip(rendered, rngs, strict=True)]
+        return _pad(rendered, [features for _, features in samples], self._grammar)
 
     def _sample(self, index: int, rng: random.Random) -> Sample:
         part = self._samples
@@ -112,19 +120,22 @@ class Sampler:
         count = rng.randint(1, len(frames))
         return refuse(count, rng), frames[:count]
 
-    def _forget_silence(self, batch: Batch, rngs: Sequence[random.Random]) -> None:
+    def _forget_silence(self, rendered: Rendered, rng: random.Random) -> Rendered:
         """Learn silence at a random share of the silent frames only."""
-        is_silence_BT = batch.decides_BT & (batch.labels_BT == self._grammar.silence_id)
-        for row, rng in enumerate(rngs):
-            for position in is_silence_BT[row].nonzero().flatten().tolist():
-                if rng.random() >= self._objective.silence_share:
-                    batch.labels_BT[row, position] = IGNORE_ID
-                    batch.decides_BT[row, position] = False
+        labels, decides = list(rendered.labels), list(rendered.decides)
+        for position, label in enumerate(rendered.labels):
+            is_silence = rendered.decides[position] and label == self._grammar.silence_id
+            if is_silence and rng.random() >= self._objective.silence_share:
+                labels[position], decides[position] = IGNORE_ID, False
+        return replace(rendered, labels=labels, decides=decides)
 
 
 def collate(samples: Sequence[Sample], grammar: Grammar) -> Batch:
     """Render and pad; padding is end-of-sequence, unlabelled, behind everything that is learned."""
-    rendered = [grammar.render(turns) for turns, _ in samples]
+    return _pad([grammar.render(turns) for turns, _ in samples], [features for _, features in samples], grammar)
+
+
+def _pad(rendered: Sequence[Rendered], features: Sequence[Tensor], grammar: Grammar) -> Batch:
     length = max(len(r.input_ids) for r in rendered)
     ids = torch.full((len(rendered), length), grammar.eos_id)
     labels = torch.full((len(rendered), length), IGNORE_ID)
@@ -133,4 +144,13 @@ def collate(samples: Sequence[Sample], grammar: Grammar) -> Batch:
         ids[row, : len(r.input_ids)] = torch.tensor(r.input_ids)
         labels[row, : len(r.labels)] = torch.tensor(r.labels)
         decides[row, : len(r.decides)] = torch.tensor(r.decides)
-    return Batch(ids, labels, decides, torch.cat([features for _, features in samples]))
+    return Batch(
+        ids,
+        labels,
+        decides,
+        torch.cat(list(features)),
+        learned_L=(labels != IGNORE_ID).flatten().nonzero().flatten(),
+        frame_tokens_P=(ids == grammar.placeholder_id).flatten().nonzero().flatten(),
+        num_decisions=int(decides.sum()),
+        num_padding=ids.numel() - sum(len(r.input_ids) for r in rendered),
+    )

@@ -12,12 +12,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.checkpoint import open_checkpoint, read_checkpoint
 from model.vision import VisionSpec, open_vision
 from train.evaluate import teacher_forced
 from train.recipe import RecipeError, read_recipe
 from train.run import fit_run
+from train.store import read_steps
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "tests" / "golden" / "base"
@@ -28,8 +30,9 @@ KINDS = [("streaming", 10), ("streaming", 1), ("per-frame", 10), ("per-frame", 1
 def clips(tmp_path_factory) -> Path:
     """A run's folder with features: three patterns, of which the second calls for a remark."""
     run_dir = tmp_path_factory.mktemp("run")
-    folder = run_dir / "features" / "train"
+    folder, val = run_dir / "features" / "train", run_dir / "features" / "val"
     folder.mkdir(parents=True)
+    val.mkdir()
     generator = torch.Generator().manual_seed(0)
     patterns = torch.randn(3, 10, 1280, generator=generator)
     for clip in range(8):
@@ -40,6 +43,8 @@ def clips(tmp_path_factory) -> Path:
         event = {"time_s": at / 2 - 0.25, "verb": "cut", "object": "tomato", "text": "You cut the tomato."}
         meta = {"fps": 2.0, "num_frames": 10, "events": [event], "questions": []}
         (folder / f"clip_{clip}.json").write_text(json.dumps(meta))
+    for name in ("clip_0.json", "clip_0.safetensors"):
+        (val / name).symlink_to(folder / name)
     tower = open_vision(VisionSpec("timm", "tf_efficientnet_lite0", "", 32, layer_norm=True))
     save_file({k: v.contiguous() for k, v in tower.state_dict().items()}, run_dir / "vision.safetensors")
     robust = {kind: torch.zeros(4, 10, 1280, dtype=torch.float16) for kind in ("black", "noise")}
@@ -90,8 +95,8 @@ def finish(process: subprocess.Popen) -> str:
     return output
 
 
-def losses(run_dir: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run_dir / "fit.jsonl").read_text().splitlines()]
+def losses(run_dir: Path) -> list[float | None]:
+    return [step["loss"] for step in read_steps(run_dir)]
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +147,7 @@ def test_every_objective_trains_streams_and_is_measured(clips, tmp_path, kind, t
     )
     model = open_checkpoint(fit_run(read_recipe(recipe), folder, Accelerator(cpu=True)))
     assert sum(losses(folder)[-4:]) < 0.3 * sum(losses(folder)[:4])
+    check_what_a_person_looks_at(folder, kind)
     folder = clips / "features" / "train"
     features = load_file(folder / "clip_0.safetensors")["0"].float()[:, : model.num_frame_tokens]
     stream = model.open_stream(silence_threshold=0.5)
@@ -154,6 +160,26 @@ def test_every_objective_trains_streams_and_is_measured(clips, tmp_path, kind, t
         assert "".join(stream.reply()).strip() == "You cut the tomato."
         assert metrics.time_diff_frames == 0.0
         assert metrics.fluency == 1.0
+
+
+def check_what_a_person_looks_at(folder: Path, kind: str) -> None:
+    """Curves, a transcript of held-out clips, and a report that names the bottleneck."""
+    steps = read_steps(folder)
+    assert [step["step"] for step in steps] == list(range(len(steps)))
+    assert all(step["words"] > 0 and step["grad_norm"] > 0 for step in steps)
+    if kind == "interleaved":
+        assert all(step["decisions"] is None for step in steps)
+    else:
+        assert all(min(s["words"], s["decisions"]) <= s["loss"] <= max(s["words"], s["decisions"]) for s in steps)
+    transcript = (folder / "samples.md").read_text()
+    assert "## clip_0" in transcript
+    assert "| 1.5 s |  | You cut the tomato. |" in transcript
+    if kind != "interleaved":
+        assert "| 1.5 s |  | You cut the tomato. | You cut the tomato. | 0.0" in transcript
+    assert {(folder / name).read_bytes()[:4] for name in ("loss.png", "samples.png")} == {b"\x89PNG"}
+    report = json.loads((folder / "fit.json").read_text())["report"]
+    assert report["measured_steps"] == len(steps) - 10
+    assert report["bottleneck"] in ("data", "compute")
 
 
 def test_the_whole_decoder_can_be_trained(clips, tmp_path):
@@ -203,3 +229,17 @@ def test_a_state_of_another_recipe_is_refused(clips, tmp_path):
     recipe.write_text(recipe.read_text().replace("steps = 2", "steps = 3"))
     with pytest.raises(RecipeError, match="another recipe"):
         fit_run(read_recipe(recipe), folder, Accelerator(cpu=True))
+
+
+def test_tensorboard_holds_the_curves_or_is_asked_for(clips, tmp_path, monkeypatch):
+    recipe, folder = make_run(clips, tmp_path / "run", steps=3)
+    changed = read_recipe(recipe, ["fit.tensorboard=true", "fit.sample_clips=0"])
+    fit_run(changed, folder, Accelerator(cpu=True))
+    assert not (folder / "samples.md").exists()
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    assert [event.value for event in board.Scalars("loss")] == pytest.approx(losses(folder))
+    assert {"words", "decisions", "lr", "grad_norm"} <= {*board.Tags()["scalars"]}
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(RecipeError, match="pip install tensorboard"):
+        fit_run(changed, folder, Accelerator(cpu=True))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.grammar import IGNORE_ID, AssistantTurn, StreamTurn, UserTurn
 from tests.train.test_training import GOLDEN, make_sampler, open_checkpoint
 from train.dialogue import SORRY, Annotation, Utterance, mislead, refuse, to_turns
-from train.objective import streaming_loss, summed_loss
+from train.objective import cross_entropies, streaming_loss, summed_loss
 from train.recipe import ObjectivePart
 
 REMARKS = ("You reach.", "You pick up.", "You put down.", "You wait.")
@@ -107,21 +107,25 @@ def test_losses_of_decisions():
     each = F.cross_entropy(logits, labels, reduction="none")
     words, decisions = each[8:].sum(), each[:8]
 
-    total, count = summed_loss(logits, labels, decides, ObjectivePart(tau=2.0))
+    def summed(part: ObjectivePart):
+        losses, is_silence = cross_entropies(logits, labels), labels == labels[0]
+        return summed_loss(losses, is_silence, decides, int(decides.sum()), part)
+
+    total, count = summed(ObjectivePart(tau=2.0))
     torch.testing.assert_close(total, words + 2 * decisions.sum())
     assert count == 12
     assert streaming_loss(logits[None], labels[None], decides[None], 2.0) == pytest.approx(float(total) / 12)
 
-    total, count = summed_loss(logits, labels, decides, ObjectivePart(loss="ohem", ohem_share=0.3))
+    total, count = summed(ObjectivePart(loss="ohem", ohem_share=0.3))
     torch.testing.assert_close(total, words + decisions.topk(3).values.sum())
     assert count == 4 + 3
 
-    total, count = summed_loss(logits, labels, decides, ObjectivePart(loss="focal", focal_gamma=2.0))
+    total, count = summed(ObjectivePart(loss="focal", focal_gamma=2.0))
     torch.testing.assert_close(total, words + ((1 - torch.exp(-decisions)) ** 2 * decisions).sum())
     assert count == 12
 
     part = ObjectivePart(silence_weight=0.1)
-    total, _ = summed_loss(logits, labels, decides, part, silence_id=int(labels[0]))
+    total, _ = summed(part)
     is_silence = decides & (labels == labels[0])
     assert float(total) == pytest.approx(float(each[~is_silence].sum() + 0.1 * each[is_silence].sum()), abs=1e-5)
     assert math.isfinite(float(total))

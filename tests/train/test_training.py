@@ -1,12 +1,9 @@
 """The training slice: dialogues, batches, the fit, and the scores, on models and clips of a size for tests."""
 
-import json
-import math
 import random
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -20,17 +17,16 @@ from model.grammar import IGNORE_ID, AssistantTurn, StreamTurn, UserTurn
 from model.vision import VisionSpec, open_vision
 from train.__main__ import main
 from train.augment import augment
-from train.clips import ClipFile
 from train.dialogue import Annotation, Utterance, annotate, slide, to_turns
-from train.evaluate import Setting, evaluate, summarize
 from train.events import Event, Score, parse_remark, score
 from train.features import encode_frames
-from train.fit import StreamingModel, fit
+from train.fit import fit
 from train.grounding import cell_targets
 from train.objective import embed_dialogues, streaming_loss
 from train.recipe import FitPart, ObjectivePart, RecipeError, SamplesPart, read_recipe
 from train.samples import Sampler, collate
 from train.schedule import cosine
+from train.trainable import StreamingModel
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"
@@ -116,7 +112,7 @@ def test_training_forward_equals_running_forward():
     short, long = annotate(META), replace(annotate(META), num_frames=19)
     samples = [(to_turns(a), torch.randn(a.num_frames, 10, 48)) for a in (short, long)]
     training = StreamingModel(model.decoder, model.connector, model.grammar, ObjectivePart(tau=2.0))
-    summed, num_learned = training(collate(samples, model.grammar))
+    summed, num_learned, _ = training(collate(samples, model.grammar))
     both = summed / num_learned
     total, count = 0.0, 0
     for sample in samples:
@@ -206,22 +202,6 @@ def test_features_do_not_depend_on_how_frames_are_batched():
     together = encode_frames(tower, frames)
     assert together.shape == (70, 10, 1280)
     torch.testing.assert_close(encode_frames(tower, frames[65:]), together[65:], atol=1e-4, rtol=1e-3)
-
-
-def test_evaluation_of_a_real_run(tmp_path):
-    path = tmp_path / "clip_0.npy"
-    np.save(path, np.random.default_rng(0).integers(0, 256, (12, 96, 96, 3), dtype=np.uint8))
-    clips = [ClipFile(path, META)]
-    setting = Setting(str(GOLDEN), "cpu", "float32", threshold=0.3)
-    ((result,),) = evaluate(clips, [setting])
-    assert len(result.silence_probs) == 12
-    assert result.seconds == 6.0
-    assert len(result.answers) == 1
-    assert result.teacher_forced is not None
-    assert math.isfinite(result.teacher_forced.lm_ppl)
-    summary = summarize([result])
-    assert summary["F1@1s verb"] == 0.0  # the golden model knows nothing of milk
-    json.dumps(summary)
 
 
 def test_recipes_say_everything_that_is_wrong_at_once(tmp_path):
