@@ -1,9 +1,7 @@
 """`python -m train COMMAND RECIPE.toml`: render or prepare clips, tune, encode, fit, evaluate."""
 
 import argparse
-import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from model.errors import OnlookerError
@@ -30,14 +28,7 @@ def main(argv: list[str] | None = None) -> int:
             sub.add_argument("--clips", type=Path, required=True, help="folder of train/, val/ and perhaps snapshot/")
         else:
             sub.add_argument("--encoded", type=Path, help="folder of the run that encoded the clips, if it is another")
-    sub = commands.add_parser("evaluate", help="score a checkpoint on held-out clips")
-    sub.add_argument("checkpoint", type=Path)
-    sub.add_argument("--clips", type=Path, required=True, help="folder of clips")
-    sub.add_argument("--out", type=Path, required=True, help="the report, .json")
-    sub.add_argument("--device", default="auto")
-    sub.add_argument("--workers", type=int, default=1)
-    sub.add_argument("--threshold", type=float, help="instead of the checkpoint's")
-    sub.add_argument("--calibrate", type=Path, help="clips to choose the threshold on first; it is then stored")
+    _add_evaluate(commands.add_parser("evaluate", help="score checkpoints on held-out clips"))
     arguments = parser.parse_args(argv)
     try:
         run = {
@@ -58,6 +49,18 @@ def _add_tabletop(parser: argparse.ArgumentParser) -> None:
     from train.tabletop import command
 
     command.add_arguments(parser)
+
+
+def _add_evaluate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT")
+    sub.add_argument("--clips", type=Path, nargs="+", required=True, metavar="FOLDER", help="folders of clips")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the report")
+    sub.add_argument("--device", default="auto")
+    sub.add_argument("--batch", type=int, help="clips at once; 64 on a GPU, else 8")
+    threshold = sub.add_mutually_exclusive_group()
+    threshold.add_argument("--threshold", type=float, help="silence threshold, 0 to 1, instead of each checkpoint's")
+    threshold.add_argument("--calibrate", type=Path, metavar="FOLDER",
+                           help="clips to choose each threshold on first; it is then stored in the checkpoint")  # fmt: skip
 
 
 def _tabletop(arguments: argparse.Namespace) -> int:
@@ -86,7 +89,8 @@ def _tune(arguments: argparse.Namespace) -> int:
     from train.recipe import read_recipe
     from train.run import tune
 
-    tune(read_recipe(arguments.recipe, arguments.changes), arguments.clips, arguments.run, _device(arguments.device))
+    recipe, accelerator = read_recipe(arguments.recipe, arguments.changes), _accelerator(arguments.device)
+    tune(recipe, arguments.clips, arguments.run, accelerator)
     return 0
 
 
@@ -94,43 +98,44 @@ def _encode(arguments: argparse.Namespace) -> int:
     from train.recipe import read_recipe
     from train.run import encode
 
-    encode(read_recipe(arguments.recipe, arguments.changes), arguments.clips, arguments.run, _device(arguments.device))
+    recipe, accelerator = read_recipe(arguments.recipe, arguments.changes), _accelerator(arguments.device)
+    encode(recipe, arguments.clips, arguments.run, accelerator)
     return 0
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from accelerate import Accelerator
-
     from train.recipe import read_recipe
     from train.run import fit_run
 
     recipe = read_recipe(arguments.recipe, arguments.changes)
-    is_cpu = _device(arguments.device).type == "cpu"  # which GPUs, and how to share, is the launcher's to say
-    precision = recipe.fit.precision
-    is_bfloat16 = precision == "bfloat16" or (precision == "auto" and not is_cpu)
-    accelerator = Accelerator(cpu=is_cpu, mixed_precision="bf16" if is_bfloat16 else "no")
+    accelerator = _accelerator(arguments.device, recipe.fit.precision)
     print(fit_run(recipe, arguments.run, accelerator, encoded_dir=arguments.encoded))
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from model.checkpoint import read_checkpoint, write_checkpoint
     from train.clips import list_clips
-    from train.evaluate import Setting, evaluate, pick_threshold, write_report
+    from train.compare import report_all
+    from train.evaluate import Options, evaluate
 
     device = _device(arguments.device)
-    dtype = "bfloat16" if device.type == "cuda" else "float32"
-    setting = Setting(str(arguments.checkpoint), str(device), dtype, arguments.threshold)
-    if arguments.calibrate:
-        grid = (0.4, 0.55, 0.7, 0.85)
-        clips = list_clips(arguments.calibrate)
-        threshold = pick_threshold(clips, setting, grid, workers=arguments.workers)
-        checkpoint = read_checkpoint(arguments.checkpoint)
-        calibrated = replace(checkpoint, spec=replace(checkpoint.spec, silence_threshold=threshold))
-        write_checkpoint(calibrated, arguments.checkpoint)
-    results = evaluate(list_clips(arguments.clips), [setting], workers=arguments.workers)[0]
-    print(json.dumps(write_report(results, arguments.out), indent=2))
+    batch = arguments.batch or (64 if device.type == "cuda" else 8)
+    clips = [clip for folder in arguments.clips for clip in list_clips(folder)]
+    calibration = list_clips(arguments.calibrate) if arguments.calibrate else []
+    options = Options(str(device), batch, arguments.threshold)
+    evaluated = evaluate(arguments.checkpoints, clips, options, calibration=calibration)
+    for text in report_all(evaluated, clips, arguments.out, compares=len(arguments.checkpoints) > 1):
+        print(text, flush=True)
     return 0
+
+
+def _accelerator(device: str, precision: str = "float32"):
+    """What the launcher said of GPUs and processes; a precision of "auto" is bfloat16 where there is a GPU."""
+    from accelerate import Accelerator
+
+    is_cpu = _device(device).type == "cpu"
+    is_bfloat16 = precision == "bfloat16" or (precision == "auto" and not is_cpu)
+    return Accelerator(cpu=is_cpu, mixed_precision="bf16" if is_bfloat16 else "no")
 
 
 def _device(name: str):

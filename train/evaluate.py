@@ -1,181 +1,202 @@
-"""Scores a checkpoint on held-out clips as it would run: free, at its threshold, its own words in its cache.
+"""Scores checkpoints on held-out clips as they would run: free, at their threshold, their own words in their cache.
 
-Several processes share the device, because one stream is bound by kernel launches, not by the device.
+All clips run in lock-step (`train.lockstep`), frames are encoded once for all checkpoints that share a vision tower.
 """
 
-import json
 import math
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from model.checkpoint import open_checkpoint
-from model.grammar import IGNORE_ID, Cursor
+from model.checkpoint import DTYPES, Checkpoint, assemble, read_checkpoint, write_checkpoint
 from model.videolm import VideoLM
+from train.answers import Answer
+from train.calibration import GRID, Trial, best_threshold, sweep, try_thresholds
 from train.clips import ClipFile
-from train.dialogue import annotate, to_turns
-from train.events import Event, Score, parse_remark, score
-from train.features import encode_frames
-from train.freerun import free_run
-from train.metrics import StreamMetrics, stream_metrics
-from train.objective import embed_dialogues
+from train.events import Event, read, true_events
+from train.freerun import FreeRun
+from train.lockstep import Job, free_run_many
+from train.metrics import StreamMetrics
+from train.recipe import RecipeError
+from train.teacher import Forced, force, teacher_forced
+from train.towers import encode_once, open_tower, tower_key
 
-TOLERANCES_S = (0.5, 1.0, 2.0)
+__all__ = ["ClipResult", "Evaluated", "Options", "evaluate", "run_clips", "teacher_forced"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run. batch: clips at once. threshold: instead of each checkpoint's own. window_tokens: of each stream."""
+
+    device: str = "cpu"
+    batch: int = 8
+    threshold: float | None = None
+    window_tokens: int = 2048
+
+    @property
+    def dtype(self) -> str:
+        """What decoders compute in."""
+        return "bfloat16" if self.device.startswith("cuda") else "float32"
 
 
 @dataclass(frozen=True)
 class ClipResult:
-    """One clip: what was said, what was true."""
+    """One clip: what was said, what was true.
+
+    group: what it is counted with. silence_probs: of the free run, one a frame. forced_probs, forced_silent: p(silence)
+    with the true replies in place, and whether silence was right, at every learned frame. unseen: what was never
+    trained on.
+    """
 
     clip: str
+    group: str
+    fps: float
     seconds: float
     said: list[Event]
     true: list[Event]
-    answers: list[tuple[str, str, str]]
-    """(question, given answer, true answer)"""
+    answers: list[Answer]
     silence_probs: list[float] = field(default_factory=list)
-    teacher_forced: StreamMetrics | None = None
+    metrics: StreamMetrics | None = None
+    forced_probs: list[float] = field(default_factory=list)
+    forced_silent: list[bool] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How to run: where, at which threshold (None: the checkpoint's), and whether to add teacher-forced metrics."""
+class Evaluated:
+    """One checkpoint's results. trials: the thresholds it was calibrated with, empty if it was not."""
 
-    checkpoint: str
-    device: str
-    dtype: str
-    threshold: float | None = None
-    window_tokens: int = 2048
-    with_questions: bool = True
-    teacher_forced: bool = True
+    name: str
+    path: Path
+    threshold: float
+    results: list[ClipResult]
+    trials: list[Trial] = field(default_factory=list)
 
 
-def evaluate(clips: Sequence[ClipFile], settings: Sequence[Setting], *, workers: int = 1) -> list[list[ClipResult]]:
-    """For each setting the results by clip, in order. All settings are of one checkpoint, device and dtype."""
-    jobs = [(clip, setting) for setting in settings for clip in clips]
-    if workers == 1:
-        _open_worker(settings[0])
-        results = [_run_in_worker(job) for job in tqdm(jobs, desc="evaluate", unit="clip")]
-    else:
-        with ProcessPoolExecutor(workers, get_context("spawn"), _open_worker, (settings[0],)) as pool:
-            results = list(tqdm(pool.map(_run_in_worker, jobs), total=len(jobs), desc="evaluate", unit="clip"))
-    return [results[start : start + len(clips)] for start in range(0, len(jobs), len(clips))]
+def evaluate(
+    paths: Sequence[Path], clips: Sequence[ClipFile], options: Options, *, calibration: Sequence[ClipFile] = ()
+) -> Iterator[Evaluated]:
+    """Each checkpoint's results, those that share a tower together.
+
+    calibration: clips to choose each checkpoint's threshold on first; it is then stored in the checkpoint. Raises
+    RecipeError if two checkpoints have one name or clips cannot be run, CheckpointError for what is none.
+    """
+    if options.batch < 1 or not 0 <= (options.threshold or 0) <= 1:
+        raise RecipeError(f"batch = {options.batch}, threshold = {options.threshold}: must be at least 1, and 0 to 1")
+    names = [checkpoint_name(path) for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise RecipeError(f"two checkpoints are called {name}: their reports would lie in one folder; rename one")
+    for clip in (*clips, *calibration):
+        if clip.meta.get("snapshots"):
+            raise RecipeError(f"{clip.path}: is made of single moments, not of a stream; evaluate on another folder")
+    by_tower: dict[str, list[Path]] = {}
+    for path in paths:
+        by_tower.setdefault(tower_key(read_checkpoint(path)), []).append(path)
+    for sharing in by_tower.values():
+        tower = open_tower(read_checkpoint(sharing[0]), torch.device(options.device))
+        seen, calibration_seen = encode_once(tower, clips), encode_once(tower, calibration)
+        del tower
+        for path in sharing:
+            checkpoint, trials = read_checkpoint(path), []
+            model = open_model(checkpoint, options)
+            if calibration:
+                trials = calibrate(model, calibration, calibration_seen, options)
+                model.silence_threshold = best_threshold(trials)
+                store_threshold(checkpoint, path, model.silence_threshold)
+            elif options.threshold is not None:
+                model.silence_threshold = options.threshold
+            results = run_clips(model, clips, seen, options, label=checkpoint_name(path))
+            yield Evaluated(checkpoint_name(path), path, model.silence_threshold, results, trials)
 
 
-def run_clip(model: VideoLM, clip: ClipFile, setting: Setting) -> ClipResult:
-    """Show one clip to a fresh stream."""
-    frames = torch.from_numpy(clip.frames().copy()).permute(0, 3, 1, 2).contiguous()
-    features = encode_frames(model.vision, frames)
-    tokens = model.connect(features)
-    fps, meta = float(clip.meta["fps"]), clip.meta
-    questions = {math.floor(q["time_s"] * fps): q for q in meta["questions"]} if setting.with_questions else {}
-    questions = {frame: q for frame, q in questions.items() if frame < clip.num_frames}
-    stream = model.open_stream(silence_threshold=setting.threshold, window_tokens=setting.window_tokens)
-    run = free_run(stream, tokens, {frame: q["question"] for frame, q in questions.items()})
+def checkpoint_name(path: Path) -> str:
+    """What a checkpoint is called in reports: its folder, or that of its run."""
+    folder = path.absolute()
+    return folder.parent.name if folder.name == "checkpoint" else folder.name
+
+
+def open_model(checkpoint: Checkpoint, options: Options) -> VideoLM:
+    """The checkpoint, ready to run in lock-step."""
+    return assemble(checkpoint, device=torch.device(options.device), dtype=DTYPES[options.dtype], attention="sdpa")
+
+
+def store_threshold(checkpoint: Checkpoint, path: Path, threshold: float) -> None:
+    """Write the checkpoint again, with another threshold. Raises RecipeError for one that is not in a folder."""
+    if not path.is_dir():
+        raise RecipeError(f"{path}: is not a folder, so no threshold can be stored in it; leave --calibrate out")
+    write_checkpoint(replace(checkpoint, spec=replace(checkpoint.spec, silence_threshold=threshold)), path)
+
+
+def calibrate(model: VideoLM, clips: Sequence[ClipFile], features: Sequence[Tensor], options: Options) -> list[Trial]:
+    """The scores of every threshold of the grid, without questions."""
+    jobs = [Job(seen[:, : model.num_frame_tokens]) for seen in features]
+    runs = sweep(model, jobs, batch=options.batch, window_tokens=options.window_tokens)
+    said = [
+        {threshold: remarks(run, float(clip.meta["fps"])) for threshold, run in by.items()}
+        for clip, by in zip(clips, runs, strict=True)
+    ]
+    return try_thresholds([true_events(clip.meta) for clip in clips], said, GRID)
+
+
+def run_clips(
+    model: VideoLM, clips: Sequence[ClipFile], features: Sequence[Tensor], options: Options, *, label: str = "run"
+) -> list[ClipResult]:
+    """Show every clip to a stream of its own, and run it once more with its true replies in place.
+
+    features: T × 10 × F each, of which a decoder that takes one token a frame gets the first.
+    """
+    seen = [tensor[:, : model.num_frame_tokens] for tensor in features]
+    metas = [{"events": [], "questions": [], **clip.meta} for clip in clips]
+    asked = [asked_at(meta) for meta in metas]
+    jobs = [
+        Job(tensor, {frame: q["question"] for frame, q in questions.items()}, model.silence_threshold)
+        for tensor, questions in zip(seen, asked, strict=True)
+    ]
+    runs = free_run_many(model, jobs, batch=options.batch, window_tokens=options.window_tokens, label=label)
+    results = []
+    for index, run in enumerate(tqdm(runs, desc=f"{label}, true replies", unit="clip")):
+        meta = metas[index]
+        has_words = all(event.get("text") for event in meta["events"])
+        forced = force(model, meta, seen[index], model.silence_threshold) if has_words else None
+        results.append(to_result(clips[index], meta, run, asked[index], forced))
+    return results
+
+
+def asked_at(meta: dict) -> dict[int, dict]:
+    """The questions of a clip by the frame after which they are asked; those behind the last frame are left out."""
+    questions = {math.floor(q["time_s"] * float(meta["fps"])): q for q in meta["questions"]}
+    return {frame: q for frame, q in questions.items() if frame < int(meta["num_frames"])}
+
+
+def remarks(run: FreeRun, fps: float) -> list[Event]:
+    """What was said unasked, read back; a remark without words is none."""
+    return [read(u.text, u.frame / fps) for u in run.said if u.question is None and u.text.strip()]
+
+
+def to_result(clip: ClipFile, meta: dict, run: FreeRun, asked: dict[int, dict], forced: Forced | None) -> ClipResult:
+    """One clip's runs beside its truth."""
+    fps = float(meta["fps"])
+    answers = [
+        Answer(u.frame / fps, u.question, u.text.strip(), asked[u.frame]["answer"], asked[u.frame].get("kind", "other"))
+        for u in run.said
+        if u.question is not None
+    ]
     return ClipResult(
         clip=clip.path.stem,
+        group=str(meta.get("group") or meta.get("split") or "clips"),
+        fps=fps,
         seconds=clip.num_frames / fps,
-        said=[parse_remark(u.text, u.frame / fps) for u in run.said if u.question is None],
-        true=[Event(e["time_s"], e["verb"], e["object"]) for e in meta["events"]],
-        answers=[(u.question, u.text.strip(), questions[u.frame]["answer"]) for u in run.said if u.question],
+        said=remarks(run, fps),
+        true=true_events(meta),
+        answers=answers,
         silence_probs=run.silence_probs,
-        teacher_forced=teacher_forced(model, meta, features, stream.silence_threshold)
-        if setting.teacher_forced
-        else None,
+        metrics=forced.metrics if forced else None,
+        forced_probs=forced.silence_probs if forced else [],
+        forced_silent=forced.silent if forced else [],
+        unseen=list(meta.get("unseen", [])),
     )
-
-
-def summarize(results: Sequence[ClipResult]) -> dict[str, float]:
-    """One number a line: F1 by tolerance, with and without objects, quiet remarks, answers, the paper's metrics."""
-    summary: dict[str, float] = {"clips": len(results)}
-    busy, quiet = [r for r in results if r.true], [r for r in results if not r.true]
-    for tolerance in TOLERANCES_S:
-        for name, with_object in (("verb", False), ("verb+object", True)):
-            total = sum(
-                (score(r.said, r.true, tolerance_s=tolerance, with_object=with_object) for r in busy), start=Score()
-            )
-            summary[f"F1@{tolerance:g}s {name}"] = total.f1
-            if tolerance == 1.0:
-                summary[f"precision@1s {name}"], summary[f"recall@1s {name}"] = total.precision, total.recall
-    if quiet:
-        minutes = sum(r.seconds for r in quiet) / 60
-        summary["quiet remarks a minute"] = sum(len(r.said) for r in quiet) / minutes
-    answers = [a for r in results for a in r.answers]
-    if answers:
-        summary["answers"] = len(answers)
-        summary["answers right"] = fmean(float(given == true) for _, given, true in answers)
-    forced = [r.teacher_forced for r in results if r.teacher_forced and r.true]
-    if forced:
-        for key in asdict(forced[0]):
-            summary[key] = fmean(getattr(m, key) for m in forced)
-    return summary
-
-
-def write_report(results: Sequence[ClipResult], path: Path) -> dict[str, float]:
-    """Summary and every clip's words as JSON; returns the summary."""
-    summary = summarize(results)
-    report = {"summary": summary, "clips": [asdict(r) for r in results]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return summary
-
-
-def pick_threshold(clips: Sequence[ClipFile], setting: Setting, grid: Sequence[float], *, workers: int) -> float:
-    """The silence threshold with the best F1@1s (with and without objects) on `clips`; ties go to the quieter one."""
-    settings = [replace(setting, threshold=t, with_questions=False, teacher_forced=False) for t in grid]
-    best = (-1.0, grid[0])
-    for threshold, results in zip(grid, evaluate(clips, settings, workers=workers), strict=True):
-        summary = summarize(results)
-        print(f"threshold {threshold}: {json.dumps({k: round(v, 3) for k, v in summary.items()})}", flush=True)
-        best = max(best, (summary["F1@1s verb"] + summary["F1@1s verb+object"], -threshold))
-    return abs(best[1])
-
-
-@torch.inference_mode()
-def teacher_forced(model: VideoLM, meta: dict, features: torch.Tensor, threshold: float) -> StreamMetrics:
-    """The paper's metrics of one clip, its description in `meta`, its T × N × F `features` on the model's device."""
-    grammar = model.grammar
-    rendered = grammar.render(to_turns(annotate(meta)))
-    between, closing = grammar.before_frame(Cursor("frame")), grammar.before_decision
-    step = between[len(closing) :] + [grammar.placeholder_id] * grammar.spec.num_frame_tokens + closing
-
-    def logits(ids: list[int], num_frames: int, wanted: torch.Tensor) -> torch.Tensor:
-        embeds = embed_dialogues(
-            model.decoder,
-            model.connector,
-            torch.tensor([ids], device=model.device),
-            [features[:num_frames]],
-            grammar.placeholder_id,
-        )
-        return model.decoder(inputs_embeds=embeds, logits_to_keep=wanted.to(model.device)).logits[0]
-
-    def look_ahead(num_tokens: int, first_frame: int, count: int) -> torch.Tensor:
-        ids = rendered.input_ids[:num_tokens] + step * count
-        return logits(ids, first_frame + count, torch.arange(num_tokens - 1 + len(step), len(ids), len(step)))
-
-    learned = torch.tensor([i for i, label in enumerate(rendered.labels) if label != IGNORE_ID])
-    kept = logits(rendered.input_ids, len(features), learned).to("cpu", torch.float32)
-    full = kept.new_zeros(len(rendered.input_ids), kept.shape[-1])
-    full[learned] = kept
-    return stream_metrics(rendered, full, grammar, threshold, look_ahead)
-
-
-_model: VideoLM | None = None
-"""A worker process's model."""
-
-
-def _open_worker(setting: Setting) -> None:
-    global _model
-    torch.set_num_threads(1 if setting.device.startswith("cuda") else torch.get_num_threads())
-    _model = open_checkpoint(setting.checkpoint, device=setting.device, dtype=setting.dtype)
-
-
-def _run_in_worker(job: tuple[ClipFile, Setting]) -> ClipResult:
-    assert _model is not None
-    return run_clip(_model, *job)

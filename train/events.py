@@ -1,24 +1,37 @@
 """Free-running scores: which events were called out in time, and with the right words. Pure.
 
-A remark matches an event if both say the same within the tolerance; each event and each remark counts once.
+A remark matches an event if both say the same within the tolerance; each event and each remark counts once. What is
+said in words that cannot be read back matches what is said in the same words.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from train.tabletop.language import VERBS, remark
+from train.answers import normalize
+from train.tabletop.language import read_remark
 
-OPENINGS = {verb: remark(verb, "").removesuffix(".") for verb in VERBS}
-"""How a remark about each verb begins."""
+REPEATED_WITHIN_S = 10.0
+REPEAT_TOLERANCE_S = 2.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, or was said to happen. time_s: seconds in the stream."""
+    """Something that happened, or was said to happen.
+
+    time_s: seconds in the stream. target: where to, or with what. verb: empty if the words cannot be read back;
+    `object` is then the words themselves, normalised. text: the words, which are no part of what makes events equal.
+    """
 
     time_s: float
     verb: str
     object: str
+    target: str | None = None
+    text: str = field(default="", compare=False)
+
+    @property
+    def claim(self) -> tuple[str, str, str | None]:
+        """All that is said but for the time."""
+        return self.verb, self.object, self.target
 
 
 @dataclass(frozen=True)
@@ -49,25 +62,75 @@ class Score:
 
 
 def parse_remark(text: str, time_s: float) -> Event:
-    """What a remark claims; a sentence of another form has an empty verb and matches nothing."""
-    for verb, opening in OPENINGS.items():
-        if text.strip().startswith(opening):
-            return Event(time_s, verb, text.strip().removeprefix(opening).rstrip("."))
-    return Event(time_s, "", text.strip())
+    """What a remark claims; a sentence of another form has an empty verb, and its normalised words for an object."""
+    claim = read_remark(text)
+    return Event(time_s, *claim) if claim else Event(time_s, "", normalize(text))
+
+
+def true_events(meta: dict) -> list[Event]:
+    """The events of a clip's description, read from their words as remarks are; from their keys if they have none."""
+    return [
+        read(e["text"], e["time_s"])
+        if e.get("text")
+        else Event(e["time_s"], e.get("verb", ""), e.get("object", ""), e.get("target"))
+        for e in meta["events"]
+    ]
+
+
+def read(text: str, time_s: float) -> Event:
+    """`parse_remark`, with the words kept."""
+    event = parse_remark(text, time_s)
+    return Event(event.time_s, event.verb, event.object, event.target, text.strip())
 
 
 def score(said: Sequence[Event], true: Sequence[Event], *, tolerance_s: float, with_object: bool) -> Score:
-    """Match remarks to events in order of their distance in time."""
+    """Match remarks to events in order of their distance in time; with_object: object and target must be right too."""
+    return Score(len(match(said, true, tolerance_s, same_words if with_object else same_verb)), len(said), len(true))
+
+
+def same_verb(said: Event, true: Event) -> bool:
+    """Whether the verb is right; of words that cannot be read back, all."""
+    return said.verb == true.verb and (bool(said.verb) or said.object == true.object)
+
+
+def same_words(said: Event, true: Event) -> bool:
+    """Whether verb, object and target are right."""
+    return said.claim == true.claim
+
+
+def any_words(said: Event, true: Event) -> bool:
+    """Time alone."""
+    return True
+
+
+def match(
+    said: Sequence[Event], true: Sequence[Event], tolerance_s: float, is_right: Callable[[Event, Event], bool]
+) -> dict[int, int]:
+    """Which remark goes with which event (indices), the closest in time first, each at most once."""
     pairs = sorted(
         (abs(s.time_s - t.time_s), i, j)
         for i, s in enumerate(said)
         for j, t in enumerate(true)
-        if abs(s.time_s - t.time_s) <= tolerance_s and s.verb == t.verb and (not with_object or s.object == t.object)
+        if abs(s.time_s - t.time_s) <= tolerance_s and is_right(s, t)
     )
-    used_said: set[int] = set()
-    used_true: set[int] = set()
+    matched: dict[int, int] = {}
+    taken: set[int] = set()
     for _, i, j in pairs:
-        if i not in used_said and j not in used_true:
-            used_said.add(i)
-            used_true.add(j)
-    return Score(len(used_said), len(said), len(true))
+        if i not in matched and j not in taken:
+            matched[i] = j
+            taken.add(j)
+    return matched
+
+
+def count_repeats(said: Sequence[Event], true: Sequence[Event]) -> int:
+    """Remarks that claim again what was claimed in the last 10 s, with no event of their own to match within 2 s."""
+    matched = match(said, true, REPEAT_TOLERANCE_S, same_words)
+    return sum(
+        i not in matched and any(s.claim == r.claim and 0 <= s.time_s - r.time_s <= REPEATED_WITHIN_S for r in said[:i])
+        for i, s in enumerate(said)
+    )
+
+
+def about(events: Sequence[Event], names: Sequence[str]) -> list[Event]:
+    """Those that have one of these things for an object or a target."""
+    return [e for e in events if e.object in names or e.target in names]

@@ -148,7 +148,7 @@ class Row:
         self._start_frame()
 
     def advance(self, count: int, silence_prob: float, winner: int) -> None:
-        """`count` of the unfed tokens are in the cache; the last one's prediction says silence so likely, or `winner`."""
+        """`count` unfed tokens are in the cache; after the last, silence is so probable, and `winner` the likeliest."""
         self.num_tokens += count
         self.unfed = self.unfed[count:]
         if self.unfed:

@@ -1,0 +1,101 @@
+"""Several checkpoints side by side; what differs in its seed alone (NAME-0, NAME-1, …) is pooled."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from train.charts import plot_comparison
+from train.clips import ClipFile
+from train.evaluate import Evaluated
+from train.report import REPORT, say, table, write_report
+from train.summary import summarize
+
+COLUMNS = (
+    "LM-PPL",
+    "TimeDiff s",
+    "Fluency",
+    "LM-Correctness",
+    "F1@1s verb",
+    "F1@1s all words",
+    "duplicates",
+    "quiet remarks/h",
+    "training tokens a sample",
+    "training minutes",
+)
+
+
+def report_all(
+    evaluated: Iterable[Evaluated], clips: Sequence[ClipFile], out: Path, *, compares: bool
+) -> Iterator[str]:
+    """Write a report for each checkpoint as it comes; yields what to show.
+
+    compares: each gets a folder of its own in `out`, and a comparison is written at the top; else `out` is the report.
+    """
+    rows = {}
+    for one in evaluated:
+        headline = write_report(one, clips, out / one.name if compares else out)
+        rows[one.name] = {**summarize(one.results), **fit_numbers(one.path)}
+        yield f"{one.name}, silence threshold {one.threshold:g}\n\n{headline}\n"
+    if compares:
+        yield write_comparison(rows, out)
+
+
+def fit_numbers(checkpoint: Path) -> dict[str, float]:
+    """What the fit beside the checkpoint said of itself, if it is there."""
+    path = checkpoint.absolute().parent / "fit.json"
+    if not path.is_file():
+        return {}
+    report = json.loads(path.read_text(encoding="utf-8")).get("report", {})
+    numbers = {}
+    if "tokens_per_dialogue" in report:
+        numbers["training tokens a sample"] = float(report["tokens_per_dialogue"])
+    if "seconds" in report:
+        numbers["training minutes"] = float(report["seconds"]) / 60
+    return numbers
+
+
+def write_comparison(rows: Mapping[str, Mapping[str, float]], out: Path) -> str:
+    """Write report.json, report.md and compare.png over all checkpoints; returns the table. rows: by name."""
+    pooled = pool(rows)
+    seeds = {name: sum(pool_name(member) == name for member in rows) for name in pooled}
+    lines = [
+        [name, str(seeds[name]), *(_with_deviation(row.get(column), seeds[name]) for column in COLUMNS)]
+        for name, row in pooled.items()
+    ]
+    text = table(["checkpoint", "seeds", *COLUMNS], lines)
+    content = {
+        "pooled": {name: {k: list(v) for k, v in row.items()} for name, row in pooled.items()},
+        "checkpoints": rows,
+    }
+    (out / f"{REPORT}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    note = "Mean ± standard deviation over seeds." if any(count > 1 for count in seeds.values()) else ""
+    (out / f"{REPORT}.md").write_text("\n\n".join(part for part in (text, note) if part) + "\n", encoding="utf-8")
+    plot_comparison(pooled, COLUMNS, out / "compare.png")
+    return text
+
+
+def pool_name(name: str) -> str:
+    """A checkpoint's name without the seed at its end."""
+    return re.sub(r"-\d+$", "", name)
+
+
+def pool(rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, tuple[float, float]]]:
+    """(mean, standard deviation) of each number over the seeds of each name; the deviation of one is 0."""
+    pooled: dict[str, dict[str, tuple[float, float]]] = {}
+    for name in dict.fromkeys(pool_name(name) for name in rows):
+        members = [row for member, row in rows.items() if pool_name(member) == name]
+        keys = dict.fromkeys(key for row in members for key in row)
+        values = {key: [row[key] for row in members if key in row] for key in keys}
+        pooled[name] = {key: (fmean(some), stdev(some) if len(some) > 1 else 0.0) for key, some in values.items()}
+    return pooled
+
+
+def _with_deviation(value: tuple[float, float] | None, seeds: int) -> str:
+    if value is None:
+        return "–"
+    mean, deviation = value
+    if seeds == 1:
+        return say("", mean)
+    return f"{mean:.3f} ± {deviation:.3f}" if abs(mean) < 10 else f"{mean:.1f} ± {deviation:.1f}"
