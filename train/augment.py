@@ -14,14 +14,14 @@ def augment(
     zoom 0.92–1.2, shift up to 6 %, brightness, contrast and channel gains of up to 25 %, a little noise.
     """
     draws = 1 if alike else len(frames_B3SS)
-    frames, matrix_B23 = _move(frames_B3SS.to(torch.float32) / 255, generator, draws)
-    frames = _shade(frames, generator, draws)
+    frames, matrix_B23 = _move(frames_B3SS.to(torch.float32), generator, draws)
+    _shade(frames, generator, draws)
     moved = None
     if uv_BO2 is not None:
         # affine_grid maps output to input coordinates; points go the other way.
         scale_B11, shift_B12 = matrix_B23[:, :1, :1], matrix_B23[:, None, :, 2]
         moved = ((uv_BO2 * 2 - 1) - shift_B12) / scale_B11 / 2 + 0.5
-    return (frames.clamp(0, 1) * 255).round().to(torch.uint8), moved
+    return frames.clamp_(0, 255).round_().to(torch.uint8), moved
 
 
 def _move(frames: Tensor, generator: torch.Generator, draws: int) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,8 @@ def _move(frames: Tensor, generator: torch.Generator, draws: int) -> tuple[Tenso
     return F.grid_sample(frames, grid, padding_mode="border", align_corners=False), matrix
 
 
-def _shade(frames: Tensor, generator: torch.Generator, draws: int) -> Tensor:
+def _shade(frames: Tensor, generator: torch.Generator, draws: int) -> None:
+    """Change 0–255 frames in place; they are large, and every pass over them counts."""
     device = frames.device
 
     def around_one(spread: float, channels: int) -> Tensor:
@@ -47,7 +48,7 @@ def _shade(frames: Tensor, generator: torch.Generator, draws: int) -> Tensor:
         return 1 + (draw * 2 - 1) * spread
 
     mean = frames.mean(dim=(1, 2, 3), keepdim=True)
-    frames = (frames - mean) * around_one(0.25, 1) + mean * around_one(0.25, 1)
-    frames = frames * around_one(0.12, 3)
-    noise = torch.randn(frames.shape, generator=generator, device=device)
-    return frames + noise * 0.015
+    contrast, brightness, gains = around_one(0.25, 1), around_one(0.25, 1), around_one(0.12, 3)
+    # ((frames − mean) · contrast + mean · brightness) · gains
+    frames.mul_(contrast * gains).add_(mean * (brightness - contrast) * gains)
+    frames.add_(torch.randn(frames.shape, generator=generator, device=device), alpha=0.015 * 255)
