@@ -89,7 +89,8 @@ def read_correction(words: str, *, after_denial: bool = False) -> Correction | N
     """
     if words.rstrip().endswith("?"):
         return None
-    clauses = list(_clauses(words))
+    # What was wrong first: "salt, not the sugar" is known by its end.
+    clauses = sorted(_clauses(words), key=lambda c: not (_DENIAL.fullmatch(c) or _WRONG.fullmatch(c)))
     if clauses and _SMALL_TALK.fullmatch(" ".join(c for c in clauses if not _DENIAL.fullmatch(c)) or "-"):
         return None
     is_denied, is_sure = after_denial, after_denial
