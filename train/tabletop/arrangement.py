@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from train.tabletop.catalog import FIXTURES, OBJECTS
 from train.tabletop.gaze import View
-from train.tabletop.motion import Placement, turn_about_z
+from train.tabletop.motion import Placement, part_pose, turn_about_z
 from train.tabletop.scenery import Look
 
 NEAR_X_M, FAR_X_M, SIDE_Y_M = 0.13, -0.25, 0.27  # where objects stand, at the viewer's edge and beyond
@@ -15,18 +17,25 @@ MARGIN = 0.09  # of the picture, kept free of objects' middles
 
 
 def place_fixtures(rng: np.random.Generator, fixtures: list[int]) -> dict[int, Placement]:
-    """Fixtures at the back of the table, on either side if there are two, turned to the viewer."""
-    placed: dict[int, Placement] = {}
-    sides = rng.permutation([-1.0, 1.0])
-    for number, side in zip(fixtures, sides, strict=False):
-        y = (
-            float(side * rng.uniform(0.11, 0.19))
-            if len(fixtures) > 1 or rng.random() < 0.8
-            else float(rng.normal(0, 0.04))
-        )
-        yaw = float(-np.arctan2(y, 0.75) * rng.uniform(0.3, 1.0) + rng.normal(0, 0.06))
-        placed[number] = Placement(float(rng.uniform(-0.25, -0.19)), y, yaw)
-    return placed
+    """Fixtures at the back of the table, one to the left and one to the right if there are two, turned to the viewer.
+
+    Two stand so far apart that neither touches the other, whatever is open.
+    """
+    while True:
+        sides = rng.permutation([-1.0, 1.0])
+        placed = {number: _stand(rng, side, len(fixtures)) for number, side in zip(fixtures, sides, strict=False)}
+        middles = [_middle_of(fixture, standing) for fixture, standing in placed.items()]
+        radii_m = [FIXTURES[fixture].radius_m for fixture in placed]
+        if len(placed) < 2 or np.linalg.norm(middles[0] - middles[1]) >= sum(radii_m):
+            return placed
+
+
+def _stand(rng: np.random.Generator, side: float, number: int) -> Placement:
+    """Where one of `number` fixtures stands."""
+    is_aside = number > 1 or rng.random() < 0.8
+    y = float(side * rng.uniform(0.11, 0.19)) if is_aside else float(rng.normal(0, 0.04))
+    yaw = float(-np.arctan2(y, 0.75) * rng.uniform(0.3, 1.0) + rng.normal(0, 0.06))
+    return Placement(float(rng.uniform(-0.25, -0.19)), y, yaw)
 
 
 def find_place(
@@ -80,8 +89,29 @@ def is_clear(item: int, placed: Placement, other: int, standing: Placement) -> b
 
 def _is_clear_of(item: int, placed: Placement, fixture: int, standing: Placement) -> bool:
     """True if an object is neither at a fixture nor behind it, nor where its part moves."""
-    kind = FIXTURES[fixture]
-    middle = standing.position() + turn_about_z(standing.yaw_rad) @ np.array([kind.ahead_m, 0.0, 0.0])
-    apart = float(np.hypot(placed.x_m - middle[0], placed.y_m - middle[1]))
+    radius_m, kind = OBJECTS[item].radius_m, FIXTURES[fixture]
     is_behind = placed.x_m < standing.x_m and abs(placed.y_m - standing.y_m) < kind.radius_m
-    return not is_behind and apart >= OBJECTS[item].radius_m + kind.radius_m
+    apart = float(np.linalg.norm(placed.position()[:2] - _middle_of(fixture, standing)))
+    swept = standing.position()[:2] + _swept(fixture) @ turn_about_z(standing.yaw_rad)[:2, :2].T
+    nearest = float(np.linalg.norm(swept - placed.position()[:2], axis=1).min())
+    return not is_behind and apart >= radius_m + kind.radius_m and nearest >= radius_m + GAP_M
+
+
+def _middle_of(fixture: int, standing: Placement) -> np.ndarray:
+    """The middle of the disc that a fixture takes up: x and y."""
+    ahead = turn_about_z(standing.yaw_rad) @ np.array([FIXTURES[fixture].ahead_m, 0.0, 0.0])
+    return (standing.position() + ahead)[:2]
+
+
+@cache
+def _swept(fixture: int) -> np.ndarray:
+    """Points that a fixture's moving part passes on its way, in the fixture's frame: N x 2."""
+    kind = FIXTURES[fixture]
+    handle, hinge = np.array(kind.handle_m), np.array(kind.hinge_m)
+    if kind.kind == "door":  # it goes on a little beyond its handle
+        parts = [hinge + (handle - hinge) * share for share in (0.3, 0.6, 0.9, 1.2)]
+    else:
+        aside = np.array([0.0, 0.45 * kind.size_m[1] if kind.kind == "drawer" else 0.0, 0.0])
+        parts = [handle - aside, handle, handle + aside]
+    poses = [part_pose(kind, state) for state in np.linspace(0.0, 1.0, 9)]
+    return np.array([(shift + turn @ part)[:2] for shift, turn in poses for part in parts])
