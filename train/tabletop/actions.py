@@ -191,7 +191,8 @@ class _Carry:
         open_s = touch_s + float(rng.uniform(0.35, 0.6))
         back_s = open_s + float(rng.uniform(0.5, 0.8))
         end_s = back_s + float(rng.uniform(0.9, 1.5))
-        let_go = place + np.array([0.0, 0.0, self._drop_m(target)])
+        drop_m = self._drop_m(target)
+        let_go = place + np.array([0.0, 0.0, drop_m])
         self.go(above_s, let_go + way, 0.03)
         self.go(touch_s, let_go)
         self.go(open_s, let_go, grip=0.15)
@@ -204,7 +205,7 @@ class _Carry:
         self.stage.note(down_s, verb, self.item, target.holder)
         twist_rad = float(rng.uniform(-0.6, 0.6)) if OBJECTS[self.item].grasp == "side" else 0.0
         self.stage.script.motion.holds.append(
-            Hold(self.closed_s, touch_s, self.item, self.offset, self.how.rotation, target, twist_rad, self.side)
+            Hold(self.closed_s, touch_s, self.item, self.offset, self.how.rotation, target, twist_rad, self.side, drop_m)
         )
         self.stage.standing[self.item] = target
         if target.holder is not None:

@@ -20,6 +20,7 @@ ELBOW_M = np.array([0.60, 0.52, 0.06])
 SLEEVE_RADIUS_M = 0.036
 RIGHT, LEFT = 1, -1
 MIRROR = np.diag([1.0, -1.0, 1.0])
+GRAVITY_M_S2 = 9.81
 NEAR_M = 0.03  # this far from the hovering place, the hand is within its own width of the object
 
 
@@ -195,7 +196,8 @@ class Hold:
     """One object in a hand from `start_s` (grasped) to `end_s` (standing again), moving rigidly with the palm.
 
     offset, rotation: object base minus hand position, and the hand's orientation, when it was grasped, in the hand's
-    world (`side`). twist_rad: turned by the wrist in the middle of the hold, and back.
+    world (`side`). twist_rad: turned by the wrist in the middle of the hold, and back. drop_m: how far it falls when it
+    is let go.
     """
 
     start_s: float
@@ -206,6 +208,7 @@ class Hold:
     placed: Placement
     twist_rad: float
     side: int
+    drop_m: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -283,12 +286,13 @@ class Motion:
 
     def object_at(self, item: int, time_s: float) -> tuple[np.ndarray, np.ndarray]:
         """Base position and orientation (3 x 3) of one object of the clip."""
-        placed = self.start[item]
+        placed, above_m = self.start[item], 0.0
         for hold in self.holds:
             if hold.item != item or time_s < hold.start_s:
                 continue
             if time_s >= hold.end_s:
                 placed = hold.placed
+                above_m = max(0.0, hold.drop_m - GRAVITY_M_S2 / 2 * (time_s - hold.end_s) ** 2)
                 continue
             u = (time_s - hold.start_s) / (hold.end_s - hold.start_s)
             yaw = placed.yaw_rad + (hold.placed.yaw_rad - placed.yaw_rad) * ease(u)
@@ -299,7 +303,7 @@ class Motion:
             if hold.side == LEFT:
                 base, tilt = MIRROR @ base, MIRROR @ tilt @ MIRROR
             return np.maximum(base, [-9, -9, 0.0]), tilt @ turn_about_z(yaw)
-        position = placed.position()
+        position = placed.position() + np.array([0.0, 0.0, above_m])
         if placed.carrier is not None:
             position = position + self._ride(placed.carrier, time_s)
         return position, turn_about_z(placed.yaw_rad)

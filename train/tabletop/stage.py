@@ -55,15 +55,16 @@ class Stage:
 
     def spot(self, item: int, holder: int) -> Placement | None:
         """Where in or on a holder an object comes to rest; None if it does not belong there."""
-        thing = OBJECTS[item]
+        thing, yaw_rad = OBJECTS[item], self.standing[item].yaw_rad
         if holder >= FIRST_FIXTURE:
             fixture, stand = FIXTURES[holder - FIRST_FIXTURE], self.script.motion.fixtures[holder - FIRST_FIXTURE]
             assert fixture.inside_m is not None
             point = stand.position() + turn_about_z(stand.yaw_rad) @ np.array(fixture.inside_m)
             carrier = holder - FIRST_FIXTURE if fixture.kind == "drawer" else None
-            return Placement(
-                float(point[0]), float(point[1]), stand.yaw_rad + np.pi / 2, float(point[2]), carrier, holder
-            )
+            if thing.half_m is not None:  # a box goes in along, by the least turn
+                turn_rad = stand.yaw_rad + np.pi / 2 - yaw_rad
+                yaw_rad += (turn_rad + np.pi / 2) % np.pi - np.pi / 2
+            return Placement(float(point[0]), float(point[1]), yaw_rad, float(point[2]), carrier, holder)
         other, stand = OBJECTS[holder], self.standing[holder]
         is_dish = thing.role == "dish" and "plate" not in thing.name
         if other.name in _ON_TOP_M and (is_dish or thing.role == "food") and thing.radius_m <= other.radius_m:
@@ -74,7 +75,7 @@ class Stage:
             height_m = 0.012
         else:
             return None
-        return Placement(stand.x_m, stand.y_m, stand.yaw_rad, height_m, None, holder)
+        return Placement(stand.x_m, stand.y_m, yaw_rad, height_m, None, holder)
 
     def vessels(self, side: int, time_s: float) -> list[tuple[int, int]]:
         """Pairs of what a hand can pour from and what it can pour into, so that both are in sight."""
@@ -113,11 +114,11 @@ class Stage:
         for side in (RIGHT, LEFT):
             self.script.motion.hands[side].go(time_s, HOME_M, REST, 0.1)
 
-    def mark(self) -> "Mark":
+    def mark(self) -> Mark:
         """What `undo` goes back to."""
         return Mark(self)
 
-    def undo(self, mark: "Mark") -> None:
+    def undo(self, mark: Mark) -> None:
         """Forget all that was written since the mark."""
         script, motion = self.script, self.script.motion
         del script.events[mark.events :], script.spans[mark.spans :]
