@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from train.tabletop.arrangement import find_place
+from train.tabletop.arrangement import find_place, handle_at
 from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, OBJECTS
 from train.tabletop.gaze import View
 from train.tabletop.motion import (
@@ -26,7 +26,6 @@ from train.tabletop.motion import (
     frame,
     grasp,
     handle_grasp,
-    part_pose,
     turn_about,
     turn_about_z,
 )
@@ -46,12 +45,29 @@ from train.tabletop.stage import Stage
 MIN_EVENT_GAP_S = 1.5
 FINGER_TIPS_M = np.array([0.09, 0.0, 0.0])  # in the hand's own coordinates
 LEFT_SHARE = 0.3
+UNTIL_POURED_S = 6.0  # about as long it takes from the first reach until something flows
 
 
-def choose_side(rng: np.random.Generator, item: int | None = None) -> int:
-    """Which hand acts; handles of objects point to the right one."""
-    is_left = rng.random() < LEFT_SHARE and (item is None or OBJECTS[item].grasp != "handle")
-    return LEFT if is_left else RIGHT
+def choose_side(stage: Stage, start_s: float, thing: int | None = None) -> int:
+    """Which hand acts: by chance, but rather one that will be in sight at the thing. Handles point to the right one."""
+    side = LEFT if stage.rng.random() < LEFT_SHARE else RIGHT
+    if thing is None:
+        return side
+    if thing < FIRST_FIXTURE and OBJECTS[thing].grasp == "handle":
+        return RIGHT
+    return side if _is_seen_at(stage, start_s, thing, side) or not _is_seen_at(stage, start_s, thing, -side) else -side
+
+
+def _is_seen_at(stage: Stage, start_s: float, thing: int, side: int) -> bool:
+    """Whether the finger tips of a hand that hovers at a thing are in the picture."""
+    if thing >= FIRST_FIXTURE:
+        base = np.zeros(3)
+        how = handle_grasp(_handle(stage, thing - FIRST_FIXTURE, stage.states[thing - FIRST_FIXTURE], side))
+    else:
+        base, how = _grasp_of(stage, thing, side)
+    tips = in_world_of(side, base + how.hover + how.rotation @ FINGER_TIPS_M)
+    u, v, _ = stage.script.look.head.at(start_s + 2.0).project(tips)
+    return 0.05 < u < 0.95 and 0.05 < v < 0.95
 
 
 def in_world_of(side: int, point: np.ndarray) -> np.ndarray:
@@ -205,7 +221,9 @@ class _Carry:
         self.stage.note(down_s, verb, self.item, target.holder)
         twist_rad = float(rng.uniform(-0.6, 0.6)) if OBJECTS[self.item].grasp == "side" else 0.0
         self.stage.script.motion.holds.append(
-            Hold(self.closed_s, touch_s, self.item, self.offset, self.how.rotation, target, twist_rad, self.side, drop_m)
+            Hold(
+                self.closed_s, touch_s, self.item, self.offset, self.how.rotation, target, twist_rad, self.side, drop_m
+            )
         )
         self.stage.standing[self.item] = target
         if target.holder is not None:
@@ -405,10 +423,7 @@ def operate(stage: Stage, start_s: float, fixture: int, side: int) -> float:
 
 def _handle(stage: Stage, fixture: int, state: float, side: int) -> np.ndarray:
     """Where a fixture's handle is, in the hand's world."""
-    stand = stage.script.motion.fixtures[fixture]
-    shift, turn = part_pose(FIXTURES[fixture], state)
-    point = shift + turn @ np.array(FIXTURES[fixture].handle_m)
-    return in_world_of(side, stand.position() + turn_about_z(stand.yaw_rad) @ point)
+    return in_world_of(side, handle_at(fixture, stage.script.motion.fixtures[fixture], state))
 
 
 def _before_the_eyes(rng: np.random.Generator, view: View, item: int, side: int) -> np.ndarray:

@@ -16,18 +16,30 @@ GAP_M = 0.022
 MARGIN = 0.09  # of the picture, kept free of objects' middles
 
 
-def place_fixtures(rng: np.random.Generator, fixtures: list[int]) -> dict[int, Placement]:
+def place_fixtures(rng: np.random.Generator, fixtures: list[int], look: Look) -> dict[int, Placement]:
     """Fixtures at the back of the table, one to the left and one to the right if there are two, turned to the viewer.
 
-    Two stand so far apart that neither touches the other, whatever is open.
+    Two stand so far apart that neither touches the other, whatever is open. Handles are in sight where they can be.
     """
-    while True:
+    view = look.head.at(0.0)
+    placed: dict[int, Placement] = {}
+    for _ in range(400):
         sides = rng.permutation([-1.0, 1.0])
-        placed = {number: _stand(rng, side, len(fixtures)) for number, side in zip(fixtures, sides, strict=False)}
-        middles = [_middle_of(fixture, standing) for fixture, standing in placed.items()]
-        radii_m = [FIXTURES[fixture].radius_m for fixture in placed]
-        if len(placed) < 2 or np.linalg.norm(middles[0] - middles[1]) >= sum(radii_m):
-            return placed
+        found = {number: _stand(rng, side, len(fixtures)) for number, side in zip(fixtures, sides, strict=False)}
+        middles = [_middle_of(fixture, standing) for fixture, standing in found.items()]
+        if len(found) == 2 and np.hypot(*(middles[0] - middles[1])) < sum(FIXTURES[f].radius_m for f in found):
+            continue
+        placed = found
+        handles = [handle_at(f, standing, state) for f, standing in found.items() for state in (0.0, 1.0)]
+        if all(0.03 < u < 0.97 and 0.03 < v < 0.97 for u, v, _ in map(view.project, handles)):
+            break
+    return placed
+
+
+def handle_at(fixture: int, standing: Placement, state: float) -> np.ndarray:
+    """Where a fixture's handle is in one state of its part."""
+    shift, turn = part_pose(FIXTURES[fixture], state)
+    return standing.position() + turn_about_z(standing.yaw_rad) @ (shift + turn @ np.array(FIXTURES[fixture].handle_m))
 
 
 def _stand(rng: np.random.Generator, side: float, number: int) -> Placement:

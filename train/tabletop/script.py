@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from train.tabletop.actions import choose_side, handle, linger, move, operate, pour, reach_and_withdraw, visit
+from train.tabletop.actions import (
+    UNTIL_POURED_S,
+    choose_side,
+    handle,
+    linger,
+    move,
+    operate,
+    pour,
+    reach_and_withdraw,
+    visit,
+)
 from train.tabletop.arrangement import find_place, place_fixtures
 from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, HELD_OUT_ITEMS, KNOWN_ITEMS, OBJECTS
 from train.tabletop.goals import Plan, choose_goal
 from train.tabletop.language import NUM_VOICES
-from train.tabletop.motion import LEFT, RIGHT, HandTrack, Motion, Placement
+from train.tabletop.motion import LEFT, RIGHT, HandTrack, Motion
 from train.tabletop.questions import ask
 from train.tabletop.record import Goal, Manner, Script, Step
 from train.tabletop.scenery import choose_look
@@ -76,7 +86,7 @@ def write_script(split: str, seed: int, duration_s: float | None = None) -> Scri
     num_items = int(rng.integers(0, 4)) if is_odd and rng.random() < 0.5 else int(rng.integers(4, 8))
     fixtures = plan[2] if plan else _choose_fixtures(rng)
     items = _choose_items(rng, group, num_items - len(fixtures), plan)
-    motion = Motion({RIGHT: HandTrack(), LEFT: HandTrack()}, {}, fixtures=place_fixtures(rng, fixtures))
+    motion = Motion({RIGHT: HandTrack(), LEFT: HandTrack()}, {}, fixtures=place_fixtures(rng, fixtures, look))
     for item in sorted(items, key=lambda i: -OBJECTS[i].radius_m):
         placed = find_place(rng, item, motion.start, look, 0.0, motion.fixtures)
         if placed is not None:
@@ -161,15 +171,20 @@ def _act(stage: Stage, start_s: float) -> float | None:
     )
     items = [item for item in stage.free_items() if item not in needed]
     if kind == "idle":
-        return visit(stage, start_s, choose_side(rng))
+        return visit(stage, start_s, choose_side(stage, start_s))
     if kind == "linger":
-        return linger(stage, start_s, choose_side(rng))
+        return linger(stage, start_s, choose_side(stage, start_s))
     if kind == "operate":
         fixtures = [fixture for fixture in stage.states if fixture + FIRST_FIXTURE not in needed]
-        return operate(stage, start_s, int(rng.choice(fixtures)), choose_side(rng)) if fixtures else None
+        if not fixtures:
+            return None
+        fixture = int(rng.choice(fixtures))
+        return operate(stage, start_s, fixture, choose_side(stage, start_s, fixture + FIRST_FIXTURE))
     if kind == "pour":
-        side = choose_side(rng)
-        pairs = [(a, b) for a, b in stage.vessels(side, start_s) if a not in needed and b not in needed]
+        side = choose_side(stage, start_s)
+        pairs = [
+            (a, b) for a, b in stage.vessels(side, start_s + UNTIL_POURED_S) if a not in needed and b not in needed
+        ]
         if not pairs:
             return None
         source, target = pairs[int(rng.integers(len(pairs)))]
@@ -177,7 +192,7 @@ def _act(stage: Stage, start_s: float) -> float | None:
     if not items:
         return None
     item = _choose_item(stage, items)
-    side = choose_side(rng, item)
+    side = choose_side(stage, start_s, item)
     if kind == "withdraw":
         return reach_and_withdraw(stage, start_s, item, side)
     if kind == "move":
@@ -201,8 +216,7 @@ def _choose_item(stage: Stage, items: list[int]) -> int:
 
 def _take_step(stage: Stage, start_s: float, step: Step) -> float | None:
     """The action that fulfils one step; None if it is not possible."""
-    rng = stage.rng
-    side = choose_side(rng, step.item if step.item < FIRST_FIXTURE else None)
+    side = choose_side(stage, start_s, step.item)
     if step.verb in ("open", "close", "turn on", "turn off"):
         is_on = stage.states[step.item - FIRST_FIXTURE] > 0.5
         if is_on == (step.verb in ("open", "turn on")):
@@ -210,9 +224,8 @@ def _take_step(stage: Stage, start_s: float, step: Step) -> float | None:
         return operate(stage, start_s, step.item - FIRST_FIXTURE, side)
     if step.verb == "pour":
         assert step.target is not None
-        if (step.item, step.target) not in stage.vessels(side, start_s):
-            side = -side
-        return pour(stage, start_s, step.item, step.target, side)
+        sides = [s for s in (side, -side) if (step.item, step.target) in stage.vessels(s, start_s + UNTIL_POURED_S)]
+        return pour(stage, start_s, step.item, step.target, sides[0]) if sides else None
     if step.verb == "move":
         return move(stage, start_s, step.item, side)
     assert step.target is not None

@@ -79,20 +79,27 @@ class Stage:
 
     def vessels(self, side: int, time_s: float) -> list[tuple[int, int]]:
         """Pairs of what a hand can pour from and what it can pour into, so that both are in sight."""
-        view = self.script.look.head.at(time_s)
-        seen = {item: view.project(place.position())[0] for item, place in self.standing.items()}
         targets = [
-            item for item in self.script.items if OBJECTS[item].role == "dish" and "plate" not in OBJECTS[item].name
+            item
+            for item in self.script.items
+            if OBJECTS[item].role == "dish"
+            and "plate" not in OBJECTS[item].name
+            and (self.standing[item].holder is None or self._is_on_top(item))
         ]
         sources = [item for item in self.free_items() if OBJECTS[item].role == "vessel"]
         return [
             (source, target)
             for source in sources
             for target in targets
-            if source != target
-            and 0.15 < 0.5 + side * (seen[target] - 0.5) < 0.72
-            and (self.standing[target].holder is None or self._is_on_top(target))
+            if self._is_pouring_in_sight(source, target, side, time_s)
         ]
+
+    def _is_pouring_in_sight(self, source: int, target: int, side: int, time_s: float) -> bool:
+        view = self.script.look.head.at(time_s)
+        dish, high_m = self.standing[target].position(), OBJECTS[source].height_m
+        tipped = dish + np.array([0.0, side * 0.47 * high_m, OBJECTS[target].height_m + 0.065 + 0.16 * high_m])
+        spots = (view.project(dish), view.project(tipped))
+        return all(0.08 < u < 0.92 and 0.04 < v < 0.96 for u, v, _ in spots)
 
     def _is_on_top(self, item: int) -> bool:
         holder = self.standing[item].holder
