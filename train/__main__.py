@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             sub.add_argument("--encoded", type=Path, help="folder of the run that encoded the clips, if it is another")
     _add_evaluate(commands.add_parser("evaluate", help="score checkpoints on held-out clips"))
+    _add_ways(commands.add_parser("ways", help="measure speed and memory of three ways of inference"))
     arguments = parser.parse_args(argv)
     try:
         run = {
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
             "encode": _encode,
             "fit": _fit,
             "evaluate": _evaluate,
+            "ways": _ways,
         }
         return run[arguments.command](arguments)
     except OnlookerError as error:
@@ -136,6 +138,29 @@ def _accelerator(device: str, precision: str = "float32"):
     is_cpu = _device(device).type == "cpu"
     is_bfloat16 = precision == "bfloat16" or (precision == "auto" and not is_cpu)
     return Accelerator(cpu=is_cpu, mixed_precision="bf16" if is_bfloat16 else "no")
+
+
+def _add_ways(sub: argparse.ArgumentParser) -> None:
+    subject = sub.add_mutually_exclusive_group()
+    subject.add_argument("--checkpoint", help="a checkpoint's decoder and grammar; default: the bundled one's")
+    subject.add_argument("--shape", choices=("8b-v1plus", "135m"), default="8b-v1plus", help="random weights so large")
+    sub.add_argument("--minutes", type=float, default=5.0, help="length of the video")
+    sub.add_argument("--fps", type=float, default=2.0, help="frames a second of the video")
+    sub.add_argument(
+        "--frame-tokens", type=int, choices=(1, 10), default=10, help="of a shape; a checkpoint has its own"
+    )
+    sub.add_argument("--speak-every", type=int, default=20, help="frames from reply to reply")
+    sub.add_argument("--reply-tokens", type=int, default=20, help="length of a reply")
+    sub.add_argument("--with-vision", action="store_true", help="encode a picture for every frame as well")
+    sub.add_argument("--max-seconds", type=float, default=18.0, help="for each way; fewer frames are then shown")
+    sub.add_argument("--device", default="auto")
+    sub.add_argument("--out", type=Path, required=True, help="folder for ways.json, ways.md and ways.png")
+
+
+def _ways(arguments: argparse.Namespace) -> int:
+    from train.ways_report import run
+
+    return run(arguments, _device(arguments.device))
 
 
 def _device(name: str):
