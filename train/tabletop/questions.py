@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, KNOWN_ITEMS, OBJECTS, STOVE, name_of
+from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, KNOWN_ITEMS, OBJECTS, name_of
 from train.tabletop.language import NUMBERS, listing, wish
 from train.tabletop.record import (
     NO_ITEM,
@@ -41,12 +41,20 @@ class Moment:
         self.goal = script.goal
         self.span = script.span_at(time_s)
         self.placed = {item: script.motion.placement_at(item, time_s) for item in script.items}
-        self.resting = [i for i in script.items if (place := self.placed[i]) is not None and place.holder is None]
 
     @property
     def held(self) -> int | None:
         """What a hand holds."""
         return self.span.item if self.span.phase in (PHASE_HOLDING, PHASE_POURING) else None
+
+    @property
+    def on_table(self) -> list[int] | None:
+        """Objects and fixtures that stand on the table; None while it is a matter of words: a bowl on a plate."""
+        holders = {item: place.holder for item, place in self.placed.items() if place is not None}
+        if any(holder is not None and not _is_closet(holder) for holder in holders.values()):
+            return None
+        resting = [item for item, holder in holders.items() if holder is None]
+        return resting + [fixture + FIRST_FIXTURE for fixture in self.fixtures]
 
     def is_open(self, fixture: int) -> bool:
         """Whether a fixture is open, or on."""
@@ -70,6 +78,8 @@ def _present(rng: np.random.Generator, moment: Moment) -> Asked:
     if rng.random() < 0.5:
         question = _say(rng, "What am I holding?", "What is in my hand?", "What do I have in my hand?")
         held = moment.held
+        if span.phase in (PHASE_MOVING, PHASE_OPENING, PHASE_CLOSING, PHASE_SWITCHING):
+            return None  # a hand at something, that neither holds it nor is free
         return (
             question,
             f"You are holding the {name_of(held)}." if held is not None else "Nothing, your hands are free.",
@@ -108,20 +118,27 @@ def _past(rng: np.random.Generator, moment: Moment) -> Asked:
     item = int(rng.choice(moment.items)) if moment.items else NO_ITEM
     if item == NO_ITEM:
         return None
-    picked = any(event.verb == "pick up" and event.item == item for event in moment.events)
+    verbs = {event.verb for event in moment.events if event.item == item}
+    picked = "pick up" in verbs
+    if "move" in verbs and not picked:
+        return None  # taken, but never lifted
     question = _say(rng, "Did I pick up the {}?", "Have I picked up the {} yet?", "Have I had the {} in my hand?")
     return question.format(name_of(item)), "Yes, you picked it up." if picked else "No, you have not picked it up."
 
 
 def _count(rng: np.random.Generator, moment: Moment) -> Asked:
-    count = len(moment.resting)
+    if moment.on_table is None:
+        return None
+    count = len(moment.on_table)
     question = _say(rng, "How many objects are on the table?", "How many things are on the table?")
     return question, f"There {'is' if count == 1 else 'are'} {NUMBERS[count]} object{'' if count == 1 else 's'} on the table."  # fmt: skip
 
 
 def _list(rng: np.random.Generator, moment: Moment) -> Asked:
+    if moment.on_table is None:
+        return None
     question = _say(rng, "What is on the table?", "What do you see on the table?", "Which objects are on the table?")
-    names = [name_of(item) for item in moment.resting]
+    names = [name_of(thing) for thing in moment.on_table]
     return question, f"There is {listing(names) if names else 'nothing'} on the table."
 
 
@@ -134,7 +151,7 @@ def _place(rng: np.random.Generator, moment: Moment) -> Asked:
     if placed is None:
         return question, "It is in your hand."
     if placed.holder is not None:
-        is_in = placed.holder != STOVE + FIRST_FIXTURE and _is_inside(placed.holder)
+        is_in = _is_inside(placed.holder)
         return question, f"It is {'in' if is_in else 'on'} the {name_of(placed.holder)}."
     u, _, _ = moment.view.project(placed.position())
     if min(abs(u - 0.38), abs(u - 0.62)) < 0.05:
@@ -143,8 +160,12 @@ def _place(rng: np.random.Generator, moment: Moment) -> Asked:
     return question, f"It is {side} of the table."
 
 
+def _is_closet(holder: int) -> bool:
+    return holder >= FIRST_FIXTURE and FIXTURES[holder - FIRST_FIXTURE].is_openable
+
+
 def _is_inside(holder: int) -> bool:
-    return holder >= FIRST_FIXTURE or OBJECTS[holder].role == "container"
+    return _is_closet(holder) or (holder < FIRST_FIXTURE and OBJECTS[holder].role == "container")
 
 
 def _state(rng: np.random.Generator, moment: Moment) -> Asked:
@@ -184,7 +205,10 @@ def _unknowable(rng: np.random.Generator, moment: Moment) -> Asked:
         missing = [fixture for fixture in range(len(FIXTURES)) if fixture not in moment.fixtures]
         name = FIXTURES[int(rng.choice(missing))].name
     else:
-        missing = [item for item in KNOWN_ITEMS if item not in moment.items]
+        present = [OBJECTS[item].name for item in moment.items]
+        missing = [  # a yellow plate is a plate
+            item for item in KNOWN_ITEMS if not any(f" {name}".endswith(f" {OBJECTS[item].name}") for name in present)
+        ]
         name = OBJECTS[int(rng.choice(missing))].name
     return _say(rng, "Where is the {}?", "Can you find the {}?", "Where did I leave the {}?").format(name), (
         f"I can't see the {name}."
