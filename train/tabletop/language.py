@@ -8,6 +8,7 @@ from functools import cache
 
 from train.tabletop.record import Manner
 
+_USUAL = Manner()
 _PLAIN: dict[str, tuple[str, ...]] = {
     "reach": ("You reach for the {}.", "You are reaching for the {}.", "Your hand goes to the {}."),
     "pick up": ("You pick up the {}.", "You take the {}.", "You lift the {}."),
@@ -17,10 +18,14 @@ _PLAIN: dict[str, tuple[str, ...]] = {
     "close": ("You close the {}.", "You have closed the {}.", "You shut the {}."),
     "turn on": ("You turn on the {}.", "You switch on the {}.", "You have turned the {} on."),
     "turn off": ("You turn off the {}.", "You switch off the {}.", "You have turned the {} off."),
-    "pour": ("You pour from the {} into the {}.", "You are pouring from the {} into the {}.", "You tip the {} over the {}."),
+    "pour": (
+        "You pour from the {} into the {}.",
+        "You are pouring from the {} into the {}.",
+        "You tip the {} over the {}.",
+    ),
     "put on": ("You put the {} on the {}.", "You set the {} on the {}.", "You place the {} on top of the {}."),
     "put in": ("You put the {} in the {}.", "You drop the {} into the {}.", "You place the {} inside the {}."),
-}  # fmt: skip
+}
 _COACHING: dict[str, tuple[str, ...]] = {
     "reach": ("That's it, go for the {}.",),
     "pick up": ("Good, you have the {}.",),
@@ -55,7 +60,7 @@ _WISHES = {
 NUMBERS = "no one two three four five six seven eight nine ten".split()  # noqa: SIM905
 
 
-def remark(verb: str, name: str, target: str | None = None, manner: Manner = Manner()) -> str:
+def remark(verb: str, name: str, target: str | None = None, manner: Manner = _USUAL) -> str:
     """The second-person line for an event: remark("reach", "red mug") is "You reach for the red mug."."""
     phrases = STYLES[manner.style][verb]
     return _fill(phrases[manner.voice % len(phrases)], name, target)

@@ -18,6 +18,7 @@ from train.tabletop.record import (
     PHASE_POURING,
     PHASE_REACHING,
     PHASE_SWITCHING,
+    Event,
     Goal,
     Question,
     Script,
@@ -73,43 +74,46 @@ def _say(rng: np.random.Generator, *wordings: str) -> str:
     return wordings[int(rng.integers(len(wordings)))]
 
 
+_DOING = {
+    PHASE_REACHING: "You are reaching for the {}.",
+    PHASE_HOLDING: "You are holding the {}.",
+    PHASE_MOVING: "You are moving the {}.",
+    PHASE_OPENING: "You are opening the {}.",
+    PHASE_CLOSING: "You are closing the {}.",
+    PHASE_POURING: "You are pouring from the {}.",
+    PHASE_SWITCHING: None,
+}
+
+
 def _present(rng: np.random.Generator, moment: Moment) -> Asked:
     span = moment.span
     if rng.random() < 0.5:
         question = _say(rng, "What am I holding?", "What is in my hand?", "What do I have in my hand?")
-        held = moment.held
         if span.phase in (PHASE_MOVING, PHASE_OPENING, PHASE_CLOSING, PHASE_SWITCHING):
             return None  # a hand at something, that neither holds it nor is free
-        return (
-            question,
-            f"You are holding the {name_of(held)}." if held is not None else "Nothing, your hands are free.",
-        )
+        if moment.held is None:
+            return question, "Nothing, your hands are free."
+        return question, f"You are holding the {name_of(moment.held)}."
     question = _say(rng, "What am I doing?", "What am I doing right now?", "Can you tell what I am doing?")
     if span.item == NO_ITEM:
         return question, "You are not doing anything."
-    name = name_of(span.item)
-    doing = {
-        PHASE_REACHING: f"You are reaching for the {name}.",
-        PHASE_HOLDING: f"You are holding the {name}.",
-        PHASE_MOVING: f"You are moving the {name}.",
-        PHASE_OPENING: f"You are opening the {name}.",
-        PHASE_CLOSING: f"You are closing the {name}.",
-        PHASE_POURING: f"You are pouring from the {name}.",
-        PHASE_SWITCHING: None,
-    }
-    answer = doing.get(span.phase, "You are not doing anything.")
-    return (question, answer) if answer else None
+    doing = _DOING.get(span.phase, "You are not doing anything.")
+    return (question, doing.format(name_of(span.item))) if doing else None
 
 
 def _past(rng: np.random.Generator, moment: Moment) -> Asked:
     kind = int(rng.integers(4))
     if kind == 0:
         name = moment.last("pick up")
-        question = _say(rng, "What did I pick up last?", "Which object did I pick up last?", "What was the last thing I picked up?")  # fmt: skip
+        question = _say(
+            rng, "What did I pick up last?", "Which object did I pick up last?", "What was the last thing I picked up?"
+        )
         return question, f"You picked up the {name}." if name else "You have not picked up anything yet."
     if kind == 1:
         name = moment.last("put down", "put on", "put in")
-        question = _say(rng, "What did I put down last?", "Which object did I put down last?", "What was the last thing I put down?")  # fmt: skip
+        question = _say(
+            rng, "What did I put down last?", "Which object did I put down last?", "What was the last thing I put down?"
+        )
         return question, f"You put down the {name}." if name else "You have not put down anything yet."
     if kind == 2:
         name = moment.last("open", "turn on")
@@ -131,7 +135,8 @@ def _count(rng: np.random.Generator, moment: Moment) -> Asked:
         return None
     count = len(moment.on_table)
     question = _say(rng, "How many objects are on the table?", "How many things are on the table?")
-    return question, f"There {'is' if count == 1 else 'are'} {NUMBERS[count]} object{'' if count == 1 else 's'} on the table."  # fmt: skip
+    objects = "is one object" if count == 1 else f"are {NUMBERS[count]} objects"
+    return question, f"There {objects} on the table."
 
 
 def _list(rng: np.random.Generator, moment: Moment) -> Asked:
@@ -239,15 +244,11 @@ class Progress:
         return self.goal.steps[self.num_done] if self.num_done < len(self.goal.steps) else None
 
 
-def progress(goal: Goal, events: list) -> Progress:
+def progress(goal: Goal, events: list[Event]) -> Progress:
     """The steps that events have fulfilled, in their order."""
     done = 0
     for event in events:
-        if done < len(goal.steps) and (event.verb, event.item, event.target) == (
-            goal.steps[done].verb,
-            goal.steps[done].item,
-            goal.steps[done].target,
-        ):
+        if done < len(goal.steps) and Step(event.verb, event.item, event.target) == goal.steps[done]:
             done += 1
     return Progress(goal, done)
 
@@ -271,7 +272,8 @@ def instruct(script: Script, rng: np.random.Generator) -> Question | None:
         answer = f"Sure. First {say_step(script.goal.steps[0])}."
         return Question(0.4, help_me.format(script.goal.name), answer, "instruction")
     if is_coaching:
-        return Question(0.4, _say(rng, "Coach me.", "Be my coach.", "Please coach me."), "Sure, I will coach you.", "instruction")  # fmt: skip
+        wanted = _say(rng, "Coach me.", "Be my coach.", "Please coach me.")
+        return Question(0.4, wanted, "Sure, I will coach you.", "instruction")
     return None
 
 
@@ -294,8 +296,7 @@ def ask(rng: np.random.Generator, script: Script) -> list[Question]:
             if any(span.item == NO_ITEM and span.start_s <= time_s < span.end_s for span in script.spans):
                 continue  # a hand on its way: what it is doing is not yet, or no longer, to be seen
             moment = Moment(script, time_s)
-            is_next = kind == "next" and script.goal is not None
-            found = _next(rng, moment, script.goal) if is_next and script.goal else _ASK[kind](rng, moment)
+            found = _next(rng, moment, script.goal) if kind == "next" and script.goal else _ASK[kind](rng, moment)
             if found:
                 asked.append(Question(time_s, *found, kind={"list": "present", "state": "present"}.get(kind, kind)))
                 break
