@@ -321,6 +321,11 @@ def test_a_correction_changes_the_remark_before_it_and_is_not_learned():
     ]
 
 
+def test_a_correction_may_be_added_at_the_end_of_the_journal():
+    turns = [(10.0, "remark", SUGAR), (30.0, "remark", "You open the jar."), (15.0, "query", "no, that was salt")]
+    assert learned(*turns) == [(9.95, SALT), (29.95, "You open the jar.")]
+
+
 def test_answers_can_be_corrected_too():
     turns = [(5.0, "query", "What do I hold?"), (5.0, "answer", "The sugar."), (9.0, "query", "No, the salt.")]
     assert learned(*turns) == [(5.0, "What do I hold?", "The salt.")]

@@ -73,7 +73,7 @@ def apply_corrections(lines: Sequence[JournalLine]) -> tuple[tuple[Spoken, ...],
     said: list[_Said] = []
     warnings: list[str] = []
     asked: JournalLine | None = None
-    for line in lines:
+    for line in sorted(lines, key=lambda line: line.time_s):  # lines that were added by hand may stand anywhere
         if line.kind == "remark":
             said.append(_Said(line.time_s, line.text, line.text, None, line.where))
         elif line.kind == "answer":
