@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 
 from model.checkpoint import Checkpoint, LoraSpec
 from model.grammar import Grammar
+from train.clock import SharedClock
 from train.later import STEPS_BEHIND, Later
 from train.recipe import FitPart, ObjectivePart, RecipeError
 from train.samples import Batch, Sampler
@@ -81,7 +82,7 @@ def fit(
     meter = _make_meter(model, accelerator)
     optimizer = _make_optimizer(model, part, accelerator.device)
     model, optimizer = accelerator.prepare(model, optimizer)
-    clock = _SharedClock(accelerator, meter)
+    clock = SharedClock(accelerator, meter.waiting)
     schedule = Schedule(optimizer, part.steps, part.max_seconds, part.warmup_share, agree=clock.agree)
     store = Store(
         run_dir,
@@ -136,26 +137,6 @@ def _make_meter(model: StreamingModel, accelerator: Accelerator) -> Meter:
     work = Work.of(model.decoder, causal.get_input_embeddings(), causal.get_output_embeddings(), model.connector)
     is_bfloat16 = accelerator.mixed_precision == "bf16"
     return Meter(accelerator.device, work, is_bfloat16=is_bfloat16, num_processes=accelerator.num_processes)
-
-
-class _SharedClock:
-    """The furthest of all processes' clocks, so that they stop and save together; a few steps old, where there are many
-    processes, so that nobody waits for what is being computed."""
-
-    def __init__(self, accelerator: Accelerator, meter: Meter) -> None:
-        self._accelerator, self._meter = accelerator, meter
-        self._asked: deque[Later] = deque(maxlen=STEPS_BEHIND)
-
-    def agree(self, seconds: float) -> float:
-        """All processes call with their own, and get the same."""
-        if self._accelerator.num_processes == 1:
-            return seconds
-        mine = torch.full((1,), seconds, device=self._accelerator.device, dtype=torch.float64)
-        everyone = self._accelerator.gather(mine)
-        assert isinstance(everyone, Tensor)
-        self._asked.append(Later(everyone.max()))
-        with self._meter.waiting():
-            return self._asked[0].read()[0]
 
 
 def _step(

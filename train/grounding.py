@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from model.vision import VisionTower
 from train.augment import augment
 from train.clips import ClipFile
+from train.clock import SharedClock
 from train.recipe import VisionPart
 from train.schedule import Schedule
 from train.tabletop.record import PHASES
@@ -24,15 +26,14 @@ from train.tabletop.record import PHASES
 
 @dataclass(frozen=True)
 class FrameSet:
-    """All frames of some clips on one device, with their labels.
+    """All M frames of some clips on one device, with their labels.
 
-    frames: list of T×3×S×S uint8 by clip. index: (clip, frame) of each of M frames. uv M×O×2 in 0–1; object M×O,
+    frames: M×3×S×S uint8. uv M×O×2 in 0–1; object M×O,
     the vocabulary index of each, −1 where there is none or it is not visible. acted, target M: vocabulary indices, −1
     for none. phase M. state M×X: 1 for a fixture that is open or on, 0 if not, −1 if it is not there.
     """
 
-    frames: list[Tensor]
-    index_M2: Tensor
+    frames_M3SS: Tensor
     uv_MO2: Tensor
     object_MO: Tensor
     acted_M: Tensor
@@ -60,24 +61,25 @@ def load_frames(clips: list[ClipFile], device: torch.device) -> FrameSet:
     """Copy the clips' frames to `device` and tabulate their labels."""
     vocabulary = clips[0].meta["vocabulary"]
     most = max(len(c.meta["objects"]) for c in clips)
-    frames, index, uvs, objects, acted, target, phase, state = [], [], [], [], [], [], [], []
-    for number, clip in enumerate(tqdm(clips, desc="load frames", unit="clip")):
-        frames.append(torch.from_numpy(clip.frames().copy()).to(device).permute(0, 3, 1, 2).contiguous())
+    side = clips[0].frames().shape[1]
+    frames = torch.empty(sum(c.num_frames for c in clips), 3, side, side, dtype=torch.uint8, device=device)
+    uvs, objects, acted, target, phase, state = [], [], [], [], [], []
+    done = 0
+    for clip in tqdm(clips, desc="load frames", unit="clip"):
+        frames[done : done + clip.num_frames] = torch.from_numpy(clip.frames().copy()).to(device).permute(0, 3, 1, 2)
+        done += clip.num_frames
         names = [vocabulary.index(name) for name in clip.meta["objects"]]
         labels = clip.meta["frames"]
-        for t in range(clip.num_frames):
-            points = labels["uv"][t]
+        for points in labels["uv"]:
             padding = most - len(points)
             uvs.append([p[:2] for p in points] + [[-1.0, -1.0]] * padding)
             objects.append([n if p[2] else -1 for n, p in zip(names, points, strict=True)] + [-1] * padding)
-            index.append((number, t))
         acted += labels["acted"]
         target += labels["target"]
         phase += labels["phase"]
         state += labels["states"]
     return FrameSet(
         frames,
-        torch.tensor(index),
         torch.tensor(uvs, device=device),
         torch.tensor(objects, device=device),
         torch.tensor(acted, device=device),
@@ -151,58 +153,73 @@ def _share(is_right_B: Tensor, counts_B: Tensor) -> Tensor:
     return (is_right_B & counts_B).sum() / counts_B.sum()
 
 
-def tune_vision(tower: VisionTower, train: FrameSet, val: FrameSet, part: VisionPart, *, seed: int) -> dict[str, float]:
-    """Tune all of the tower's weights in place; returns the shares right on unseen clips."""
-    device = train.uv_MO2.device
-    generator = torch.Generator(device).manual_seed(seed)
+class _Grounded(nn.Module):
+    """Tower and heads, from frames to their loss."""
+
+    def __init__(self, tower: VisionTower, heads: GroundingHeads) -> None:
+        super().__init__()
+        self.tower, self.heads = tower, heads
+
+    def forward(self, frames_B3SS: Tensor, cells_BGV: Tensor, labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.autocast(frames_B3SS.device.type, torch.bfloat16, enabled=frames_B3SS.is_cuda):
+            tokens = self.tower(frames_B3SS)
+        return grounding_loss(tokens.float(), self.heads, cells_BGV, labels)
+
+
+def tune_vision(
+    tower: VisionTower, train: FrameSet, val: FrameSet, part: VisionPart, *, seed: int, accelerator: Accelerator
+) -> dict[str, float]:
+    """Tune all of the tower's weights in place; returns the shares right on unseen clips.
+
+    Every process brings its own share of the training frames, and takes its share of each batch from them.
+    """
+    device = accelerator.device
+    generator = torch.Generator(device).manual_seed(seed * 1000 + accelerator.process_index)
     heads = GroundingHeads(tower.feature_width, train.num_objects, train.state_MX.shape[1]).to(device)
     tower.to(device).requires_grad_(True).eval()  # eval keeps BatchNorm's statistics
-    parameters = [*tower.parameters(), *heads.parameters()]
+    model = _Grounded(tower, heads)
     optimizer = torch.optim.AdamW(
         [
             {"params": list(tower.parameters()), "lr": part.learning_rate},
             {"params": list(heads.parameters()), "lr": 3 * part.learning_rate},
         ],
         weight_decay=1e-4,
+        fused=device.type == "cuda",
     )
-    order = torch.empty(0, dtype=torch.long)
-    with tqdm(total=part.tune_steps, desc="tune vision", unit="step") as bar:
-        for step in Schedule(optimizer, part.tune_steps, part.tune_seconds, warmup_share=0.05):
-            if len(order) < part.batch_frames:
-                order = torch.randperm(len(train.index_M2))
-            picked, order = order[: part.batch_frames], order[part.batch_frames :]
-            loss, shares = _forward(tower, heads, train, picked, generator)
+    shared, optimizer = accelerator.prepare(model, optimizer)
+    batch = max(1, part.batch_frames // accelerator.num_processes)
+    clock = SharedClock(accelerator)
+    order = torch.empty(0, dtype=torch.long, device=device)
+    with tqdm(total=part.tune_steps, desc="tune vision", unit="step", disable=not accelerator.is_main_process) as bar:
+        for step in Schedule(optimizer, part.tune_steps, part.tune_seconds, warmup_share=0.05, agree=clock.agree):
+            if len(order) < batch:
+                order = torch.randperm(len(train.frames_M3SS), generator=generator, device=device)
+            picked, order = order[:batch], order[batch:]
+            loss, shares = shared(*_batch(train, picked, tower.spec.grid, generator))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            if step % 20 == 0:
+            if step % 50 == 0:
                 bar.set_postfix({"loss": f"{float(loss):.3f}"} | {k: f"{float(v):.2f}" for k, v in shares.items()})
             bar.update()
     tower.requires_grad_(False)
-    return _score(tower, heads, val, part.batch_frames)
+    return _score(model, val, batch)
 
 
-def _forward(
-    tower: VisionTower,
-    heads: GroundingHeads,
-    data: FrameSet,
-    picked: Tensor,
-    generator: torch.Generator | None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    frames = torch.stack([data.frames[c][t] for c, t in data.index_M2[picked].tolist()])
-    picked = picked.to(data.uv_MO2.device)
-    uv = data.uv_MO2[picked]
+def _batch(
+    data: FrameSet, picked: Tensor, grid: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, Labels]:
+    """Some frames, augmented if there is a generator, the things in their cells, and their labels."""
+    frames, uv = data.frames_M3SS[picked], data.uv_MO2[picked]
     if generator is not None:
         frames, moved = augment(frames, uv, generator)
         uv = uv if moved is None else moved
-    with torch.autocast(frames.device.type, torch.bfloat16, enabled=frames.is_cuda):
-        tokens = tower(frames)
-    cells = cell_targets(uv, data.object_MO[picked], data.num_objects, tower.spec.grid)
-    return grounding_loss(tokens.float(), heads, cells, data.labels(picked))
+    return frames, cell_targets(uv, data.object_MO[picked], data.num_objects, grid), data.labels(picked)
 
 
 @torch.inference_mode()
-def _score(tower: VisionTower, heads: GroundingHeads, data: FrameSet, batch: int) -> dict[str, float]:
-    scores = [_forward(tower, heads, data, picked, None)[1] for picked in torch.arange(len(data.index_M2)).split(batch)]
+def _score(model: _Grounded, data: FrameSet, batch: int) -> dict[str, float]:
+    everything = torch.arange(len(data.frames_M3SS), device=data.frames_M3SS.device)
+    scores = [model(*_batch(data, picked, model.tower.spec.grid, None))[1] for picked in everything.split(batch)]
     return {name: float(torch.stack([s[name] for s in scores]).nanmean()) for name in scores[0]}

@@ -5,7 +5,6 @@ clips/{snapshot,val}/ --tune--> RUN/vision.safetensors; with clips/{train,val}/ 
 """
 
 import json
-import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,45 +59,58 @@ def vision_spec(recipe: Recipe, *, weights: str) -> VisionSpec:
     )
 
 
-def tune(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device) -> VisionTower:
-    """Tune the tower on clips_dir/snapshot, or else on clips_dir/train; RUN/vision.safetensors. Returns the tower."""
+def tune(recipe: Recipe, clips_dir: Path, run_dir: Path, accelerator: Accelerator) -> VisionTower:
+    """Tune the tower on clips_dir/snapshot, or else on clips_dir/train; RUN/vision.safetensors. Returns the tower.
+
+    Every process calls it, with its share of the clips; the main one writes.
+    """
+    device, rank, num_ranks = accelerator.device, accelerator.process_index, accelerator.num_processes
     torch.manual_seed(recipe.fit.seed)
-    random.seed(recipe.fit.seed)
     run_dir.mkdir(parents=True, exist_ok=True)
     tower = _open_tower(recipe, device)
     if recipe.vision.tune_seconds > 0:
         snapshots = clips_dir / "snapshot"
-        seen = list_clips(snapshots if snapshots.is_dir() else clips_dir / "train")
+        seen = list_clips(snapshots if snapshots.is_dir() else clips_dir / "train")[rank::num_ranks]
         frames, unseen = load_frames(seen, device), load_frames(list_clips(clips_dir / "val"), device)
-        scores = tune_vision(tower, frames, unseen, recipe.vision, seed=recipe.fit.seed)
-        print(f"vision, on clips not trained on: {json.dumps({k: round(v, 4) for k, v in scores.items()})}", flush=True)
-        (run_dir / "vision.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        scores = tune_vision(tower, frames, unseen, recipe.vision, seed=recipe.fit.seed, accelerator=accelerator)
+        if accelerator.is_main_process:
+            shares = json.dumps({name: round(share, 4) for name, share in scores.items()})
+            print(f"vision, on clips not trained on: {shares}", flush=True)
+            (run_dir / "vision.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     # What is shipped is bfloat16, so the decoder must be fitted to the features of the rounded tower.
     rounded = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in tower.state_dict().items()}
-    save_file({k: v.contiguous().cpu() for k, v in rounded.items()}, run_dir / VISION_FILE)
+    if accelerator.is_main_process:
+        save_file({k: v.contiguous().cpu() for k, v in rounded.items()}, run_dir / VISION_FILE)
     _load_rounded(tower, rounded)
+    accelerator.wait_for_everyone()
     return tower
 
 
-def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, device: torch.device) -> None:
-    """Write the features of the clips in train and val, by the run's tower; it is tuned first if it is not there."""
+def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, accelerator: Accelerator) -> None:
+    """Write the features of the clips in train and val, by the run's tower; it is tuned first if it is not there.
+
+    Every process calls it, and encodes its share.
+    """
+    device, rank, num_ranks = accelerator.device, accelerator.process_index, accelerator.num_processes
     if (run_dir / VISION_FILE).is_file():
         tower = _open_tower(recipe, device)
         _load_rounded(tower, load_file(run_dir / VISION_FILE))
     else:
-        tower = tune(recipe, clips_dir, run_dir, device)
+        tower = tune(recipe, clips_dir, run_dir, accelerator)
     for split, views in (("train", recipe.vision.feature_views), ("val", 1)):
-        clips = list_clips(clips_dir / split)
+        clips = list_clips(clips_dir / split)[rank::num_ranks]
         folder = run_dir / FEATURES / split
         folder.mkdir(parents=True, exist_ok=True)
-        for clip, by_view in zip(clips, encode_clips(tower, clips, views=views), strict=True):
+        for clip, by_view in zip(clips, encode_clips(tower, clips, views=views, seed=rank), strict=True):
             save_features(by_view, folder / f"{clip.path.stem}.safetensors")
             (folder / f"{clip.path.stem}.json").write_text(json.dumps(clip.meta), encoding="utf-8")
-    side = recipe.tabletop.size
-    black = torch.zeros(ROBUST_FRAMES, 3, side, side, dtype=torch.uint8, device=device)
-    noise = torch.randint_like(black, 256)
-    robust = {"black": encode_frames(tower, black), "noise": encode_frames(tower, noise)}
-    save_file({k: v.to("cpu", torch.float16) for k, v in robust.items()}, run_dir / FEATURES / ROBUST_FILE)
+    if accelerator.is_main_process:
+        side = recipe.tabletop.size
+        black = torch.zeros(ROBUST_FRAMES, 3, side, side, dtype=torch.uint8, device=device)
+        noise = torch.randint_like(black, 256)
+        robust = {"black": encode_frames(tower, black), "noise": encode_frames(tower, noise)}
+        save_file({k: v.to("cpu", torch.float16) for k, v in robust.items()}, run_dir / FEATURES / ROBUST_FILE)
+    accelerator.wait_for_everyone()
 
 
 def _open_tower(recipe: Recipe, device: torch.device) -> VisionTower:
