@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from train.tabletop.arrangement import find_place, handle_at
+from train.tabletop.arrangement import find_place, handle_at, middle_of
 from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, OBJECTS
 from train.tabletop.gaze import View
 from train.tabletop.motion import (
@@ -337,13 +337,13 @@ def move(stage: Stage, start_s: float, item: int, side: int) -> float | None:
     rng, track = stage.rng, stage.script.motion.hands[side]
     place = stage.standing[item]
     others = {other: placed for other, placed in stage.standing.items() if other != item and placed.holder is None}
-    target = None
+    target, fixtures = None, stage.script.motion.fixtures
     for _ in range(12):
-        found = find_place(rng, item, others, stage.script.look, start_s + 5, stage.script.motion.fixtures)
+        found = find_place(rng, item, others, stage.script.look, start_s + 5, fixtures)
         if found and 0.09 < np.hypot(found.x_m - place.x_m, found.y_m - place.y_m) < 0.30:
             target = Placement(found.x_m, found.y_m, place.yaw_rad)
             break
-    if target is None or not _is_way_free(item, place, target, others):
+    if target is None or not _is_way_free(item, place, target, others, fixtures):
         return None
     carry = _Carry(stage, start_s, item, side)
     there = target.seen_from(side).position()
@@ -369,16 +369,18 @@ def move(stage: Stage, start_s: float, item: int, side: int) -> float | None:
     return end_s
 
 
-def _is_way_free(item: int, place: Placement, target: Placement, others: dict[int, Placement]) -> bool:
+def _is_way_free(
+    item: int, place: Placement, target: Placement, others: dict[int, Placement], fixtures: dict[int, Placement]
+) -> bool:
     """Whether an object can be slid from one place to another without touching the rest."""
-    for u in np.linspace(0.0, 1.0, 12):
-        x = place.x_m + (target.x_m - place.x_m) * u
-        y = place.y_m + (target.y_m - place.y_m) * u
-        for other, standing in others.items():
-            apart = np.hypot(x - standing.x_m, y - standing.y_m)
-            if apart < OBJECTS[item].radius_m + OBJECTS[other].radius_m + 0.005:
-                return False
-    return True
+    obstacles = [(standing.position()[:2], OBJECTS[other].radius_m) for other, standing in others.items()]
+    obstacles += [(middle_of(fixture, standing), FIXTURES[fixture].radius_m) for fixture, standing in fixtures.items()]
+    way = [place.position()[:2] + (target.position() - place.position())[:2] * u for u in np.linspace(0.0, 1.0, 12)]
+    return all(
+        np.hypot(*(point - middle)) >= OBJECTS[item].radius_m + radius_m + 0.005
+        for point in way
+        for middle, radius_m in obstacles
+    )
 
 
 def operate(stage: Stage, start_s: float, fixture: int, side: int) -> float:

@@ -26,7 +26,7 @@ def place_fixtures(rng: np.random.Generator, fixtures: list[int], look: Look) ->
     for _ in range(400):
         sides = rng.permutation([-1.0, 1.0])
         found = {number: _stand(rng, side, len(fixtures)) for number, side in zip(fixtures, sides, strict=False)}
-        middles = [_middle_of(fixture, standing) for fixture, standing in found.items()]
+        middles = [middle_of(fixture, standing) for fixture, standing in found.items()]
         if len(found) == 2 and np.hypot(*(middles[0] - middles[1])) < sum(FIXTURES[f].radius_m for f in found):
             continue
         placed = found
@@ -103,13 +103,13 @@ def _is_clear_of(item: int, placed: Placement, fixture: int, standing: Placement
     """True if an object is neither at a fixture nor behind it, nor where its part moves."""
     radius_m, kind = OBJECTS[item].radius_m, FIXTURES[fixture]
     is_behind = placed.x_m < standing.x_m and abs(placed.y_m - standing.y_m) < kind.radius_m
-    apart = float(np.linalg.norm(placed.position()[:2] - _middle_of(fixture, standing)))
+    apart = float(np.linalg.norm(placed.position()[:2] - middle_of(fixture, standing)))
     swept = standing.position()[:2] + _swept(fixture) @ turn_about_z(standing.yaw_rad)[:2, :2].T
     nearest = float(np.linalg.norm(swept - placed.position()[:2], axis=1).min())
     return not is_behind and apart >= radius_m + kind.radius_m and nearest >= radius_m + GAP_M
 
 
-def _middle_of(fixture: int, standing: Placement) -> np.ndarray:
+def middle_of(fixture: int, standing: Placement) -> np.ndarray:
     """The middle of the disc that a fixture takes up: x and y."""
     ahead = turn_about_z(standing.yaw_rad) @ np.array([FIXTURES[fixture].ahead_m, 0.0, 0.0])
     return (standing.position() + ahead)[:2]
