@@ -5,6 +5,7 @@ All clips run in lock-step (`train.lockstep`), frames are encoded once for all c
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -158,13 +159,16 @@ def run_clips(
         for tensor, questions in zip(seen, asked, strict=True)
     ]
     runs = free_run_many(model, jobs, batch=options.batch, window_tokens=options.window_tokens, label=label)
-    results = []
-    for index, run in enumerate(tqdm(runs, desc=f"{label}, true replies", unit="clip")):
-        meta = metas[index]
-        has_words = all(event.get("text") for event in meta["events"])
-        forced = force(model, meta, seen[index], model.silence_threshold) if has_words else None
-        results.append(to_result(clips[index], meta, run, asked[index], forced))
-    return results
+
+    def with_true_replies(index: int) -> Forced | None:
+        has_words = all(event.get("text") for event in metas[index]["events"])
+        return force(model, metas[index], seen[index], model.silence_threshold) if has_words else None
+
+    # On a GPU the scores, which are computed on the CPU, would take as long as the passes: they go on side by side.
+    with ThreadPoolExecutor(4 if options.device.startswith("cuda") else 1) as pool:
+        made = pool.map(with_true_replies, range(len(clips)))
+        forced = list(tqdm(made, desc=f"{label}, true replies", total=len(clips), unit="clip"))
+    return [to_result(*one) for one in zip(clips, metas, runs, asked, forced, strict=True)]
 
 
 def asked_at(meta: dict) -> dict[int, dict]:

@@ -147,10 +147,10 @@ def kinds_table(groups: Mapping[str, Mapping[str, float]]) -> str:
 
 def score_table(name: str, scores: Mapping[str, Score]) -> str:
     """F1, precision and recall of each, with the numbers said and true."""
-    rows = [
-        [key, say("", s.f1), say("", s.precision), say("", s.recall), str(s.said), str(s.true)]
-        for key, s in scores.items()
-    ]
+    rows = []
+    for key, s in scores.items():
+        precision, recall = s.precision if s.said else None, s.recall if s.true else None
+        rows.append([key, *(say("", value) for value in (s.f1, precision, recall)), str(s.said), str(s.true)])
     return table([name, "F1", "precision", "recall", "said", "true"], rows)
 
 

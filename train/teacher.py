@@ -1,19 +1,22 @@
 """A clip run once with its true replies in place: the paper's metrics, and how much p(silence) can be believed.
 
-Shapes: T tokens, L labelled positions, N tokens a frame, F feature width, V vocabulary.
+Shapes: T tokens, L labelled positions, N tokens a frame, F feature width, D decoder width, V vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
+from model.cache import KVRing
+from model.decoder import append, make_ring
 from model.grammar import IGNORE_ID, AssistantTurn, Cursor
 from model.videolm import VideoLM
 from train.dialogue import annotate, to_turns
 from train.metrics import StreamMetrics, stream_metrics
 from train.objective import embed_dialogues
-
 
 NO_TURNS = StreamMetrics(1.0, 0.0, 1.0, 1.0)
 """A dialogue in which nobody speaks scores perfectly."""
@@ -38,37 +41,47 @@ def teacher_forced(model: VideoLM, meta: dict, features_TNF: Tensor, threshold: 
 
 @torch.inference_mode()
 def force(model: VideoLM, meta: dict, features_TNF: Tensor, threshold: float) -> Forced:
-    """One clip with its true replies in place."""
+    """One clip with its true replies in place; any thread may call it."""
     grammar = model.grammar
     turns = to_turns(annotate(meta))
     rendered = grammar.render(turns)
+    ids, labels = rendered.input_ids, torch.tensor(rendered.labels)
     between, closing = grammar.before_frame(Cursor("frame")), grammar.before_decision
     step = between[len(closing) :] + [grammar.placeholder_id] * grammar.spec.num_frame_tokens + closing
+    ring = make_ring(model.decoder, 2 * len(ids))  # nobody looks further ahead than a turn is long
 
-    def logits(ids: list[int], num_frames: int, wanted: Tensor) -> Tensor:
-        embeds = embed_dialogues(
-            model.decoder,
-            model.connector,
-            torch.tensor([ids], device=model.device),
-            [features_TNF[:num_frames]],
-            grammar.placeholder_id,
-        )
-        return model.decoder(inputs_embeds=embeds, logits_to_keep=wanted.to(model.device)).logits[0]
+    def embed(some: list[int], frames_TNF: Tensor) -> Tensor:
+        ids_1T = torch.tensor([some], device=model.device)
+        return embed_dialogues(model.decoder, model.connector, ids_1T, [frames_TNF], grammar.placeholder_id)[0]
 
     def look_ahead(num_tokens: int, first_frame: int, count: int) -> Tensor:
-        ids = rendered.input_ids[:num_tokens] + step * count
-        return logits(ids, first_frame + count, torch.arange(num_tokens - 1 + len(step), len(ids), len(step)))
+        embeds_TD = embed(step * count, features_TNF[first_frame : first_frame + count])
+        return peek(model.decoder, ring, num_tokens, embeds_TD, range(len(step) - 1, len(embeds_TD), len(step)))
 
-    learned = torch.tensor([i for i, label in enumerate(rendered.labels) if label != IGNORE_ID])
-    kept_LV = logits(rendered.input_ids, len(features_TNF), learned).to("cpu", torch.float32)
-    full_TV = kept_LV.new_zeros(len(rendered.input_ids), kept_LV.shape[-1])
+    learned = (labels != IGNORE_ID).nonzero()[:, 0]
+    kept_LV = append(model.decoder, ring, embed(ids, features_TNF), learned.tolist()).cpu()
+    full_TV = kept_LV.new_zeros(len(ids), kept_LV.shape[-1])
     full_TV[learned] = kept_LV
     decides_L = torch.tensor(rendered.decides)[learned]
-    silence_probs = kept_LV[decides_L].softmax(-1)[:, grammar.silence_id]
-    targets = torch.tensor(rendered.labels)[learned][decides_L]
     has_replies = any(isinstance(turn, AssistantTurn) for turn in turns)
     return Forced(
         stream_metrics(rendered, full_TV, grammar, threshold, look_ahead) if has_replies else NO_TURNS,
-        silence_probs.tolist(),
-        (targets == grammar.silence_id).tolist(),
+        kept_LV[decides_L].softmax(-1)[:, grammar.silence_id].tolist(),
+        (labels[learned][decides_L] == grammar.silence_id).tolist(),
     )
+
+
+@torch.inference_mode()
+def peek(decoder: PreTrainedModel, ring: KVRing, num_tokens: int, embeds_TD: Tensor, wanted: Sequence[int]) -> Tensor:
+    """Logits at the `wanted` offsets if these T embeddings followed the first `num_tokens`; the ring stays as it was."""
+    length = ring.num_tokens
+    stop = min(length, num_tokens + len(embeds_TD))
+    buffers = [buffer for layer in ring.rings for buffer in layer.buffers()]
+    covered = [buffer[:, :, num_tokens:stop].clone() for buffer in buffers]
+    ring.rollback(num_tokens)
+    logits = append(decoder, ring, embeds_TD, list(wanted))
+    for buffer, tail in zip(buffers, covered, strict=True):
+        buffer[:, :, num_tokens:stop] = tail
+    for layer in ring.rings:
+        layer.num_tokens = length
+    return logits

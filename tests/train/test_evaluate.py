@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from model.checkpoint import open_checkpoint, read_checkpoint, write_checkpoint
+from model.decoder import append, make_ring
 from train.__main__ import main
 from train.answers import Answer, abstains, listed, normalize, same_answer, summarize_answers
 from train.calibration import Trial, best_threshold, reliability, same_between, sweep
@@ -19,11 +21,15 @@ from train.events import Event, count_repeats, match, same_verb, same_words, sco
 from train.freerun import FreeRun, Said, free_run
 from train.gallery import find_mistakes
 from train.lockstep import Job
+from train.objective import embed_dialogues
 from train.report import pair_up, table
 from train.summary import by_group, scores_by, summarize
+from train.teacher import peek
 from train.towers import tower_key
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+FACTS = json.loads((GOLDEN / "golden.json").read_text())
+TENSORS = load_file(GOLDEN / "golden.safetensors")
 
 
 def test_words_that_cannot_be_read_match_the_same_words():
@@ -278,3 +284,25 @@ def test_what_cannot_be_evaluated_is_said(clips, checkpoint, tmp_path, capsys):
     meta = json.loads((clips / "clip_1.json").read_text())
     (clips / "clip_1.json").write_text(json.dumps({**meta, "snapshots": True}))
     fails("single moments", str(checkpoint), "--clips", str(clips))
+
+
+@pytest.mark.parametrize("index", range(len(FACTS["conversations"])))
+def test_looking_ahead_leaves_the_dialogue_as_it_was(index):
+    """The same logits as a whole pass over what was seen and what might have been, in any order."""
+    model = open_checkpoint(GOLDEN)
+    facts, features = FACTS["conversations"][index], TENSORS[f"conv{index}.features"]
+    ids = facts["input_ids"]
+
+    def embed(some: list[int]) -> torch.Tensor:
+        frames = features[: some.count(model.grammar.placeholder_id) // 10]
+        ids_1T = torch.tensor([some])
+        return embed_dialogues(model.decoder, model.connector, ids_1T, [frames], model.grammar.placeholder_id)[0]
+
+    ring = make_ring(model.decoder, 2 * len(ids))
+    append(model.decoder, ring, embed(ids), [len(ids) - 1])
+    for num_tokens in (len(ids) - 3, len(ids) // 2, len(ids)):
+        more = [i for i in ids[: num_tokens // 2] if i != model.grammar.placeholder_id]
+        whole = model.decoder(inputs_embeds=torch.cat((embed(ids)[:num_tokens], embed(more)))[None]).logits[0]
+        peeked = peek(model.decoder, ring, num_tokens, embed(more), range(len(more)))
+        torch.testing.assert_close(peeked, whole[num_tokens:], atol=1e-4, rtol=1e-4)
+        assert ring.num_tokens == len(ids)
