@@ -102,11 +102,13 @@ def is_clear(item: int, placed: Placement, other: int, standing: Placement) -> b
 def _is_clear_of(item: int, placed: Placement, fixture: int, standing: Placement) -> bool:
     """True if an object is neither at a fixture nor behind it, nor where its part moves."""
     radius_m, kind = OBJECTS[item].radius_m, FIXTURES[fixture]
-    is_behind = placed.x_m < standing.x_m and abs(placed.y_m - standing.y_m) < kind.radius_m
-    apart = float(np.linalg.norm(placed.position()[:2] - middle_of(fixture, standing)))
-    swept = standing.position()[:2] + _swept(fixture) @ turn_about_z(standing.yaw_rad)[:2, :2].T
-    nearest = float(np.linalg.norm(swept - placed.position()[:2], axis=1).min())
-    return not is_behind and apart >= radius_m + kind.radius_m and nearest >= radius_m + GAP_M
+    if placed.x_m < standing.x_m and abs(placed.y_m - standing.y_m) < kind.radius_m:
+        return False
+    spot, stand = placed.position()[:2], standing.position()[:2]
+    if np.hypot(*(spot - middle_of(fixture, standing))) < radius_m + kind.radius_m:
+        return False
+    swept = stand + _swept(fixture) @ turn_about_z(standing.yaw_rad)[:2, :2].T - spot
+    return bool(np.hypot(swept[:, 0], swept[:, 1]).min() >= radius_m + GAP_M)
 
 
 def middle_of(fixture: int, standing: Placement) -> np.ndarray:
