@@ -30,7 +30,6 @@ from train.tabletop.motion import (
     turn_about_z,
 )
 from train.tabletop.record import (
-    NO_ITEM,
     PHASE_CLOSING,
     PHASE_HOLDING,
     PHASE_IDLE,
@@ -264,8 +263,13 @@ def handle(stage: Stage, start_s: float, item: int, side: int, holder: int | Non
     carry.go(keep_s, show + rng.normal(0, 0.012, 3))
     up_s = carry.lift(shown_s)
     target, verb = _where_to(stage, item, side, holder, keep_s)
-    _, down_s, end_s = carry.set_down(keep_s, target, verb)
-    stage.span(up_s, down_s, PHASE_HOLDING, item, NO_ITEM if holder is None else holder)
+    touch_s, down_s, end_s = carry.set_down(keep_s, target, verb)
+    if holder is None:
+        stage.span(up_s, down_s, PHASE_HOLDING, item)
+    else:
+        known_s = keep_s + 0.4 * (touch_s - keep_s)  # by then it is to be seen where it goes
+        stage.span(up_s, known_s, PHASE_HOLDING, item)
+        stage.span(known_s, down_s, PHASE_HOLDING, item, holder)
     return end_s
 
 

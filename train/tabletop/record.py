@@ -28,7 +28,7 @@ class Event:
 class Span:
     """What the hands are about between two times; item is NO_ITEM when it is nothing in particular.
 
-    target: what is poured into, or what the item is brought to at the end of a hold; NO_ITEM: nothing.
+    target: what is poured into, or what the item is being brought to; NO_ITEM: nothing.
     """
 
     start_s: float
