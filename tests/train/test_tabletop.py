@@ -1,49 +1,53 @@
-"""The simulated tabletop: scripts are repeatable, possible, and say only what is true. No rendering, no assets."""
+"""The simulated tabletop: its clips are repeatable, their groups are what they are called, and nothing overlaps."""
 
 from __future__ import annotations
 
-import re
-from itertools import pairwise
-from typing import Any
+import hashlib
+import json
+from itertools import combinations
 
 import numpy as np
 import pytest
 
-from train.tabletop.actions import MIN_EVENT_GAP_S
-from train.tabletop.arrangement import is_clear
-from train.tabletop.catalog import OBJECTS, VOCABULARY
-from train.tabletop.ground_truth import describe, frame_times
+from train.tabletop.arrangement import handle_at, is_clear, middle_of
+from train.tabletop.catalog import FIXTURES, HELD_OUT_ITEMS, KNOWN_ITEMS, OBJECTS, VOCABULARY
+from train.tabletop.gaze import FIELD_OF_VIEW_DEG
+from train.tabletop.ground_truth import describe
 from train.tabletop.hand import make_hand
-from train.tabletop.language import QUESTIONS, listing, remark
-from train.tabletop.motion import HOME_M
-from train.tabletop.record import PHASE_HOLDING, PHASE_NONE, Script
+from train.tabletop.motion import HOME_M, LEFT, RIGHT
+from train.tabletop.record import Script
 from train.tabletop.scenery import HELD_OUT_ROOM, OWN_SURFACE, TRAIN_ROOMS
 from train.tabletop.script import (
-    NUM_TEST_CLIPS,
+    BENCH_GROUPS,
+    NUM_BENCH_CLIPS,
+    SEEDS_PER_SPLIT,
     SPLITS,
+    TAUGHT_ITEM,
     clip_seed,
     is_quiet,
     write_script,
 )
 
-HAND_WIDTH_M = 0.09
+BENCH_CLIPS_SHA256 = "dd3cf03f63bf27bffd0b8210cb0c6e90d49b3ec28df5eb93d7d64b2a048d1e0e"
 
 
 @pytest.fixture(scope="module")
-def scripts() -> list[Script]:
-    train = [write_script("train", clip_seed("train", index)) for index in range(24)]
-    return train + [write_script("test", clip_seed("test", index)) for index in range(12)]
+def bench() -> list[Script]:
+    return [write_script("bench", clip_seed("bench", index)) for index in range(NUM_BENCH_CLIPS)]
 
 
 @pytest.fixture(scope="module")
-def truths(scripts) -> list[dict[str, Any]]:
-    return [describe(script) for script in scripts]
+def train() -> list[Script]:
+    return [write_script("train", clip_seed("train", index)) for index in range(150)]
 
 
-def standing_at(script: Script, time_s: float) -> dict[int, tuple[float, float]]:
-    """Where the objects stand on the table, read from the motion alone."""
-    places = {item: script.motion.object_at(item, time_s)[0] for item in script.items}
-    return {item: (base[0], base[1]) for item, base in places.items() if base[2] < 0.001}
+def test_the_clips_of_the_benchmark_are_what_every_checkpoint_was_scored_on(bench):
+    digest = hashlib.sha256()
+    for script in bench:
+        said = [(event.time_s, event.text) for event in script.events]
+        asked = [(question.time_s, question.question, question.answer) for question in script.questions]
+        digest.update(json.dumps([script.duration_s, script.items, said, asked]).encode())
+    assert digest.hexdigest() == BENCH_CLIPS_SHA256
 
 
 def test_same_seed_gives_the_same_clip_and_another_seed_another():
@@ -52,166 +56,103 @@ def test_same_seed_gives_the_same_clip_and_another_seed_another():
     assert describe(write_script("train", 18))["events"] != first["events"]
 
 
-def test_splits_share_no_seed_and_the_test_room_is_in_no_other_split(scripts):
+def test_splits_share_no_seed():
     firsts = [clip_seed(split, 0) for split in SPLITS]
-    lasts = [clip_seed(split, 999_999) for split in SPLITS]
+    lasts = [clip_seed(split, SEEDS_PER_SPLIT - 1) for split in SPLITS]
     assert all(last < first for last, first in zip(lasts[:-1], firsts[1:], strict=True))
-    for script in scripts:
-        if script.split == "test":
-            assert script.look.room == HELD_OUT_ROOM
-            assert script.look.table == OWN_SURFACE
-        else:
-            assert script.look.room in TRAIN_ROOMS
 
 
-def test_ten_of_the_test_clips_are_quiet_and_some_training_clips_are():
-    assert sum(is_quiet("test", clip_seed("test", index)) for index in range(NUM_TEST_CLIPS)) == 10
+def test_the_benchmark_has_three_groups_that_differ_in_what_is_new(bench):
+    groups = {group: [script for script in bench if script.group == group] for group in BENCH_GROUPS}
+    assert {group: len(scripts) for group, scripts in groups.items()} == {"known": 80, "room": 80, "objects": 40}
+    for script in bench:
+        assert (script.look.room == HELD_OUT_ROOM) == (script.group == "room")
+        assert bool(set(script.items) & set(HELD_OUT_ITEMS)) == (script.group == "objects")
+        if script.group == "room":
+            look = script.look
+            assert (look.table, look.wall, look.floor, look.quarter_turns) == (OWN_SURFACE,) * 3 + (0,)
+            assert look.head.field_of_view_deg == FIELD_OF_VIEW_DEG
+            assert not look.furniture
+    named = [event.item for script in groups["objects"] for event in script.events]
+    assert np.mean([item in HELD_OUT_ITEMS for item in named]) > 0.3
+
+
+def test_nothing_that_is_held_out_is_in_a_clip_of_the_other_splits(train):
+    others = [write_script(split, clip_seed(split, index)) for split in ("val", "snapshot") for index in range(20)]
+    for script in train + others:
+        assert script.look.room in TRAIN_ROOMS
+        assert set(script.items) <= set(KNOWN_ITEMS)
+        assert {event.item for event in script.events} <= {*KNOWN_ITEMS, *range(100, 100 + len(FIXTURES))}
+
+
+def test_clips_that_teach_a_new_object_show_it_in_the_usual_words():
+    for index in range(10):
+        script = write_script("taught", clip_seed("taught", index))
+        assert [item for item in script.items if item in HELD_OUT_ITEMS] == [TAUGHT_ITEM]
+        assert script.goal is None
+        assert script.manner.style == "plain"
+        assert script.events
+
+
+def test_one_in_eight_clips_is_quiet_and_shows_no_hand(bench, train):
+    assert [is_quiet("bench", script.seed) for script in bench].count(True) == NUM_BENCH_CLIPS // 8
+    assert [is_quiet("bench", script.seed) for script in bench if script.group == "objects"].count(True) == 5
     assert 0.08 < np.mean([is_quiet("train", seed) for seed in range(1000)]) < 0.16
+    quiet = [script for script in bench + train if is_quiet(script.split, script.seed)]
+    for script in quiet:
+        assert not script.events
+        assert not script.spans
+        assert script.goal is None
+        assert all(script.motion.hands[side].times_s == [0.0] for side in (RIGHT, LEFT))
+        assert np.array_equal(script.motion.hand_at(RIGHT, script.duration_s / 2).position, HOME_M)
 
 
-def test_quiet_clips_have_no_hand_and_no_remark():
-    seed = next(seed for seed in range(100) if is_quiet("train", seed))
-    script = write_script("train", seed)
-    assert not script.events
-    assert {script.span_at(time_s).phase for time_s in frame_times(script, 2.0)} == {PHASE_NONE}
-    assert np.array_equal(script.motion.hand.at(script.duration_s / 2).position, HOME_M)
+def test_objects_never_overlap_on_the_table_nor_stand_at_a_fixture(train, bench):
+    for script in train[:60] + bench[::4]:
+        motion = script.motion
+        for time_s in np.arange(0.0, script.duration_s, 1.0):
+            bases = {item: motion.object_at(item, time_s)[0] for item in script.items}
+            standing = {item: base[:2] for item, base in bases.items() if base[2] < 0.001}
+            for item, other in combinations(standing, 2):
+                apart = np.linalg.norm(standing[item] - standing[other])
+                assert apart >= OBJECTS[item].radius_m + OBJECTS[other].radius_m
+            for fixture, place in motion.fixtures.items():
+                handle = handle_at(fixture, place, motion.state_at(fixture, time_s))[:2]
+                for item, spot in standing.items():
+                    apart = np.linalg.norm(spot - middle_of(fixture, place))
+                    assert apart >= OBJECTS[item].radius_m + FIXTURES[fixture].radius_m
+                    assert np.linalg.norm(spot - handle) > OBJECTS[item].radius_m
 
 
-def test_events_are_apart_inside_the_clip_and_in_a_possible_order(scripts):
-    for script in scripts:
-        times_s = [event.time_s for event in script.events]
-        assert all(later - earlier >= MIN_EVENT_GAP_S for earlier, later in pairwise(times_s))
-        assert all(0 < time_s < script.duration_s - 0.5 for time_s in times_s)
-        held = None
-        reached = None
-        for event in script.events:
-            if event.verb == "reach":
-                assert held is None
-                reached = event.item
-            elif event.verb == "pick up":
-                assert held is None
-                assert reached == event.item
-                held = event.item
-            else:
-                assert held == event.item
-                held = None
-        assert held is None
+def test_two_fixtures_stand_apart(train, bench):
+    pairs = [script.motion.fixtures for script in train + bench if len(script.motion.fixtures) == 2]
+    assert len(pairs) > 20
+    for pair in pairs:
+        (one, place), (other, their_place) = pair.items()
+        apart = np.linalg.norm(middle_of(one, place) - middle_of(other, their_place))
+        assert apart >= FIXTURES[one].radius_m + FIXTURES[other].radius_m
 
 
-def test_pick_up_and_put_down_are_timed_by_the_object_leaving_and_meeting_the_table(scripts):
-    for script in scripts:
-        for event in script.events:
-            before = script.motion.object_at(event.item, event.time_s - 0.6)[0][2]
-            after = script.motion.object_at(event.item, event.time_s + 0.6)[0][2]
-            if event.verb == "pick up":
-                assert before < 0.01 < after
-            elif event.verb == "put down":
-                assert after == 0.0
-            else:
-                assert before == after == 0.0
+def test_objects_and_handles_are_in_sight_when_a_clip_begins(train, bench):
+    for script in train + bench:
+        view = script.look.head.at(0.0)
+        points = [place.position() for place in script.motion.start.values()]
+        points += [handle_at(f, place, script.motion.states[f]) for f, place in script.motion.fixtures.items()]
+        assert all(0 < u < 1 and 0 < v < 1 for u, v, _ in map(view.project, points))
 
 
-def test_the_hand_is_at_the_object_when_a_reach_is_due(scripts):
-    for script in scripts:
-        for event in script.events:
-            base, _ = script.motion.object_at(event.item, event.time_s)
-            hand = script.motion.hand.at(event.time_s)
-            finger_tips = hand.position + hand.rotation @ np.array([0.09, 0.0, 0.0])
-            nearest = min(np.hypot(*(point - base)[:2]) for point in (hand.position, finger_tips))
-            assert nearest - OBJECTS[event.item].radius_m < HAND_WIDTH_M
+def test_the_vocabulary_names_fifty_objects_and_six_fixtures_once():
+    assert len(set(VOCABULARY)) == len(VOCABULARY) == 56
+    assert len(OBJECTS) == 50
+    assert len(HELD_OUT_ITEMS) == 4
 
 
-def test_objects_never_overlap_on_the_table(scripts):
-    for script in scripts:
-        for time_s in frame_times(script, 1.0):
-            standing = standing_at(script, time_s)
-            for item, (x, y) in standing.items():
-                for other, (their_x, their_y) in standing.items():
-                    if item < other:
-                        apart = np.hypot(x - their_x, y - their_y)
-                        assert apart >= OBJECTS[item].radius_m + OBJECTS[other].radius_m
-
-
-def test_objects_do_not_jump():
-    script = write_script("train", 3)
-    assert script.events
-    times_s = frame_times(script, 50.0)
-    for item in script.items:
-        path = np.array([script.motion.object_at(item, time_s)[0] for time_s in times_s])
-        assert np.linalg.norm(np.diff(path, axis=0), axis=1).max() < 0.04
-
-
-def test_a_clip_is_the_same_at_any_frame_rate():
-    script = write_script("train", 3)
-    slow, fast = describe(script, 2.0), describe(script, 10.0)
-    assert slow["events"] == fast["events"]
-    assert slow["frames"]["uv"] == fast["frames"]["uv"][::5]
-    assert fast["num_frames"] == 5 * slow["num_frames"]
-
-
-def test_answers_are_true_to_what_happened(scripts):
-    wordings = {words: index for index, (variants, _) in enumerate(QUESTIONS) for words in variants}
-    num_checked = 0
-    for script in scripts:
-        for asked in script.questions:
-            past = [event for event in script.events if event.time_s <= asked.time_s]
-            picked = [event for event in past if event.verb == "pick up"]
-            put = [event for event in past if event.verb == "put down"]
-            held = picked[-1].item if len(picked) > len(put) else None
-            standing = [VOCABULARY[item] for item in script.items if item != held]
-            in_hand = f"You are holding the {VOCABULARY[held]}." if held is not None else None
-            kind = wordings[asked.question]
-            if kind == 0 and in_hand:
-                assert asked.answer == in_hand
-            elif kind == 0:
-                assert asked.answer.startswith(("You are reaching for", "You are not doing"))
-            elif kind == 1:
-                assert asked.answer == (in_hand or "Nothing, your hands are free.")
-            elif kind in (2, 3):
-                last = picked if kind == 2 else put
-                assert asked.answer.endswith(f"the {VOCABULARY[last[-1].item]}." if last else "anything yet.")
-            elif kind == 4:
-                assert asked.answer == f"There is {listing(standing) if standing else 'nothing'} on the table."
-            else:
-                number = ["no", "one", "two", "three", "four", "five", "six", "seven"][len(standing)]
-                assert re.match(rf"There (is|are) {number} objects?\b", asked.answer)
-            num_checked += 1
-    assert num_checked > 20
-
-
-def test_labels_of_frames_agree_with_events(truths):
-    for meta in truths:
-        num_frames = meta["num_frames"]
-        assert {len(labels) for labels in meta["frames"].values()} == {num_frames}
-        for index in range(num_frames):
-            is_held = sum(
-                (event["verb"] == "pick up") - (event["verb"] == "put down")
-                for event in meta["events"]
-                if event["time_s"] <= index / meta["fps"]
-            )
-            assert (meta["frames"]["phase"][index] == PHASE_HOLDING) == bool(is_held)
-        for u, v, visible in (spot for frame in meta["frames"]["uv"] for spot in frame):
-            assert not visible or (0 <= u <= 1 and 0 <= v <= 1)
-
-
-def test_objects_are_in_sight_when_a_clip_begins(truths):
-    for meta in truths:
-        assert all(0.05 < u < 0.95 and 0.05 < v < 0.95 for u, v, _ in meta["frames"]["uv"][0])
-
-
-def test_names_are_distinct_and_remarks_are_as_spoken():
-    assert len(set(VOCABULARY)) == len(OBJECTS) >= 17
-    assert remark("reach", "red mug") == "You reach for the red mug."
-    assert remark("pick up", "red mug") == "You pick up the red mug."
-    assert remark("put down", "red mug") == "You put down the red mug."
-    assert listing(["milk", "plate", "red mug"]) == "the milk, the plate and the red mug"
-
-
-def test_touching_objects_are_not_clear_of_each_other():
-    script = write_script("train", 0)
+def test_touching_objects_are_not_clear_of_each_other(train):
+    script = next(script for script in train if len(script.items) > 1)
     one, two = script.items[:2]
-    assert not is_clear(one, script.motion.start[one], two, script.motion.start[one])
-    assert is_clear(one, script.motion.start[one], two, script.motion.start[two])
+    start = script.motion.start
+    assert not is_clear(one, start[one], two, start[one])
+    assert is_clear(one, start[one], two, start[two])
 
 
 @pytest.mark.parametrize("grip", [0.0, 1.0])
