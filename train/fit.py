@@ -31,7 +31,7 @@ from train.samples import Batch, Sampler
 from train.schedule import Schedule
 from train.store import Store
 from train.throughput import Meter, Report, Work
-from train.trainable import StreamingModel, make_trainable
+from train.trainable import StreamingModel, compile_layers, make_trainable
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def fit(
     model = make_trainable(decoder, connector, lora, grammar, objective, accelerator, gradient_checkpointing)
     if start and isinstance(model.decoder, PeftModel):
         set_peft_model_state_dict(model.decoder, start.lora)
+    if part.compile:
+        compile_layers(model)
     meter = _make_meter(model, accelerator)
     optimizer = _make_optimizer(model, part, accelerator.device)
     model, optimizer = accelerator.prepare(model, optimizer)

@@ -99,6 +99,7 @@ class FitPart(_Part):
     max_seconds: 0 for no limit; with a limit, the learning rate follows the clock, and a run is not repeatable to the
     bit. save_seconds: time between saved states, from which a broken run goes on. workers: processes that make batches.
     precision: of the computation; what is trained is float32 always. "auto" is bfloat16 on a GPU, else float32.
+    compile: fuse the operations of each decoder layer (torch.compile) into fewer launches; it takes a minute at first.
     tensorboard: the curves in RUN/tensorboard too. sample_clips: so many clips of val/ are run through the model in the
     end, for RUN/samples.md.
     """
@@ -114,6 +115,7 @@ class FitPart(_Part):
     save_seconds: float = Field(default=120.0, ge=0)
     workers: int = Field(default=2, ge=0, le=64)
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    compile: bool = False
     tensorboard: bool = False
     sample_clips: int = Field(default=3, ge=0)
     seed: int = Field(default=0, ge=0)

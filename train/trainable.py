@@ -103,3 +103,12 @@ def _let_attention_run(decoder: PreTrainedModel) -> None:
     if getattr(decoder.config, "sliding_window", None) is None and decoder.config._attn_implementation == "sdpa":
         ALL_ATTENTION_FUNCTIONS.register(CAUSAL_SDPA, sdpa_attention_forward)
         decoder.set_attn_implementation(CAUSAL_SDPA)
+
+
+def compile_layers(model: StreamingModel, *, backend: str = "inductor") -> None:
+    """Fuse the operations of each of the decoder's layers (torch.compile), in place and under the same names.
+
+    Layers are alike, so that all share what is compiled for one, and lengths may vary.
+    """
+    for layer in model.causal.base_model.layers:
+        layer.compile(dynamic=True, backend=backend)

@@ -14,7 +14,7 @@ from tests.train.test_training import GOLDEN, make_sampler
 from train.later import Later
 from train.recipe import ObjectivePart
 from train.throughput import SKIPPED_STEPS, Meter, Work, bottleneck, summary_line
-from train.trainable import make_trainable
+from train.trainable import compile_layers, make_trainable
 
 CPU = torch.device("cpu")
 TARGETS = r"model.*(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
@@ -149,3 +149,33 @@ def test_a_step_waits_for_nothing(batch, device, loss):
         torch.cuda.set_sync_debug_mode("default")
     first, *_, last = (total.read()[0] for total in totals)
     assert last < first
+
+
+def test_compiled_layers_compute_the_same(golden):
+    """For dialogues of any length, without compiling anew for each; tensors keep their names."""
+    sampler = make_sampler([ANNOTATION] * 4, [[torch.randn(30, 10, 48)]] * 4, golden.grammar, batch_clips=2,
+                           slide_prob=0.7)  # fmt: skip
+    models = []
+    for is_compiled in (False, True):
+        torch.manual_seed(0)
+        model = open_checkpoint(GOLDEN)
+        training = make_trainable(model.decoder, model.connector, LoraSpec(4, 8, TARGETS), model.grammar,
+                                  ObjectivePart(), Accelerator(cpu=True), False)  # fmt: skip
+        if is_compiled:
+            compile_layers(training, backend="aot_eager")
+        models.append(training)
+    plain, compiled = models
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+    lengths = set()
+    with torch.compiler.set_stance("default"):
+        for step in range(3):
+            batch = sampler.batch(step)
+            lengths.add(batch.input_ids_BT.shape[1])
+            if len(lengths) == 2:  # everything is compiled by now
+                torch.compiler.set_stance("fail_on_recompile")
+            for training in models:
+                training.zero_grad()
+                training(batch)[0].backward()
+            for one, two in zip(plain.parameters(), compiled.parameters(), strict=True):
+                torch.testing.assert_close(one.grad, two.grad)
+    assert len(lengths) > 1
