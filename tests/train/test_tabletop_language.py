@@ -10,7 +10,6 @@ from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, OBJECTS, VOCABULARY,
 from train.tabletop.language import NUM_VOICES, NUMBERS, STYLES, VERBS, WITH_TARGET, listing, read_remark, remark, wish
 from train.tabletop.questions import CANT_SEE, MIN_QUESTION_GAP_S
 from train.tabletop.record import Event, Manner, Question, Script
-from train.tabletop.script import clip_seed, write_script
 
 PUT = ("put down", "put on", "put in")
 SWITCHED = {"open": True, "turn on": True, "close": False, "turn off": False}
@@ -18,9 +17,8 @@ STILL = ("put down", "put on", "put in", "move", *SWITCHED)  # after these a han
 
 
 @pytest.fixture(scope="module")
-def scripts() -> list[Script]:
-    train = [write_script("train", clip_seed("train", index)) for index in range(120)]
-    return train + [write_script("bench", clip_seed("bench", index)) for index in range(100, 200, 2)]
+def scripts(train_scripts: list[Script], bench_scripts: list[Script]) -> list[Script]:
+    return train_scripts + bench_scripts
 
 
 class World:
@@ -57,7 +55,8 @@ class World:
         acting = {"reach": "reaching for", "pick up": "holding", "pour": "pouring from"}
         if last is None or last.verb in STILL:
             return "You are not doing anything."
-        return f"You are {acting[last.verb]} the {name_of(last.item)}."
+        is_over = last.verb == "pour" and self.script.motion.pour_at(self.time_s) is None
+        return f"You are {'holding' if is_over else acting[last.verb]} the {name_of(last.item)}."
 
 
 def asked_of(scripts: list[Script], kind: str) -> list[tuple[World, Question]]:

@@ -36,13 +36,12 @@ from train.tabletop.script import clip_seed, is_quiet, write_script
 
 @pytest.fixture(scope="module")
 def scripts() -> list[Script]:
-    return [write_script("snapshot", clip_seed("snapshot", index)) for index in range(40)]
+    return [write_script("snapshot", clip_seed("snapshot", index)) for index in range(24)]
 
 
 @pytest.fixture(scope="module")
-def described() -> list[tuple[Script, dict[str, Any]]]:
-    chosen = [write_script("train", clip_seed("train", index)) for index in range(50)]
-    chosen = [script for script in chosen if len({event.verb for event in script.events}) >= 5][:12]
+def described(train_scripts: list[Script]) -> list[tuple[Script, dict[str, Any]]]:
+    chosen = [script for script in train_scripts if len({event.verb for event in script.events}) >= 5][:12]
     return [(script, describe(script)) for script in chosen]
 
 
