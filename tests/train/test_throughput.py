@@ -1,5 +1,6 @@
 """What a fit says about its own speed: operations, shares of the time, and the bottleneck."""
 
+import math
 import time
 
 import pytest
@@ -147,8 +148,9 @@ def test_a_step_waits_for_nothing(batch, device, loss):
         totals.append(Later(total / count))
     if device == "cuda":
         torch.cuda.set_sync_debug_mode("default")
-    first, *_, last = (total.read()[0] for total in totals)
-    assert last < first
+    losses = [total.read()[0] for total in totals]
+    assert all(map(math.isfinite, losses))
+    assert len({*losses}) == 3  # each step has changed the model
 
 
 def test_compiled_layers_compute_the_same(golden):
