@@ -100,7 +100,8 @@ def evaluate(
         by_tower.setdefault(tower_key(read_checkpoint(path)), []).append(path)
     for sharing in by_tower.values():
         tower = open_tower(read_checkpoint(sharing[0]), torch.device(options.device))
-        seen, calibration_seen = encode_once(tower, clips), encode_once(tower, calibration)
+        seen = encode_once(tower, clips)
+        calibration_seen = encode_once(tower, calibration) if calibration else []
         del tower
         for path in sharing:
             checkpoint, trials = read_checkpoint(path), []

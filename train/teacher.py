@@ -73,7 +73,7 @@ def force(model: VideoLM, meta: dict, features_TNF: Tensor, threshold: float) ->
 
 @torch.inference_mode()
 def peek(decoder: PreTrainedModel, ring: KVRing, num_tokens: int, embeds_TD: Tensor, wanted: Sequence[int]) -> Tensor:
-    """Logits at the `wanted` offsets if these T embeddings followed the first `num_tokens`; the ring stays as it was."""
+    """Logits at the `wanted` offsets if these T embeddings followed the first `num_tokens`; the ring is as it was."""
     length = ring.num_tokens
     stop = min(length, num_tokens + len(embeds_TD))
     buffers = [buffer for layer in ring.rings for buffer in layer.buffers()]

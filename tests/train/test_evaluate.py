@@ -138,7 +138,7 @@ def test_a_run_is_the_same_between_the_probabilities_that_it_decided_at():
 def test_a_sweep_gives_what_each_threshold_gives():
     model = open_checkpoint(GOLDEN)
     generator = torch.Generator().manual_seed(0)
-    jobs = [Job(2 * torch.randn(9, 10, 48, generator=generator)) for _ in range(2)]
+    jobs = [Job(2 * torch.randn(6, 10, 48, generator=generator)) for _ in range(2)]
     probs = [
         free_run(model.open_stream(silence_threshold=0), model.connect(j.features_TNF)).silence_probs for j in jobs
     ]
