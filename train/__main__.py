@@ -62,7 +62,7 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     threshold = sub.add_mutually_exclusive_group()
     threshold.add_argument("--threshold", type=float, help="silence threshold, 0 to 1, instead of each checkpoint's")
     threshold.add_argument("--calibrate", type=Path, metavar="FOLDER",
-                           help="clips to choose each threshold on first; it is then stored in the checkpoint")  # fmt: skip
+                           help="clips to choose each threshold on first; it is stored in the checkpoint")  # fmt: skip
 
 
 def _tabletop(arguments: argparse.Namespace) -> int:

@@ -54,12 +54,10 @@ def free_run_many(
     if not jobs:
         return []
     lanes = _Lanes(model, jobs, min(batch, len(jobs)), options)
-    with tqdm(total=len(jobs), desc=label, unit="clip", disable=len(jobs) == 1) as bar:
+    with tqdm(total=sum(len(job.features_TNF) for job in jobs), desc=label, unit="frame") as bar:
         while lanes.fill(order):
-            lanes.step()
-            for index, run in lanes.finished():
-                runs[index] = run
-                bar.update()
+            bar.update(lanes.step())
+            runs |= lanes.finished()
     return [runs[index] for index in range(len(jobs))]
 
 
@@ -95,12 +93,12 @@ class _Lanes:
         return any(row is not None for row in self._rows)
 
     @torch.inference_mode()
-    def step(self) -> None:
-        """One pass: every stream feeds what it has, and reads on if that was all of it."""
+    def step(self) -> int:
+        """One pass: every stream feeds what it has, and reads on if that was all of it. Returns the frames decided."""
         chunks = [row.unfed[: WIDTHS[-1]] if row else [] for row in self._rows]
         longest = max(len(chunk) for chunk in chunks)
         if not longest:
-            return  # clips without frames
+            return 0  # clips without frames
         width = next(width for width in WIDTHS if width >= longest)
         codes = np.zeros((len(chunks), width), dtype=np.int64)
         for lane, chunk in enumerate(chunks):
@@ -114,16 +112,23 @@ class _Lanes:
         logits_BV = append_rows(self._model.decoder, self._cache, embeds_BTD, starts, [len(c) for c in chunks])
         silence_B = logits_BV.softmax(-1)[:, self._model.grammar.silence_id]
         read = torch.stack((silence_B, logits_BV.argmax(-1).to(torch.float32))).tolist()  # ids fit: one transfer
+        before = self._count_frames()
         for row, chunk, silence_prob, winner in zip(self._rows, chunks, *read, strict=True):
             if row and chunk:
                 row.advance(len(chunk), silence_prob, int(winner))
+        return self._count_frames() - before
 
-    def finished(self) -> Iterator[tuple[int, FreeRun]]:
-        """Take out the streams that are over: each one's job and run."""
+    def _count_frames(self) -> int:
+        return sum(len(row.silence_probs) for row in self._rows if row)
+
+    def finished(self) -> dict[int, FreeRun]:
+        """Take out the streams that are over: their runs by job."""
+        runs = {}
         for lane, row in enumerate(self._rows):
             if row is not None and not row.unfed:
                 self._rows[lane] = None
-                yield self._indices[lane], FreeRun(row.silence_probs, row.said)
+                runs[self._indices[lane]] = FreeRun(row.silence_probs, row.said)
+        return runs
 
 
 class Row:
