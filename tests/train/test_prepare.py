@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assistant.capture.protocol import Outlet, Start
+from assistant.capture.video_reader import read_video
 from model.checkpoint import open_checkpoint
+from model.frames import letterbox
 from train.__main__ import main
 from train.clips import list_clips
 from train.prepare import NoRoom, prepare
@@ -81,6 +84,33 @@ def test_each_frame_is_the_picture_shown_at_its_time(tmp_path, fps):
     assert (frames[:, :7] == 0).all()  # 64 × 48 in a square: bars above and below
     assert (frames[:, -7:] == 0).all()
     assert (frames[:, 9:-9] > 20).all()
+
+
+@pytest.mark.parametrize("shape", [{"height": 48, "width": 64}, {"height": 1080, "width": 1920}])
+def test_the_model_is_trained_on_the_very_pictures_that_the_assistant_shows_it(tmp_path, shape):
+    path = film(tmp_path / "a.mp4", 2, rate=5, draw=grain, **shape)
+    shipped: dict[float, np.ndarray] = {}
+
+    class Taker(Outlet):
+        def __init__(self) -> None:
+            pass
+
+        def ready(self, width, height, duration_s, *, is_live) -> None:
+            pass
+
+        def ship(self, rgb_HW3, time_s, captured_s, *, wait) -> None:
+            shipped[time_s] = letterbox(rgb_HW3, SIDE).transpose(1, 2, 0)
+
+        def alive(self) -> None:
+            pass
+
+    read_video(Start("file", str(path), "a.mp4", 2.0, 5.0, ""), Taker())
+    assert list(shipped) == [0.0, 0.5, 1.0, 1.5]
+    np.testing.assert_array_equal(np.stack(list(shipped.values())), sampled(path, 2.0))
+
+
+def grain(second: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(second).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def test_a_variable_frame_rate_is_sampled_by_time_not_by_number(tmp_path):

@@ -1,6 +1,8 @@
 """What users write about their videos: subtitles, lists, journals with corrections, and every mistake in them."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,8 @@ from train.recordings.journal import JournalLine, apply_corrections, read_journa
 from train.recordings.record import RecordingsError
 from train.recordings.source import read_source
 from train.recordings.subtitles import read_subtitles
+
+WALK_THROUGH = (Path(__file__).parents[2] / "train" / "OWN_RECORDINGS.md").read_text(encoding="utf-8")
 
 
 def said(spoken) -> list[tuple]:
@@ -122,6 +126,19 @@ def test_every_mistake_in_subtitles_is_named_with_its_line(tmp_path):
     assert mistakes(read_subtitles, path) == [f"{path}: is not UTF-8 at byte 31; save it as UTF-8"]
 
 
+def test_the_examples_of_the_walk_through_are_understood(tmp_path):
+    srt, rows, journal = (
+        next(block for block in WALK_THROUGH.split("```") if mark in block)
+        for mark in ("-->", '"question"', '"kind": "query"')
+    )
+    (tmp_path / "breakfast.mp4").touch()
+    for name, text in (("breakfast.srt", srt), ("list.jsonl", rows), ("breakfast.jsonl", journal)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert [s.time_s for s in read_subtitles(tmp_path / "breakfast.srt")] == [5.8, 7.7, 12.0, 14.4]
+    assert [len(r.spoken) for r in read_source(tmp_path / "list.jsonl").recordings] == [2]
+    assert said(read_source(tmp_path / "breakfast.jsonl").recordings[0].spoken) == [(13.95, SALT)]
+
+
 # Folders and lists
 
 
@@ -229,18 +246,25 @@ what is not salt
 """
 
 
+def promised(right: str | None) -> list[str]:
+    """The phrases in the table of the walk-through that put a thing right; None: that take a remark back."""
+    rows = [row for row in WALK_THROUGH.splitlines() if row.startswith('| "')]
+    chosen = [rows[4]] if right is None else rows[:3]
+    return [phrase for row in chosen for phrase in re.findall('"(.*?)"', row.split("|")[1])]
+
+
 def phrases(table: str) -> list[str]:
     return [phrase for line in table.strip().splitlines() for phrase in line.split("|")]
 
 
-@pytest.mark.parametrize("words", phrases(RIGHTS))
+@pytest.mark.parametrize("words", [*phrases(RIGHTS), *promised("salt")])
 def test_a_thing_is_put_right(words):
     correction = read_correction(words)
     assert correction is not None
     assert correct("You pick up the sugar.", correction) == "You pick up the salt."
 
 
-@pytest.mark.parametrize("words", phrases(TAKEN_BACK))
+@pytest.mark.parametrize("words", [*phrases(TAKEN_BACK), *promised(None)])
 def test_a_remark_is_taken_back(words):
     correction = read_correction(words)
     assert correction is not None

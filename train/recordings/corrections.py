@@ -39,7 +39,8 @@ _SMALL_TALK = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _NO_THING = re.compile(
-    r"(?:i|you|he|she|it|we|they|that|this|(?:an)?other|there|here|now|yet|bad|sure|good|great|fine|nice|ok|okay|right|true|wrong"
+    r"(?:i|you|he|she|it|we|they|that|this|the|an?|is|was|are|were|(?:an)?other|there|here|now|yet"
+    r"|bad|sure|good|great|fine|nice|ok|okay|right|true|wrong"
     r"|correct|so|too|very|much|really|quite|all|enough|thanks|please|wait|stop|not|no|yes|in|on|at|to|from|with"
     r"|going|doing|being|what|where|who|how|when|why|because|if|only)\b",
     re.IGNORECASE,
