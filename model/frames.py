@@ -53,7 +53,7 @@ def letterbox(pixels: np.ndarray, size: int) -> np.ndarray:
 
 def normalize(frames_u8: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """B×3×S×S uint8 → float32, (value / 255 − mean) / std for each channel."""
-    channels = (1, 3, 1, 1)
-    scale = torch.tensor([1 / (255 * s) for s in std], device=frames_u8.device).view(channels)
-    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=frames_u8.device)
-    return frames_u8.to(torch.float32) * scale - shift.view(channels)
+    pixels = frames_u8.to(torch.float32, copy=True)
+    for channel, (m, s) in enumerate(zip(mean, std, strict=True)):  # numbers, not tensors: a GPU is not waited for
+        pixels[:, channel].mul_(1 / (255 * s)).sub_(m / s)
+    return pixels

@@ -14,7 +14,7 @@ from train.augment import augment
 from train.clips import ClipFile
 
 BATCH_FRAMES = 64
-"""Every pass has this many frames, padded if need be: cuDNN plans anew, for seconds, at each new shape."""
+"""Frames of a pass; on a GPU of every pass, padded if need be: cuDNN plans anew, for seconds, at each new shape."""
 
 
 @torch.inference_mode()
@@ -42,9 +42,12 @@ def encode_frames(tower: VisionTower, frames_T3SS: Tensor) -> Tensor:
     device = next(tower.parameters()).device
     parts = []
     for part in frames_T3SS.split(BATCH_FRAMES):
-        padding = part.new_zeros(BATCH_FRAMES - len(part), *part.shape[1:])
+        if device.type == "cuda":
+            shown = torch.cat((part, part.new_zeros(BATCH_FRAMES - len(part), *part.shape[1:])))
+        else:
+            shown = part
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            parts.append(tower(torch.cat((part, padding)))[: len(part)])
+            parts.append(tower(shown)[: len(part)])
     return torch.cat(parts)
 
 

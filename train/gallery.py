@@ -62,8 +62,9 @@ def plot_gallery(mistakes: Sequence[Mistake], clips: Mapping[str, ClipFile], pat
         said, true = (
             textwrap.fill(text, 36, max_lines=3) for text in (f"said: {mistake.said}", f"true: {mistake.true}")
         )
-        for text, colour, above in ((said, "tab:red", ""), (true, "tab:green", "\n" * (said.count("\n") + 1))):
-            axes.text(0, -0.03, above + text, transform=axes.transAxes, va="top", fontsize=9.5, color=colour)
+        for text, colour, lines_above in ((said, "tab:red", 0), (true, "tab:green", said.count("\n") + 1)):
+            place = (0, -6 - 14 * lines_above)
+            axes.annotate(text, (0, 0), place, "axes fraction", "offset points", va="top", fontsize=9.5, color=colour)
     for axes in panels.flat:
         axes.axis("off")
     figure.savefig(path, dpi=90)

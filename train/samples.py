@@ -86,7 +86,7 @@ class Sampler:
         epoch, number = divmod(step, self.batches_per_epoch)
         rng = random.Random(f"{self._seed} {epoch}")
         order = sorted(
-            rng.sample(range(len(self._annotations)), len(self._annotations)),
+            rng.sample(range(len(self._annotations)), self.batches_per_epoch * self._batch_clips),
             key=lambda i: self._annotations[i].num_frames + rng.uniform(-8, 8),
         )
         starts = [k * self._batch_clips for k in range(self.batches_per_epoch)]

@@ -58,12 +58,11 @@ def test_all_golden_streams_at_once():
         Job(tensors[f"live{facts['clip']}.features"], {int(f): q for f, q in facts["queries"].items()}, facts["theta"])
         for facts in live
     ]
-    for batch in (2, len(jobs)):
-        for facts, run in zip(live, free_run_many(model, jobs, batch=batch), strict=True):
-            assert run.silence_probs == pytest.approx(facts["interval_prob"], abs=1e-4)
-            assert [(u.frame, u.question, list(u.ids), u.text) for u in run.said] == [
-                (e["frame"], e["query"], e["output_ids"], e["text"]) for e in facts["events"]
-            ]
+    for facts, run in zip(live, free_run_many(model, jobs, batch=3), strict=True):
+        assert run.silence_probs == pytest.approx(facts["interval_prob"], abs=1e-4)
+        assert [(u.frame, u.question, list(u.ids), u.text) for u in run.said] == [
+            (e["frame"], e["query"], e["output_ids"], e["text"]) for e in facts["events"]
+        ]
 
 
 jobs = st.lists(
@@ -97,7 +96,7 @@ def test_windows_that_slide(models, name):
     """Short windows, long clips, much talk: every row evicts, again and again, as a lone stream does."""
     model = models[name]
     generator = torch.Generator().manual_seed(1)
-    frames = 50 if model.num_frame_tokens == 10 else 130
+    frames = 50 if model.num_frame_tokens == 10 else 80
     drawn = [
         Job(2 * torch.randn(frames + 9 * k, model.num_frame_tokens, 48, generator=generator), {20: "What?"}, threshold)
         for k, threshold in enumerate((0.0, 1.0))
