@@ -23,6 +23,9 @@ from train.recipe import VisionPart
 from train.schedule import Schedule
 from train.tabletop.record import PHASES
 
+WARMUP_STEPS = 200
+"""A tower with fixed BatchNorm statistics does not recover from a first leap."""
+
 
 @dataclass(frozen=True)
 class FrameSet:
@@ -188,10 +191,11 @@ def tune_vision(
     )
     shared, optimizer = accelerator.prepare(model, optimizer)
     batch = max(1, part.batch_frames // accelerator.num_processes)
-    clock = SharedClock(accelerator)
+    schedule = Schedule(optimizer, part.tune_steps, part.tune_seconds, warmup_share=0.05,
+                        warmup_steps=WARMUP_STEPS, agree=SharedClock(accelerator).agree)  # fmt: skip
     order = torch.empty(0, dtype=torch.long, device=device)
     with tqdm(total=part.tune_steps, desc="tune vision", unit="step", disable=not accelerator.is_main_process) as bar:
-        for step in Schedule(optimizer, part.tune_steps, part.tune_seconds, warmup_share=0.05, agree=clock.agree):
+        for step in schedule:
             if len(order) < batch:
                 order = torch.randperm(len(train.frames_M3SS), generator=generator, device=device)
             picked, order = order[:batch], order[batch:]

@@ -11,7 +11,8 @@ class Schedule:
     """Iterating sets the learning rates and gives step numbers until steps or seconds are used up.
 
     Progress is whichever of the two is further, so that the rates have come down when time runs out. max_seconds = 0:
-    steps alone count. The optimizer's rates at the making of the schedule are the peaks.
+    steps alone count. The optimizer's rates at the making of the schedule are the peaks. warmup_steps: at the least, for
+    the clock says nothing of how few steps a slow start has taken.
     agree: makes one figure of what each process's clock says.
     """
 
@@ -22,11 +23,12 @@ class Schedule:
         max_seconds: float,
         warmup_share: float,
         *,
+        warmup_steps: int = 0,
         agree: Callable[[float], float] = lambda seconds: seconds,
     ) -> None:
         self._optimizer, self._steps, self._warmup_share = optimizer, steps, warmup_share
         self._max_seconds = max_seconds or math.inf
-        self._agree = agree
+        self._agree, self._warmup_steps = agree, warmup_steps
         self._peaks = [group["lr"] for group in optimizer.param_groups]
         self.go_on(0, 0.0)
 
@@ -44,7 +46,9 @@ class Schedule:
             if progress >= 1:
                 return
             for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
-                group["lr"] = peak * cosine(progress, self._warmup_share)
+                group["lr"] = (
+                    peak * cosine(progress, self._warmup_share) * min(1.0, (step + 1) / (self._warmup_steps + 1))
+                )
             yield step
 
 
