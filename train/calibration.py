@@ -58,8 +58,10 @@ class Trial:
 
 
 def best_threshold(trials: Sequence[Trial]) -> float:
-    """The threshold with the best mean of both F1; ties go to the quieter one, which is the lower."""
-    return max(trials, key=lambda trial: (round(trial.mean, 9), -trial.threshold)).threshold
+    """The threshold with the best mean of both F1; of several, the middle one, which is furthest from doing worse."""
+    best = max(round(trial.mean, 9) for trial in trials)
+    ties = sorted(trial.threshold for trial in trials if round(trial.mean, 9) == best)
+    return ties[(len(ties) - 1) // 2]
 
 
 def try_thresholds(

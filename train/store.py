@@ -56,6 +56,9 @@ class Store:
     ) -> None:
         self._run_dir, self._identity, self._accelerator = run_dir, identity, accelerator
         self._model, self._optimizer = model, optimizer
+        # A frozen tensor that goes by two names is left out of a state by one of them alone.
+        whole = accelerator.unwrap_model(model)
+        self._frozen = {n for n, p in whole.named_parameters(remove_duplicate=False) if not p.requires_grad}
         self._options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
         self._lines = self._board = None
         self._has_board = tensorboard
@@ -115,7 +118,7 @@ class Store:
     def trained(self) -> dict[str, Tensor]:
         """What is trained, gathered from all processes into the main one."""
         tensors = get_model_state_dict(self._model, options=self._options)
-        return {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+        return {n: t for n, t in tensors.items() if isinstance(t, Tensor) and n not in self._frozen}
 
     def close(self) -> None:
         """Close the files; what was noted stays."""

@@ -22,7 +22,7 @@ from train.tabletop import assets
 from train.tabletop.ground_truth import describe, describe_snapshots, frame_times, snapshot_times
 from train.tabletop.script import SPLITS, clip_seed, write_script
 
-DEMO_SEED = 3  # of the held-out room, but none of the benchmark
+DEMO_SEED = 29  # of the held-out room, but none of the benchmark
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
