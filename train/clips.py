@@ -34,5 +34,5 @@ def list_clips(folder: Path) -> list[ClipFile]:
         if path.with_suffix(".npy").is_file()
     ]
     if not clips:
-        raise RecipeError(f"{folder}: holds no clips; render them first (python -m train tabletop)")
+        raise RecipeError(f"{folder}: holds no clips; make some first (python -m train tabletop, or prepare)")
     return clips

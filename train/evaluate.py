@@ -62,6 +62,7 @@ class ClipResult:
     answers: list[Answer]
     silence_probs: list[float] = field(default_factory=list)
     metrics: StreamMetrics | None = None
+    of_remarks: StreamMetrics | None = None
     forced_probs: list[float] = field(default_factory=list)
     forced_silent: list[bool] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
@@ -201,6 +202,7 @@ def to_result(clip: ClipFile, meta: dict, run: FreeRun, asked: dict[int, dict], 
         answers=answers,
         silence_probs=run.silence_probs,
         metrics=forced.metrics if forced else None,
+        of_remarks=forced.of_remarks if forced else None,
         forced_probs=forced.silence_probs if forced else [],
         forced_silent=forced.silent if forced else [],
         unseen=list(meta.get("unseen", [])),

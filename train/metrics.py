@@ -38,8 +38,14 @@ def stream_metrics(
     grammar: Grammar,
     threshold: float,
     look_ahead: LookAhead,
+    *,
+    remarks_only: bool = False,
 ) -> StreamMetrics:
-    """The four metrics of one dialogue at one silence threshold."""
+    """The four metrics of one dialogue at one silence threshold.
+
+    remarks_only: leave out turns that a question ends. The paper counts on after them, too, until the model would speak
+    by itself, which nobody expects of it there.
+    """
     ids_T, labels_T = torch.tensor(rendered.input_ids), torch.tensor(rendered.labels)
     decides_T = torch.tensor(rendered.decides)
     logits_TV = logits_TV.detach().to("cpu", torch.float32)
@@ -55,6 +61,9 @@ def stream_metrics(
         is_word_T = is_learned_T & ~is_stream_T
         if grammar.spec.is_per_frame:  # the first word is the decision to speak
             is_word_T |= is_stream_T & (labels_T[start:stop] != grammar.silence_id)
+        is_due = bool((labels_T[start:stop][is_stream_T] != grammar.silence_id).any())
+        if remarks_only and not is_due:
+            continue
         num_words, num_frames = int(is_word_T.sum()), int(is_stream_T.sum())
         num_right, diff = 0, 0
         if num_words:

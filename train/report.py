@@ -28,7 +28,16 @@ HEADLINE = (
     "abstentions",
     "wrong abstentions",
 )
-FORCED = ("LM-PPL", "TimeDiff frames", "TimeDiff s", "Fluency", "LM-Correctness", "ECE", "Brier")
+FORCED = (
+    "LM-PPL",
+    "TimeDiff s",
+    "TimeDiff s, remarks",
+    "Fluency",
+    "Fluency, remarks",
+    "LM-Correctness",
+    "ECE",
+    "Brier",
+)
 COUNTS = ("clips", "answers", "remarks")
 
 

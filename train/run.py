@@ -28,7 +28,7 @@ from model.connector import make_connector
 from model.decoder import open_decoder
 from model.grammar import Grammar, GrammarSpec
 from model.vision import VisionSpec, VisionTower, open_vision
-from train.clips import list_clips
+from train.clips import ClipFile, list_clips
 from train.dialogue import annotate
 from train.features import FeatureFile, encode_clips, encode_frames, save_features
 from train.fit import fit
@@ -98,9 +98,13 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, accelerator: Accelera
     else:
         tower = tune(recipe, clips_dir, run_dir, accelerator)
     for split, views in (("train", recipe.vision.feature_views), ("val", 1)):
-        clips = list_clips(clips_dir / split)[rank::num_ranks]
+        clips = list_clips(clips_dir / split)
+        _check_clips(clips, recipe)
         folder = run_dir / FEATURES / split
         folder.mkdir(parents=True, exist_ok=True)
+        if accelerator.is_main_process:
+            _forget_others(folder, clips)
+        clips = clips[rank::num_ranks]
         for clip, by_view in zip(clips, encode_clips(tower, clips, views=views, seed=rank), strict=True):
             save_features(by_view, folder / f"{clip.path.stem}.safetensors")
             (folder / f"{clip.path.stem}.json").write_text(json.dumps(clip.meta), encoding="utf-8")
@@ -111,6 +115,29 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, accelerator: Accelera
         robust = {"black": encode_frames(tower, black), "noise": encode_frames(tower, noise)}
         save_file({k: v.to("cpu", torch.float16) for k, v in robust.items()}, run_dir / FEATURES / ROBUST_FILE)
     accelerator.wait_for_everyone()
+
+
+def _check_clips(clips: list[ClipFile], recipe: Recipe) -> None:
+    """Raises RecipeError if clips are of another rate or size than the recipe's."""
+    for clip in clips:
+        fps, side = float(clip.meta["fps"]), clip.frames().shape[1]
+        if fps != recipe.fps:
+            raise RecipeError(
+                f"{clip.path}: has {fps:g} frames a second, the recipe fps = {recipe.fps:g}; make them agree"
+            )
+        if side != recipe.tabletop.size:
+            raise RecipeError(
+                f"{clip.path}: its frames are {side} pixels wide, the recipe's tabletop.size = {recipe.tabletop.size}; "
+                "make them agree"
+            )
+
+
+def _forget_others(folder: Path, clips: list[ClipFile]) -> None:
+    """Remove what was encoded of clips that are no longer there."""
+    kept = {clip.path.stem for clip in clips}
+    for path in folder.iterdir():
+        if path.stem not in kept:
+            path.unlink()
 
 
 def _open_tower(recipe: Recipe, device: torch.device) -> VisionTower:

@@ -11,8 +11,8 @@ class Schedule:
     """Iterating sets the learning rates and gives step numbers until steps or seconds are used up.
 
     Progress is whichever of the two is further, so that the rates have come down when time runs out. max_seconds = 0:
-    steps alone count. The optimizer's rates at the making of the schedule are the peaks. warmup_steps: at the least, for
-    the clock says nothing of how few steps a slow start has taken.
+    steps alone count. The optimizer's rates at the making of the schedule are the peaks. warmup_steps: at the least,
+    since the clock says nothing of how few steps a slow start has taken.
     agree: makes one figure of what each process's clock says.
     """
 

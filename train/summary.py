@@ -60,6 +60,10 @@ def _summarize_forced(results: Sequence[ClipResult]) -> dict[str, float]:
         summary["TimeDiff s"] = fmean(m.time_diff_frames / fps for m, fps in metrics)
         summary["Fluency"] = fmean(m.fluency for m, _ in metrics)
         summary["LM-Correctness"] = fmean(m.lm_correctness for m, _ in metrics)
+    of_remarks = [(r.of_remarks, r.fps) for r in results if r.of_remarks and r.true]
+    if of_remarks:
+        summary["TimeDiff s, remarks"] = fmean(m.time_diff_frames / fps for m, fps in of_remarks)
+        summary["Fluency, remarks"] = fmean(m.fluency for m, _ in of_remarks)
     reliable = reliability(*forced_silence(results))
     if reliable:
         summary |= {"ECE": reliable.ece, "Brier": reliable.brier}

@@ -26,10 +26,12 @@ NO_TURNS = StreamMetrics(1.0, 0.0, 1.0, 1.0)
 class Forced:
     """What one pass over the true dialogue says.
 
-    metrics: the paper's four. silence_probs: p(silence) at every learned frame. silent: whether it was right there.
+    metrics: the paper's four. of_remarks: the same over turns that end in a remark alone. silence_probs: p(silence) at
+    every learned frame. silent: whether it was right there.
     """
 
     metrics: StreamMetrics
+    of_remarks: StreamMetrics
     silence_probs: list[float]
     silent: list[bool]
 
@@ -64,8 +66,15 @@ def force(model: VideoLM, meta: dict, features_TNF: Tensor, threshold: float) ->
     full_TV[learned] = kept_LV
     decides_L = torch.tensor(rendered.decides)[learned]
     has_replies = any(isinstance(turn, AssistantTurn) for turn in turns)
+    every, of_remarks = (
+        stream_metrics(rendered, full_TV, grammar, threshold, look_ahead, remarks_only=only)
+        if has_replies
+        else NO_TURNS
+        for only in (False, True)
+    )
     return Forced(
-        stream_metrics(rendered, full_TV, grammar, threshold, look_ahead) if has_replies else NO_TURNS,
+        every,
+        of_remarks,
         kept_LV[decides_L].softmax(-1)[:, grammar.silence_id].tolist(),
         (labels[learned][decides_L] == grammar.silence_id).tolist(),
     )

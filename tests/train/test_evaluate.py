@@ -125,8 +125,10 @@ def test_reliability():
     assert (off.ece, off.brier, off.shares[9]) == (pytest.approx(0.75), pytest.approx(0.75), 0.25)
 
 
-def test_the_best_threshold_is_the_quieter_of_two():
+def test_the_best_threshold_is_in_the_middle_of_those_that_are_as_good():
     assert best_threshold([Trial(0.4, 0.5, 0.7), Trial(0.6, 0.7, 0.5), Trial(0.8, 0.5, 0.5)]) == 0.4
+    assert best_threshold([Trial(t, 0.9, 0.8) for t in (0.2, 0.3, 0.4, 0.5, 0.6)] + [Trial(0.7, 0.9, 0.9)]) == 0.7
+    assert best_threshold([Trial(t, 0.9, 0.8) for t in (0.2, 0.3, 0.4)] + [Trial(0.7, 0.1, 0.1)]) == 0.3
 
 
 def test_a_run_is_the_same_between_the_probabilities_that_it_decided_at():

@@ -124,6 +124,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(clips, uninterrupted, tmp_p
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_checkpoint_of_adapters_holds_nothing_else_of_the_decoder(uninterrupted):
+    checkpoint = read_checkpoint(uninterrupted / "checkpoint")
+    assert checkpoint.lora
+    assert all(".lora_" in name for name in checkpoint.lora)
+    assert not checkpoint.decoder
+
+
 def losses_so_far(folder: Path) -> list[str]:
     path = folder / "fit.jsonl"
     return path.read_text().splitlines() if path.is_file() else []

@@ -22,6 +22,7 @@ from train.events import Event, Score, parse_remark, score
 from train.features import encode_frames
 from train.fit import fit
 from train.grounding import cell_targets
+from train.metrics import stream_metrics
 from train.objective import embed_dialogues, streaming_loss
 from train.recipe import FitPart, ObjectivePart, RecipeError, SamplesPart, read_recipe
 from train.samples import Sampler, collate
@@ -218,3 +219,21 @@ def test_recipes_say_everything_that_is_wrong_at_once(tmp_path):
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_shipped_recipes_are_valid(recipe):
     assert read_recipe(recipe).name
+
+
+def test_turns_that_a_question_ends_can_be_left_out_of_the_metrics():
+    """A model that is always silent is late for the remark, and rightly silent before the question."""
+    grammar = open_checkpoint(GOLDEN).grammar
+    turns = [StreamTurn(4), AssistantTurn("You cut."), StreamTurn(6, 5), UserTurn("What?"), AssistantTurn("You cut."),
+             StreamTurn(5), AssistantTurn("You cut.")]  # fmt: skip
+    rendered = grammar.render(turns)
+    silent = torch.zeros(len(rendered.input_ids), grammar.placeholder_id)
+    silent[:, grammar.silence_id] = 20.0
+
+    def look_ahead(num_tokens: int, first_frame: int, count: int) -> torch.Tensor:
+        return silent[:count]
+
+    every = stream_metrics(rendered, silent, grammar, 0.5, look_ahead)
+    remarks = stream_metrics(rendered, silent, grammar, 0.5, look_ahead, remarks_only=True)
+    assert every.time_diff_frames == pytest.approx((3 + 5 + 0) / 3)  # the last turn has no frames after it to count on
+    assert remarks.time_diff_frames == pytest.approx((3 + 0) / 2)
