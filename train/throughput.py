@@ -127,7 +127,7 @@ class Meter:
         """What was measured; empty before the first step. Keys that the device has nothing to say on are left out.
 
         Rates are of all processes together, taken to be alike; tflops, memory and shares of this one. tokens_per_s
-        counts padding, text_tokens_per_s does not. data_wait_share: of the time, spent waiting for batches; up to 0.1
+        counts padding, text_tokens_per_s and tokens_per_dialogue do not. data_wait_share: of the time, spent waiting for batches; up to 0.1
         data comes at 90 % at least of the speed of computing. device_wait_share: waiting for the GPU. forward, backward
         and optimizer: shares of these three together. bottleneck: see `bottleneck`.
         """
@@ -144,6 +144,7 @@ class Meter:
             "dialogues_per_s": self._dialogues * every,
             "tokens_per_s": self._tokens * every,
             "text_tokens_per_s": (self._tokens - self._padding) * every,
+            "tokens_per_dialogue": (self._tokens - self._padding) / max(1, self._dialogues),
             "padding_share": self._padding / self._tokens,
             "tflops": self._flops / seconds / 1e12,
             "data_wait_share": self._data_s / seconds,

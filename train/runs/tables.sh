@@ -3,9 +3,9 @@
 #
 #   [JOBS=4] train/runs/tables.sh ENCODED CLIPS OUT [SEEDS]
 #
-# ENCODED: a run whose clips are encoded (python -m train encode). CLIPS: folder with val/ and test/. One token a frame,
-# as in the paper's ablations. JOBS runs share the device, since a small decoder does not fill it. A run that is finished is left alone, one that was
-# broken off goes on; OUT/report gets the table.
+# ENCODED: a run whose clips are encoded (python -m train encode). CLIPS: folder with val/ and bench/. One token a frame,
+# as in the paper's ablations. JOBS runs share the device, since a small decoder does not fill it: each takes 10 to 30
+# GB of its memory. A run that is finished is left alone, one that was broken off goes on; OUT/report gets the table.
 set -euo pipefail
 encoded=$1 clips=$2 out=$3 seeds=${4:-"0 1 2"}
 recipe=$(dirname "$0")/../recipes/ablation.toml
@@ -30,4 +30,4 @@ for share in 0.1 0.3; do fit "silence-share-$share" "objective.silence_share=$sh
 for weight in 0.1 0.3; do fit "silence-weight-$weight" "objective.silence_weight=$weight" "name=silence-weight-$weight"; done
 while (($(jobs -rp | wc -l))); do wait -n; done
 
-python -m train evaluate "$out"/*/checkpoint --calibrate "$clips/val" --clips "$clips/test" --out "$out/report"
+python -m train evaluate "$out"/*/checkpoint --calibrate "$clips/val" --clips "$clips/bench" --out "$out/report"
