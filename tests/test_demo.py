@@ -11,7 +11,7 @@ import pytest
 from faster_whisper import WhisperModel
 
 from model import weights
-from train.events import Event, parse_remark, score
+from train.scoring.events import Event, parse_remark, score
 
 ROOT = Path(__file__).parents[1]
 

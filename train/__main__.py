@@ -117,8 +117,8 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from train.clips import list_clips
-    from train.compare import report_all
-    from train.evaluate import Options, evaluate
+    from train.scoring.compare import report_all
+    from train.scoring.evaluate import Options, evaluate
 
     device = _device(arguments.device)
     batch = arguments.batch or (64 if device.type == "cuda" else 8)

@@ -127,9 +127,9 @@ class Meter:
         """What was measured; empty before the first step. Keys that the device has nothing to say on are left out.
 
         Rates are of all processes together, taken to be alike; tflops, memory and shares of this one. tokens_per_s
-        counts padding, text_tokens_per_s and tokens_per_dialogue do not. data_wait_share: of the time, spent waiting for batches; up to 0.1
-        data comes at 90 % at least of the speed of computing. device_wait_share: waiting for the GPU. forward, backward
-        and optimizer: shares of these three together. bottleneck: see `bottleneck`.
+        counts padding, text_tokens_per_s and tokens_per_dialogue do not. data_wait_share: of the time, spent waiting
+        for batches; up to 0.1 data comes at 90 % at least of the speed of computing. device_wait_share: waiting for
+        the GPU. forward, backward and optimizer: shares of these three together. bottleneck: see `bottleneck`.
         """
         if not self._steps:
             return {}

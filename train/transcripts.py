@@ -12,7 +12,7 @@ from pathlib import Path
 from model.videolm import VideoLM
 from train.dialogue import Annotation, annotate
 from train.features import FeatureFile
-from train.freerun import FreeRun, free_run
+from train.scoring.freerun import FreeRun, free_run
 
 FRAMES_AT_A_TIME = 10
 MAX_REPLY_TOKENS = 40

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from model.checkpoint import open_checkpoint, open_tokenizer
 from model.grammar import AssistantTurn, Grammar, GrammarSpec, StreamTurn, Turn, UserTurn
 from model.videolm import VideoLM
-from train.freerun import FreeRun, Said, free_run
-from train.metrics import stream_metrics
 from train.objective import embed_dialogues, streaming_loss
+from train.scoring.freerun import FreeRun, Said, free_run
+from train.scoring.metrics import stream_metrics
 
 GOLDEN = Path(os.environ.get("ONLOOKER_GOLDEN", Path(__file__).parents[1] / "golden"))
 FACTS = json.loads((GOLDEN / "golden.json").read_text())

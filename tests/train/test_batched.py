@@ -13,8 +13,8 @@ from model.checkpoint import open_checkpoint
 from model.errors import StreamError
 from model.grammar import GrammarSpec
 from model.videolm import VideoLM
-from train.freerun import FreeRun, free_run
-from train.lockstep import Job, free_run_many, whole_text
+from train.scoring.freerun import FreeRun, free_run
+from train.scoring.lockstep import Job, free_run_many, whole_text
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FACTS = json.loads((GOLDEN / "golden.json").read_text())

@@ -13,19 +13,19 @@ from safetensors.torch import load_file
 from model.checkpoint import open_checkpoint, read_checkpoint, write_checkpoint
 from model.decoder import append, make_ring
 from train.__main__ import main
-from train.answers import Answer, abstains, listed, normalize, same_answer, summarize_answers
-from train.calibration import Trial, best_threshold, reliability, same_between, sweep
-from train.compare import pool, pool_name
-from train.evaluate import ClipResult
-from train.events import Event, count_repeats, match, same_verb, same_words, score, true_events
-from train.freerun import FreeRun, Said, free_run
-from train.gallery import find_mistakes
-from train.lockstep import Job
 from train.objective import embed_dialogues
-from train.report import pair_up, table
-from train.summary import by_group, scores_by, summarize
-from train.teacher import peek
-from train.towers import tower_key
+from train.scoring.answers import Answer, abstains, listed, normalize, same_answer, summarize_answers
+from train.scoring.calibration import Trial, best_threshold, reliability, same_between, sweep
+from train.scoring.compare import pool, pool_name
+from train.scoring.evaluate import ClipResult
+from train.scoring.events import Event, count_repeats, match, same_verb, same_words, score, true_events
+from train.scoring.freerun import FreeRun, Said, free_run
+from train.scoring.gallery import find_mistakes
+from train.scoring.lockstep import Job
+from train.scoring.report import pair_up, table
+from train.scoring.summary import by_group, scores_by, summarize
+from train.scoring.teacher import peek
+from train.scoring.towers import tower_key
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FACTS = json.loads((GOLDEN / "golden.json").read_text())

@@ -16,9 +16,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from model.checkpoint import open_checkpoint, read_checkpoint
 from model.vision import VisionSpec, open_vision
-from train.evaluate import teacher_forced
 from train.recipe import RecipeError, read_recipe
 from train.run import fit_run
+from train.scoring.evaluate import teacher_forced
 from train.store import read_steps
 
 ROOT = Path(__file__).parents[2]

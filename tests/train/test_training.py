@@ -18,15 +18,15 @@ from model.vision import VisionSpec, open_vision
 from train.__main__ import main
 from train.augment import augment
 from train.dialogue import Annotation, Utterance, annotate, slide, to_turns
-from train.events import Event, Score, parse_remark, score
 from train.features import encode_frames
 from train.fit import fit
 from train.grounding import cell_targets
-from train.metrics import stream_metrics
 from train.objective import embed_dialogues, streaming_loss
 from train.recipe import FitPart, ObjectivePart, RecipeError, SamplesPart, read_recipe
 from train.samples import Sampler, collate
 from train.schedule import cosine
+from train.scoring.events import Event, Score, parse_remark, score
+from train.scoring.metrics import stream_metrics
 from train.trainable import StreamingModel
 
 GOLDEN = Path(__file__).parents[1] / "golden"

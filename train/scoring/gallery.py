@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.clips import ClipFile
-from train.evaluate import ClipResult
-from train.events import any_words, match, same_words
+from train.scoring.evaluate import ClipResult
+from train.scoring.events import any_words, match, same_words
 
 MAX_MISTAKES = 24
 COLUMNS = 6

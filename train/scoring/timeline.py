@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.evaluate import ClipResult
-from train.events import Event, any_words, match, same_words
+from train.scoring.evaluate import ClipResult
+from train.scoring.events import Event, any_words, match, same_words
 
 RIGHT, WRONG, MISSED, TRUE = "tab:green", "tab:red", "tab:orange", "tab:gray"
 MAX_CLIPS = 4

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.videolm import VideoLM
-from train.events import Event, Score, score
-from train.freerun import FreeRun
-from train.lockstep import Job, free_run_many
+from train.scoring.events import Event, Score, score
+from train.scoring.freerun import FreeRun
+from train.scoring.lockstep import Job, free_run_many
 
 NUM_BINS = 10
 GRID = tuple(round(0.2 + 0.05 * k, 2) for k in range(16))

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from train.answers import summarize_answers
-from train.calibration import reliability
-from train.evaluate import ClipResult
-from train.events import Event, Score, about, count_repeats, score
+from train.scoring.answers import summarize_answers
+from train.scoring.calibration import reliability
+from train.scoring.evaluate import ClipResult
+from train.scoring.events import Event, Score, about, count_repeats, score
 
 TOLERANCES_S = (0.5, 1.0, 2.0)
 WORDS = {"verb": False, "all words": True}

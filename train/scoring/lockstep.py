@@ -19,8 +19,8 @@ from model.errors import StreamError
 from model.grammar import Cursor, Grammar
 from model.stream import EVICTED_FRACTION, Marks, StreamOptions
 from model.videolm import VideoLM
-from train.batched import RowsCache, append_rows
-from train.freerun import FreeRun, Said
+from train.scoring.batched import RowsCache, append_rows
+from train.scoring.freerun import FreeRun, Said
 
 WIDTHS = (1, 2, 4, 8, 12, 16, 24)
 """Tokens of a step; what is longer, such as the system prompt, is fed in parts."""

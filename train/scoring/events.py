@@ -7,7 +7,7 @@ said in words that cannot be read back matches what is said in the same words.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from train.answers import normalize
+from train.scoring.answers import normalize
 from train.tabletop.language import read_remark
 
 REPEATED_WITHIN_S = 10.0

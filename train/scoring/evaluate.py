@@ -1,6 +1,7 @@
 """Scores checkpoints on held-out clips as they would run: free, at their threshold, their own words in their cache.
 
-All clips run in lock-step (`train.lockstep`), frames are encoded once for all checkpoints that share a vision tower.
+All clips run in lock-step (`train.scoring.lockstep`); frames are encoded once for all checkpoints that share a vision
+tower.
 """
 
 import math
@@ -15,16 +16,16 @@ from tqdm import tqdm
 
 from model.checkpoint import DTYPES, Checkpoint, assemble, read_checkpoint, write_checkpoint
 from model.videolm import VideoLM
-from train.answers import Answer
-from train.calibration import GRID, Trial, best_threshold, sweep, try_thresholds
 from train.clips import ClipFile
-from train.events import Event, read, true_events
-from train.freerun import FreeRun
-from train.lockstep import Job, free_run_many
-from train.metrics import StreamMetrics
 from train.recipe import RecipeError
-from train.teacher import Forced, force, teacher_forced
-from train.towers import encode_once, open_tower, tower_key
+from train.scoring.answers import Answer
+from train.scoring.calibration import GRID, Trial, best_threshold, sweep, try_thresholds
+from train.scoring.events import Event, read, true_events
+from train.scoring.freerun import FreeRun
+from train.scoring.lockstep import Job, free_run_many
+from train.scoring.metrics import StreamMetrics
+from train.scoring.teacher import Forced, force, teacher_forced
+from train.scoring.towers import encode_once, open_tower, tower_key
 
 __all__ = ["ClipResult", "Evaluated", "Options", "evaluate", "run_clips", "teacher_forced"]
 

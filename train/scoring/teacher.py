@@ -15,8 +15,8 @@ from model.decoder import append, make_ring
 from model.grammar import IGNORE_ID, AssistantTurn, Cursor
 from model.videolm import VideoLM
 from train.dialogue import annotate, to_turns
-from train.metrics import StreamMetrics, stream_metrics
 from train.objective import embed_dialogues
+from train.scoring.metrics import StreamMetrics, stream_metrics
 
 NO_TURNS = StreamMetrics(1.0, 0.0, 1.0, 1.0)
 """A dialogue in which nobody speaks scores perfectly."""

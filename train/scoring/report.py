@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from train.calibration import reliability
-from train.charts import count_pairs, plot_calibration, plot_confusion, plot_thresholds
 from train.clips import ClipFile
-from train.evaluate import ClipResult, Evaluated
-from train.events import Event, Score, any_words, match
-from train.gallery import choose, plot_gallery
-from train.summary import TOLERANCES_S, WORDS, by_group, forced_silence, scores_by
-from train.timeline import plot_timeline
+from train.scoring.calibration import reliability
+from train.scoring.charts import count_pairs, plot_calibration, plot_confusion, plot_thresholds
+from train.scoring.evaluate import ClipResult, Evaluated
+from train.scoring.events import Event, Score, any_words, match
+from train.scoring.gallery import choose, plot_gallery
+from train.scoring.summary import TOLERANCES_S, WORDS, by_group, forced_silence, scores_by
+from train.scoring.timeline import plot_timeline
 
 REPORT = "report"
 HEADLINE = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.calibration import Reliability, Trial
+from train.scoring.calibration import Reliability, Trial
 
 NOTHING, NO_EVENT = "nothing", "no event"
 DPI = 120

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
-from train.charts import plot_comparison
 from train.clips import ClipFile
-from train.evaluate import Evaluated
-from train.report import REPORT, say, table, write_report
-from train.summary import summarize
+from train.scoring.charts import plot_comparison
+from train.scoring.evaluate import Evaluated
+from train.scoring.report import REPORT, say, table, write_report
+from train.scoring.summary import summarize
 
 COLUMNS = (
     "LM-PPL",

@@ -1,0 +1,1 @@
+"""How well a model does: free runs and true replies scored, compared, and drawn."""
