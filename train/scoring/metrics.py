@@ -14,7 +14,7 @@ from torch import Tensor
 from model.grammar import IGNORE_ID, Grammar, Rendered
 
 LookAhead = Callable[[int, int, int], Tensor]
-"""(T, first frame, K) → logits K×V after each of K frames appended, silently, to the first T tokens."""
+"""(T, F, K) → logits K×V after each of K frames appended, silently, to the first T tokens, which hold F frames."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def stream_metrics(
                 last_frame = start + int(is_stream_T.nonzero()[-1]) + 1
                 ahead = min(frames[turn + 1], frames[turn] - 1)
                 if ahead > 0:
-                    logits_KV = look_ahead(last_frame, sum(frames[: turn + 1]), ahead).detach().to("cpu", torch.float32)
+                    shown = int(is_frame_T[:last_frame].sum()) // grammar.spec.num_frame_tokens
+                    logits_KV = look_ahead(last_frame, shown, ahead).detach().to("cpu", torch.float32)
                     late_K = _speaks(logits_KV, grammar.silence_id, threshold)
                     diff = -(int(late_K.int().argmax()) + 1) if late_K.any() else -ahead
             diffs.append(abs(diff))
