@@ -6,13 +6,14 @@ Runs the real thing (`onlooker watch demo --max-speed --json`); nothing in the p
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import av
 from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).parents[1]
-SIDE, BAR, COLUMNS = 300, 44, 3
+SIDE, BAR, COLUMNS, LETTERS = 300, 48, 3, 38
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def tile(picture: Image.Image, caption: str) -> Image.Image:
     result = Image.new("RGB", (SIDE, SIDE + BAR), (24, 24, 28))
     result.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (0, 0))
     font = ImageFont.load_default(13)
-    ImageDraw.Draw(result).text((8, SIDE + 14), caption, fill=(235, 235, 240), font=font)
+    ImageDraw.Draw(result).text((8, SIDE + 7), textwrap.fill(caption, LETTERS), fill=(235, 235, 240), font=font)
     return result
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from model.errors import OnlookerError
 
+CPU_THREADS_BESIDE_GPU = 4
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 the recipe or the command is wrong, 3 something is missing)."""
@@ -116,11 +118,15 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    import torch
+
     from train.clips import list_clips
     from train.scoring.compare import report_all
     from train.scoring.evaluate import Options, evaluate
 
     device = _device(arguments.device)
+    if device.type == "cuda":  # the rest of a large machine's cores are for whatever runs beside this
+        torch.set_num_threads(min(torch.get_num_threads(), CPU_THREADS_BESIDE_GPU))
     batch = arguments.batch or (64 if device.type == "cuda" else 8)
     clips = [clip for folder in arguments.clips for clip in list_clips(folder)]
     calibration = list_clips(arguments.calibrate) if arguments.calibrate else []
