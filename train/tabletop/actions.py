@@ -262,7 +262,7 @@ def handle(stage: Stage, start_s: float, item: int, side: int, holder: int | Non
     carry.go((shown_s + keep_s) / 2, show + rng.normal(0, 0.012, 3))
     carry.go(keep_s, show + rng.normal(0, 0.012, 3))
     up_s = carry.lift(shown_s)
-    target, verb = _where_to(stage, item, side, holder, keep_s)
+    target, verb = _where_to(stage, item, holder, keep_s)
     touch_s, down_s, end_s = carry.set_down(keep_s, target, verb)
     if holder is None:
         stage.span(up_s, down_s, PHASE_HOLDING, item)
@@ -273,7 +273,7 @@ def handle(stage: Stage, start_s: float, item: int, side: int, holder: int | Non
     return end_s
 
 
-def _where_to(stage: Stage, item: int, side: int, holder: int | None, time_s: float) -> tuple[Placement, str]:
+def _where_to(stage: Stage, item: int, holder: int | None, time_s: float) -> tuple[Placement, str]:
     """Where an object is put, and what that is called."""
     if holder is not None:
         spot = stage.spot(item, holder)
@@ -316,7 +316,7 @@ def pour(stage: Stage, start_s: float, source: int, target: int, side: int) -> f
     motion.pours.append(Pour(pour_s - 0.1, back_s + 0.1, source, target, side))
     if rng.random() < 0.4:
         _steady(stage, start_s, over_s, upright_s, target, -side)
-    place, verb = _where_to(stage, source, side, None, upright_s)
+    place, verb = _where_to(stage, source, None, upright_s)
     _, down_s, end_s = carry.set_down(upright_s + 0.3, place, verb)
     stage.span(up_s, pour_s, PHASE_HOLDING, source)
     stage.span(pour_s, back_s, PHASE_POURING, source, target)
