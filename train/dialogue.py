@@ -29,6 +29,11 @@ class Annotation:
     utterances: tuple[Utterance, ...]
 
 
+def annotate_for_study(meta: dict) -> list[Annotation]:
+    """A clip's annotation, and its alternatives with other questions, if there are any: the same clip to learn from."""
+    return [annotate(meta | {"questions": asked}) for asked in (meta["questions"], *meta.get("study_questions", []))]
+
+
 def annotate(meta: dict) -> Annotation:
     """The annotation of a tabletop clip's description. Events that fall behind its last frame are left out."""
     fps, num_frames = float(meta["fps"]), int(meta["num_frames"])

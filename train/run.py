@@ -29,7 +29,7 @@ from model.decoder import open_decoder
 from model.grammar import Grammar, GrammarSpec
 from model.vision import VisionSpec, VisionTower, open_vision
 from train.clips import ClipFile, list_clips
-from train.dialogue import annotate
+from train.dialogue import annotate_for_study
 from train.features import FeatureFile, encode_clips, encode_frames, save_features
 from train.fit import fit
 from train.grounding import load_frames, tune_vision
@@ -199,7 +199,7 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_
     connector = make_connector(features[0][0].shape[-1], decoder.config.hidden_size)
     robust = load_file(encoded_dir / FEATURES / ROBUST_FILE) if recipe.samples.robust_prob else {}
     sampler = Sampler(
-        [annotate(json.loads(path.read_text(encoding="utf-8"))) for path in metas],
+        [annotate_for_study(json.loads(path.read_text(encoding="utf-8"))) for path in metas],
         features,
         grammar,
         batch_clips=recipe.fit.batch_clips,

@@ -56,12 +56,13 @@ Sample = tuple[list[Turn], Tensor]
 class Sampler:
     """Batches without end: every clip once an epoch, clips of like length together, another view and cut each time.
 
-    features: for each clip its views, T × N × F. robust: features of frames that show nothing, by kind.
+    annotations: for each clip one or more, all of as many frames, that differ in what is asked. features: for each clip
+    its views, T × N × F. robust: features of frames that show nothing, by kind.
     """
 
     def __init__(
         self,
-        annotations: Sequence[Annotation],
+        annotations: Sequence[Sequence[Annotation]],
         features: Sequence[Sequence[Tensor]],
         grammar: Grammar,
         *,
@@ -87,7 +88,7 @@ class Sampler:
         rng = random.Random(f"{self._seed} {epoch}")
         order = sorted(
             rng.sample(range(len(self._annotations)), self.batches_per_epoch * self._batch_clips),
-            key=lambda i: self._annotations[i].num_frames + rng.uniform(-8, 8),
+            key=lambda i: self._annotations[i][0].num_frames + rng.uniform(-8, 8),
         )
         starts = [k * self._batch_clips for k in range(self.batches_per_epoch)]
         rng.shuffle(starts)
@@ -103,7 +104,7 @@ class Sampler:
         part = self._samples
         if rng.random() < part.robust_prob:
             return self._refusal(rng)
-        annotation, features = self._annotations[index], rng.choice(self._features[index])
+        annotation, features = rng.choice(self._annotations[index]), rng.choice(self._features[index])
         if rng.random() < part.slide_prob:
             annotation, kept = slide(annotation, rng)
             features = features[kept]

@@ -17,7 +17,7 @@ from model.grammar import IGNORE_ID, AssistantTurn, StreamTurn, UserTurn
 from model.vision import VisionSpec, open_vision
 from train.__main__ import main
 from train.augment import augment
-from train.dialogue import Annotation, Utterance, annotate, slide, to_turns
+from train.dialogue import Annotation, Utterance, annotate, annotate_for_study, slide, to_turns
 from train.features import encode_frames
 from train.fit import fit
 from train.grounding import cell_targets
@@ -80,7 +80,7 @@ def test_every_frame_is_shown_once_and_sliding_keeps_what_is_left_in_place(utter
 
 def make_sampler(annotations, features, grammar, *, batch_clips: int, seed: int = 0, objective=None, **samples):
     return Sampler(
-        annotations,
+        [one if isinstance(one, list) else [one] for one in annotations],
         features,
         grammar,
         batch_clips=batch_clips,
@@ -105,6 +105,21 @@ def test_batches_depend_on_seed_and_step_alone():
         assert torch.equal(one.features_MNF, two.features_MNF)
         assert int((one.input_ids_BT == model.grammar.placeholder_id).sum()) == len(one.features_MNF) * 10
     assert not torch.equal(sampler(1).batch(0).input_ids_BT, sampler(2).batch(0).input_ids_BT)
+
+
+def test_each_epoch_asks_one_set_of_a_clips_questions():
+    model = open_checkpoint(GOLDEN)
+    sets = [[{"time_s": 2.0 + i, "question": f"What is {i}?", "answer": f"It is {i}."}] for i in range(3)]
+    annotations = annotate_for_study(META | {"questions": sets[0], "study_questions": sets[1:]})
+    features = [torch.zeros(annotations[0].num_frames, 10, 48)]
+    sampler = make_sampler([annotations], [features], model.grammar, batch_clips=1)
+    asked = set()
+    for step in range(20):
+        text = model.grammar.text(sampler.batch(step).input_ids_BT[0].tolist())
+        in_text = [i for i in range(3) if f"It is {i}." in text]
+        assert len(in_text) == 1
+        asked.update(in_text)
+    assert asked == {0, 1, 2}
 
 
 def test_training_forward_equals_running_forward():

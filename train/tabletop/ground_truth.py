@@ -10,7 +10,8 @@ import numpy as np
 from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, HELD_OUT_NAMES, OBJECTS, VOCABULARY, name_of, word_of
 from train.tabletop.hand import WRIST_X_M
 from train.tabletop.motion import ELBOW_M, LEFT, MIRROR, RIGHT, SLEEVE_RADIUS_M
-from train.tabletop.record import NO_ITEM, PHASE_IDLE, PHASE_NONE, Script, Span
+from train.tabletop.questions import ask_for_study
+from train.tabletop.record import NO_ITEM, PHASE_IDLE, PHASE_NONE, Question, Script, Span
 
 FPS = 2.0
 
@@ -48,8 +49,12 @@ def describe_snapshots(script: Script, times_s: list[float]) -> dict[str, Any]:
 
 
 def describe(script: Script, fps: float = FPS) -> dict[str, Any]:
-    """The ground truth of a clip: objects, events, questions, and labels of every frame. Needs no renderer."""
+    """The ground truth of a clip: objects, events, questions, and labels of every frame. Needs no renderer.
+
+    A clip to train on has other sets of questions too, of which each epoch takes one.
+    """
     times_s = frame_times(script, fps)
+    study = ask_for_study(script) if script.split == "train" else []
     return {
         **_head(script, fps, times_s),
         "events": [
@@ -62,13 +67,15 @@ def describe(script: Script, fps: float = FPS) -> dict[str, Any]:
             }
             for event in script.events
         ],
-        "questions": [
-            {"time_s": asked.time_s, "question": asked.question, "answer": asked.answer, "kind": asked.kind}
-            for asked in script.questions
-        ],
+        "questions": [_describe_question(asked) for asked in script.questions],
+        "study_questions": [[_describe_question(asked) for asked in one] for one in study],
         "frames": _label(script, times_s),
         "vocabulary": list(VOCABULARY),
     }
+
+
+def _describe_question(asked: Question) -> dict[str, Any]:
+    return {"time_s": asked.time_s, "question": asked.question, "answer": asked.answer, "kind": asked.kind}
 
 
 def _head(script: Script, fps: float, times_s: list[float]) -> dict[str, Any]:

@@ -28,7 +28,10 @@ from train.tabletop.record import (
 QUIET_BEFORE_QUESTION_S = 1.0  # a question never falls on an event
 MIN_QUESTION_GAP_S = 4.0
 CANT_SEE = "I can't see that."
+NUM_STUDY_SETS = 8
 _SHARES = {"present": 0.22, "past": 0.18, "count": 0.08, "list": 0.08, "place": 0.16, "state": 0.08, "unknowable": 0.20}
+_STUDY_SHARES = _SHARES | {"past": 0.12, "count": 0.14, "list": 0.12, "place": 0.22, "unknowable": 0.10}
+"""What is to be read off the picture is hardest to learn, and asked more often in training."""
 
 
 class Moment:
@@ -279,12 +282,27 @@ def instruct(script: Script, rng: np.random.Generator) -> Question | None:
 
 def ask(rng: np.random.Generator, script: Script) -> list[Question]:
     """One to five questions at random times, each a second or more from every event and every change of the hands."""
+    first = instruct(script, rng)
+    count = int(rng.choice([1, 2, 3, 4, 5], p=[0.12, 0.22, 0.28, 0.23, 0.15]))
+    return _ask(rng, script, first, count, _SHARES)
+
+
+def ask_for_study(script: Script) -> list[list[Question]]:
+    """Other sets of questions on the same clip, for training alone: pictures are dear, questions are not."""
+    rng = np.random.default_rng([script.seed, 13])
+    return [
+        _ask(rng, script, instruct(script, rng), int(rng.integers(2, 7)), _STUDY_SHARES) for _ in range(NUM_STUDY_SETS)
+    ]
+
+
+def _ask(
+    rng: np.random.Generator, script: Script, first: Question | None, count: int, shares: dict[str, float]
+) -> list[Question]:
     edges_s = [event.time_s for event in script.events]
     edges_s += [time for span in script.spans for time in (span.start_s, span.end_s)]
-    first = instruct(script, rng)
     asked = [first] if first else []
-    for _ in range(int(rng.choice([1, 2, 3, 4, 5], p=[0.12, 0.22, 0.28, 0.23, 0.15]))):
-        kind = str(rng.choice(list(_SHARES), p=list(_SHARES.values())))
+    for _ in range(count):
+        kind = str(rng.choice(list(shares), p=list(shares.values())))
         if script.goal and rng.random() < 0.4:
             kind = "next"
         for _ in range(40):
