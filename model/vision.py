@@ -32,6 +32,7 @@ class VisionSpec:
     image_size: S in pixels. grid: side of the pooled spatial grid, 0 for the CLS token alone.
     layer_norm: normalise each token's features without learned scale (for towers that end in raw activations).
     mean, std: of the pixel values in 0–1, by channel.
+    grid_positions: add a fixed code of its row and column to each cell, so that one token alone tells left from right.
     """
 
     library: Library
@@ -42,6 +43,7 @@ class VisionSpec:
     layer_norm: bool = False
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    grid_positions: bool = False
 
     @property
     def num_frame_tokens(self) -> int:
@@ -72,12 +74,26 @@ class VisionTower(nn.Module, ABC):
         """Normalised pixels → CLS features B×D and spatial features B×D×H×W."""
 
     def pool(self, cls_BD: Tensor, spatial_BDHW: Tensor) -> Tensor:
-        """CLS first, then the grid row by row; layer-normed if the spec says so."""
+        """CLS first, then the grid row by row; layer-normed and marked with their places if the spec says so."""
         tokens = cls_BD[:, None]
         if self.spec.grid:
             cells = F.adaptive_avg_pool2d(spatial_BDHW, self.spec.grid)
             tokens = torch.cat((tokens, cells.flatten(2).transpose(1, 2)), dim=1)
-        return F.layer_norm(tokens, tokens.shape[-1:]) if self.spec.layer_norm else tokens
+        if self.spec.layer_norm:
+            tokens = F.layer_norm(tokens, tokens.shape[-1:])
+        if self.spec.grid_positions:
+            tokens[:, 1:] += _position_codes(self.spec.grid, tokens.shape[-1]).to(tokens)
+        return tokens
+
+
+def _position_codes(grid: int, width: int) -> Tensor:
+    """grid² × width: sines and cosines of a cell's row in one half of the features, of its column in the other."""
+    half = width // 2
+    places = (torch.arange(grid) + 0.5) / grid
+    angles = torch.pi * places[:, None] * torch.arange(1, half // 2 + 1)
+    waves_GH = F.pad(torch.cat((angles.sin(), angles.cos()), dim=1), (0, half % 2))
+    rows, columns = waves_GH.repeat_interleave(grid, dim=0), waves_GH.repeat(grid, 1)
+    return F.pad(torch.cat((rows, columns), dim=1), (0, width % 2))
 
 
 def open_vision(spec: VisionSpec) -> VisionTower:

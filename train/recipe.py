@@ -29,12 +29,14 @@ class TabletopPart(_Part):
 class VisionPart(_Part):
     """The vision tower, and how long it is tuned on the rendered frames (0 seconds: frozen).
 
-    tune_seconds bounds the wall time, tune_steps the steps; whichever comes first. feature_views: differently augmented
-    feature sets of the training clips, against learning single pictures by heart.
+    grid_positions: mark each of the nine cells with its place, for questions about where things are. tune_seconds
+    bounds the wall time, tune_steps the steps; whichever comes first. feature_views: differently augmented feature sets
+    of the training clips, against learning single pictures by heart.
     """
 
     name: str = "tf_efficientnet_lite0"
     weights: str = "efficientnet-lite0"
+    grid_positions: bool = False
     tune_steps: int = Field(default=4000, ge=1)
     tune_seconds: float = Field(default=300.0, ge=0)
     batch_frames: int = Field(default=160, ge=1)

@@ -56,6 +56,7 @@ def vision_spec(recipe: Recipe, *, weights: str) -> VisionSpec:
         layer_norm=True,
         mean=(127 / 255, 127 / 255, 127 / 255),
         std=(128 / 255, 128 / 255, 128 / 255),
+        grid_positions=recipe.vision.grid_positions,
     )
 
 

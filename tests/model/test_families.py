@@ -1,5 +1,7 @@
 """Decoders of several families run on the ring; towers of several libraries give one kind of features."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import (
@@ -116,6 +118,20 @@ def test_spatial_tokens_follow_the_picture_row_by_row():
     spatial = torch.arange(81.0).view(1, 1, 9, 9).repeat(1, 4, 1, 1)
     tokens = tower.pool(spatial.mean((2, 3)), spatial)[0, :, 0]
     assert tokens.tolist() == [40.0, 10.0, 13.0, 16.0, 37.0, 40.0, 43.0, 64.0, 67.0, 70.0]
+
+
+def test_cells_of_a_plain_picture_differ_by_their_place_alone():
+    spec = VisionSpec("timm", "tf_efficientnet_lite0", "", 96, layer_norm=True)
+    plain, marked = open_vision(spec), open_vision(replace(spec, grid_positions=True))
+    marked.load_state_dict(plain.state_dict())
+    features, flat = torch.randn(2, 1280), torch.randn(2, 1280, 1, 1).expand(2, 1280, 3, 3)
+    before, after = plain.pool(features, flat), marked.pool(features, flat)
+    assert torch.equal(before[:, 0], after[:, 0])
+    codes = (after - before)[:, 1:]
+    assert torch.allclose(codes[0], codes[1], atol=1e-5)
+    distances = torch.cdist(codes[0], codes[0]) + torch.eye(9) * 1e9
+    assert float(distances.min()) > 10
+    assert float(before[:, 1:].var(dim=1).max()) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
