@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             sub.add_argument("--encoded", type=Path, help="folder of the run that encoded the clips, if it is another")
     _add_evaluate(commands.add_parser("evaluate", help="score checkpoints on held-out clips"))
+    _add_compare(commands.add_parser("compare", help="one table of several reports of `evaluate`"))
     _add_ways(commands.add_parser("ways", help="measure speed and memory of three ways of inference"))
     arguments = parser.parse_args(argv)
     try:
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
             "encode": _encode,
             "fit": _fit,
             "evaluate": _evaluate,
+            "compare": _compare,
             "ways": _ways,
         }
         return run[arguments.command](arguments)
@@ -65,6 +67,11 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     threshold.add_argument("--threshold", type=float, help="silence threshold, 0 to 1, instead of each checkpoint's")
     threshold.add_argument("--calibrate", type=Path, metavar="FOLDER",
                            help="clips to choose each threshold on first; it is stored in the checkpoint")  # fmt: skip
+
+
+def _add_compare(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="folders that `evaluate` wrote")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the comparison")
 
 
 def _tabletop(arguments: argparse.Namespace) -> int:
@@ -134,6 +141,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     evaluated = evaluate(arguments.checkpoints, clips, options, calibration=calibration)
     for text in report_all(evaluated, clips, arguments.out, compares=len(arguments.checkpoints) > 1):
         print(text, flush=True)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from train.scoring.compare import compare_reports
+
+    print(compare_reports(arguments.reports, arguments.out))
     return 0
 
 

@@ -262,6 +262,31 @@ def test_checkpoints_are_calibrated_compared_and_pooled(clips, checkpoint, tmp_p
         assert read_checkpoint(path).spec.silence_threshold == chosen
         assert (out / name / "threshold.png").is_file()
 
+    again = tmp_path / "again"
+    assert main(["compare", str(out / "small-0"), str(out / "small-1"), "--out", str(again)]) == 0
+    pooled = json.loads((again / "report.json").read_text())["pooled"]["small"]
+    assert pooled["LM-PPL"] == pytest.approx(report["pooled"]["small"]["LM-PPL"])
+    assert (again / "compare.png").is_file()
+
+
+def test_reports_that_cannot_be_compared_are_refused(tmp_path, capsys):
+    def write(folder: str, name: str, clips: list[str]) -> str:
+        (tmp_path / folder).mkdir()
+        content = {"name": name, "groups": {"all": {"LM-PPL": 2.0}}, "clips": [{"clip": clip} for clip in clips]}
+        (tmp_path / folder / "report.json").write_text(json.dumps(content))
+        return str(tmp_path / folder)
+
+    one, same_name, other_clips = write("a", "x", ["1"]), write("b", "x", ["1"]), write("c", "y", ["1", "2"])
+    out = ["--out", str(tmp_path / "out")]
+    for folders, said in (
+        ([one, same_name], "another report is called x"),
+        ([one, other_clips], "y and x were scored on different clips"),
+        ([one, str(tmp_path)], "is no checkpoint's report"),
+    ):
+        assert main(["compare", *folders, *out]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
 
 def test_towers_are_told_apart_by_their_weights(checkpoint):
     one = read_checkpoint(checkpoint)

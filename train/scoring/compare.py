@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from train.clips import ClipFile
+from train.recipe import RecipeError
 from train.scoring.charts import plot_comparison
 from train.scoring.evaluate import Evaluated
 from train.scoring.report import REPORT, say, table, write_report
@@ -15,12 +16,15 @@ from train.scoring.summary import summarize
 COLUMNS = (
     "LM-PPL",
     "TimeDiff s",
+    "TimeDiff s, remarks",
     "Fluency",
+    "Fluency, remarks",
     "LM-Correctness",
     "F1@1s verb",
     "F1@1s all words",
     "duplicates",
     "quiet remarks/h",
+    "answers right",
     "training tokens a sample",
     "training minutes",
 )
@@ -40,6 +44,32 @@ def report_all(
         yield f"{one.name}, silence threshold {one.threshold:g}\n\n{headline}\n"
     if compares:
         yield write_comparison(rows, out)
+
+
+def compare_reports(folders: Sequence[Path], out: Path) -> str:
+    """Write the comparison of reports that were made one by one, on the same clips; returns the table.
+
+    A fit's numbers are taken from fit.json in a report's folder or the one above. Raises RecipeError for a folder
+    without a checkpoint's report, for two of one name, and for reports on different clips.
+    """
+    rows: dict[str, dict[str, float]] = {}
+    seen: dict[str, list[str]] = {}
+    for folder in folders:
+        path = folder / f"{REPORT}.json"
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            name, row, clips = report["name"], report["groups"]["all"], [clip["clip"] for clip in report["clips"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecipeError(f"{path}: is no checkpoint's report; make one (python -m train evaluate)") from error
+        if name in rows:
+            raise RecipeError(f"{path}: another report is called {name} too; leave one of them out")
+        rows[name], seen[name] = {**row, **fit_numbers(folder / "checkpoint"), **fit_numbers(folder)}, clips
+    first = next(iter(seen))
+    for name, clips in seen.items():
+        if clips != seen[first]:
+            raise RecipeError(f"{name} and {first} were scored on different clips; evaluate them on the same ones")
+    out.mkdir(parents=True, exist_ok=True)
+    return write_comparison(rows, out)
 
 
 def fit_numbers(checkpoint: Path) -> dict[str, float]:
