@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise, product
 
 import pytest
 
 from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, OBJECTS, VOCABULARY, name_of
+from train.tabletop.ground_truth import describe
 from train.tabletop.language import NUM_VOICES, NUMBERS, STYLES, VERBS, WITH_TARGET, listing, read_remark, remark, wish
-from train.tabletop.questions import CANT_SEE, MIN_QUESTION_GAP_S
+from train.tabletop.questions import CANT_SEE, MIN_QUESTION_GAP_S, NUM_STUDY_SETS, ask_for_study
 from train.tabletop.record import Event, Manner, Question, Script
 
 PUT = ("put down", "put on", "put in")
@@ -60,7 +62,13 @@ class World:
 
 
 def asked_of(scripts: list[Script], kind: str) -> list[tuple[World, Question]]:
-    found = [(World(s, asked.time_s), asked) for s in scripts for asked in s.questions if asked.kind == kind]
+    study = {s.seed: [asked for one in ask_for_study(s) for asked in one] for s in scripts[:20] if s.split == "train"}
+    found = [
+        (World(s, asked.time_s), asked)
+        for s in scripts
+        for asked in (*s.questions, *study.get(s.seed, []))
+        if asked.kind == kind
+    ]
     assert len(found) > 20
     return found
 
@@ -125,12 +133,24 @@ def test_rare_wordings_are_for_training_alone_and_a_fifth_is_coached(scripts):
 
 
 def test_questions_are_apart_from_each_other_and_from_events(scripts):
-    for script in scripts:
-        times_s = [asked.time_s for asked in script.questions]
+    sets = [(script, script.questions) for script in scripts]
+    sets += [(script, asked) for script in scripts[:20] for asked in ask_for_study(script)]
+    for script, questions in sets:
+        times_s = [asked.time_s for asked in questions]
         assert times_s == sorted(times_s)
         assert all(later - earlier >= MIN_QUESTION_GAP_S for earlier, later in pairwise(times_s))
         assert all(abs(time_s - event.time_s) >= 1.0 for time_s in times_s for event in script.events)
         assert all(0 < time_s <= script.duration_s - 2.0 for time_s in times_s)
+
+
+def test_clips_to_train_on_have_other_questions_too(scripts):
+    studied = describe(scripts[0])
+    assert scripts[0].split == "train"
+    assert len(studied["study_questions"]) == NUM_STUDY_SETS
+    asked = {json.dumps(one) for one in (studied["questions"], *studied["study_questions"])}
+    assert len(asked) == NUM_STUDY_SETS + 1
+    assert describe(scripts[0])["study_questions"] == studied["study_questions"]
+    assert describe(scripts[-1])["study_questions"] == []
 
 
 def test_answers_about_the_present_are_true(scripts):
