@@ -165,3 +165,33 @@ def test_model_use_refuses_what_is_not_there(capsys, name):
     assert code == 2
     assert err.startswith("onlooker: ")
     assert not user_config_path().exists()
+
+
+def test_bench_prints_and_writes_what_it_measured(capsys, tmp_path):
+    out = tmp_path / "bench"
+    fast = ("--model", str(GOLDEN), "--samples", "2", "--seconds", "0.01", "--window", "1024")
+    code, shown, told = run(capsys, "bench", *fast, "--json", "--out", str(out))
+    assert code == 0
+    report = json.loads(shown)
+    assert json.loads((out / "bench.json").read_text()) == report
+    assert (report["window_tokens"], report["dtype"]) == (1024, "float32")
+    assert [at["num_tokens"] for at in report["at_length"]] == [512, 1024]
+    assert report["opened_s"] > 0
+    assert "| silent frame, 1,024 tokens in the cache |" in (out / "bench.md").read_text()
+    assert (out / "bench.png").stat().st_size > 5000
+    assert "bench: backlog …" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--samples", "0"], "--samples 0"),
+        (["--seconds", "-1"], "--seconds -1"),
+        (["--window", "100"], '--window = "100": must be a whole number'),
+        (["--model", "nothing-there"], "nothing-there"),
+    ],
+)
+def test_bench_refuses_what_cannot_be_measured(capsys, arguments, said):
+    code, _, told = run(capsys, "bench", *arguments)
+    assert code in (2, 3)
+    assert said in told
