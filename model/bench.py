@@ -126,16 +126,18 @@ class Bencher:
         silent_s = self._repeat(lambda: self._look_and_observe(stream))
         stream, seen_KND = self._open(filled=length), self._model.encode(self._pictures_K3SS[:1])
         decoder_s = self._repeat(lambda: stream.observe(seen_KND[0]))
-        stream, words_s = self._open(filled=length), []
+        stream = self._open(filled=length)
         let_win("a word")
-        until_s = time.perf_counter() + self._max_seconds
-        while len(words_s) < self._samples and (len(words_s) < MIN_SAMPLES or time.perf_counter() < until_s):
-            reply = stream.reply()
-            taken_s = [self._time(lambda reply=reply: next(reply)) for _ in range(REPLY_TOKENS)]
-            words_s += taken_s[1:]  # the first comes with the words before a reply
-            assert not list(reply)
+        words_s = self._sample(lambda: self._time_words(stream))
         let_win("silence")
         return AtLength(length, Timing.of(silent_s), Timing.of(decoder_s), Timing.of(words_s[: self._samples]))
+
+    def _time_words(self, stream: Stream) -> list[float]:
+        """Of one reply, without its first word, which comes with the words before a reply."""
+        reply = stream.reply()
+        taken_s = [self._time(lambda: next(reply)) for _ in range(REPLY_TOKENS)]
+        assert not list(reply)
+        return taken_s[1:]
 
     def _mix(self, let_win: Callable[[str], None]) -> list[float]:
         stream, taken_s = self._open(), []
@@ -179,9 +181,12 @@ class Bencher:
         return stream
 
     def _repeat(self, act: Callable[[], object]) -> list[float]:
+        return self._sample(lambda: [self._time(act)])
+
+    def _sample(self, take: Callable[[], list[float]]) -> list[float]:
         taken_s, until_s = [], time.perf_counter() + self._max_seconds
         while len(taken_s) < self._samples and (len(taken_s) < MIN_SAMPLES or time.perf_counter() < until_s):
-            taken_s.append(self._time(act))
+            taken_s += take()
         return taken_s
 
     def _time(self, act: Callable[[], object]) -> float:

@@ -58,10 +58,12 @@ class VisionTower(nn.Module, ABC):
     """
 
     feature_width: int
+    _position_codes: Tensor | None
 
     def __init__(self, spec: VisionSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.register_buffer("_position_codes", None, persistent=False)  # filled in by `open_vision`
 
     def forward(self, frames_u8: Tensor) -> Tensor:
         """Features of B frames, in the tower's own dtype and on its device."""
@@ -81,8 +83,8 @@ class VisionTower(nn.Module, ABC):
             tokens = torch.cat((tokens, cells.flatten(2).transpose(1, 2)), dim=1)
         if self.spec.layer_norm:
             tokens = F.layer_norm(tokens, tokens.shape[-1:])
-        if self.spec.grid_positions:
-            tokens[:, 1:] += _position_codes(self.spec.grid, tokens.shape[-1]).to(tokens)
+        if self._position_codes is not None:
+            tokens[:, 1:] += self._position_codes
         return tokens
 
 
@@ -108,7 +110,10 @@ def open_vision(spec: VisionSpec) -> VisionTower:
     }
     if spec.library not in towers:
         raise CheckpointError(f"vision.library = {spec.library!r}: must be one of {', '.join(towers)}")
-    return towers[spec.library](spec).eval().requires_grad_(False)
+    tower = towers[spec.library](spec)
+    if spec.grid_positions:
+        tower._position_codes = _position_codes(spec.grid, tower.feature_width)
+    return tower.eval().requires_grad_(False)
 
 
 class TimmTower(VisionTower):

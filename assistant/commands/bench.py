@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assistant.commands.common import PullBar, add_config_option, settings_of
+from assistant.commands.common import PullBar, add_config_option, overrides_of, settings_of
 from assistant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.samples < 1 or args.seconds <= 0:
         raise UsageError(f"--samples {args.samples} --seconds {args.seconds:g}: must be at least 1, and more than 0")
-    given = {key: (f"--{name}", getattr(args, name)) for name, key in OVERRIDES.items() if getattr(args, name)}
-    config = settings_of(args, given).config
+    config = settings_of(args, overrides_of(args, OVERRIDES)).config
     started_s = time.perf_counter()
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)

@@ -24,6 +24,12 @@ def settings_of(args: argparse.Namespace, overrides: Mapping[str, tuple[str, Any
     return load_settings(args.config, overrides)
 
 
+def overrides_of(args: argparse.Namespace, options: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
+    """What was given on the command line, for `settings_of`. options: their names to "section.key"."""
+    given = vars(args)
+    return {key: (f"--{name}", given[name]) for name, key in options.items() if given[name] is not None}
+
+
 class PullBar:
     """A progress bar on stderr for weights that are being fetched; one line a stage where nobody watches."""
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.commands.common import PullBar, add_config_option, settings_of
+from assistant.commands.common import PullBar, add_config_option, overrides_of, settings_of
 from assistant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from assistant.opening import open_model
     from assistant.output import Subtitles, make_output
 
-    options = vars(args)
-    overrides = {key: (f"--{name}", options[name]) for name, key in OVERRIDES.items() if options[name] is not None}
+    overrides = overrides_of(args, OVERRIDES)
     if args.say is not None or args.wav is not None:
         overrides["voice.enabled"] = ("--say", args.say if args.say is not None else True)
     config = settings_of(args, overrides).config

@@ -10,16 +10,11 @@ from train.clips import ClipFile
 from train.recipe import RecipeError
 from train.scoring.charts import plot_comparison
 from train.scoring.evaluate import Evaluated
-from train.scoring.report import REPORT, say, table, write_report
+from train.scoring.report import PAPER, REPORT, say, table, write_report
 from train.scoring.summary import summarize
 
 COLUMNS = (
-    "LM-PPL",
-    "TimeDiff s",
-    "TimeDiff s, remarks",
-    "Fluency",
-    "Fluency, remarks",
-    "LM-Correctness",
+    *PAPER,
     "F1@1s verb",
     "F1@1s all words",
     "duplicates",
@@ -40,7 +35,7 @@ def report_all(
     rows = {}
     for one in evaluated:
         headline = write_report(one, clips, out / one.name if compares else out)
-        rows[one.name] = {**summarize(one.results), **fit_numbers(one.path)}
+        rows[one.name] = {**summarize(one.results), **fit_numbers(one.path.absolute().parent)}
         yield f"{one.name}, silence threshold {one.threshold:g}\n\n{headline}\n"
     if compares:
         yield write_comparison(rows, out)
@@ -63,7 +58,7 @@ def compare_reports(folders: Sequence[Path], out: Path) -> str:
             raise RecipeError(f"{path}: is no checkpoint's report; make one (python -m train evaluate)") from error
         if name in rows:
             raise RecipeError(f"{path}: another report is called {name} too; leave one of them out")
-        rows[name], seen[name] = {**row, **fit_numbers(folder / "checkpoint"), **fit_numbers(folder)}, clips
+        rows[name], seen[name] = {**row, **fit_numbers(folder), **fit_numbers(folder.absolute().parent)}, clips
     first = next(iter(seen))
     for name, clips in seen.items():
         if clips != seen[first]:
@@ -72,9 +67,9 @@ def compare_reports(folders: Sequence[Path], out: Path) -> str:
     return write_comparison(rows, out)
 
 
-def fit_numbers(checkpoint: Path) -> dict[str, float]:
-    """What the fit beside the checkpoint said of itself, if it is there."""
-    path = checkpoint.absolute().parent / "fit.json"
+def fit_numbers(folder: Path) -> dict[str, float]:
+    """What the fit in a folder said of itself, if there is one."""
+    path = folder / "fit.json"
     if not path.is_file():
         return {}
     report = json.loads(path.read_text(encoding="utf-8")).get("report", {})

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from train.clips import ClipFile
-from train.scoring.calibration import reliability
+from train.scoring.calibration import Reliability, reliability
 from train.scoring.charts import count_pairs, plot_calibration, plot_confusion, plot_thresholds
 from train.scoring.evaluate import ClipResult, Evaluated
 from train.scoring.events import Event, Score, any_words, match
@@ -28,16 +28,8 @@ HEADLINE = (
     "abstentions",
     "wrong abstentions",
 )
-FORCED = (
-    "LM-PPL",
-    "TimeDiff s",
-    "TimeDiff s, remarks",
-    "Fluency",
-    "Fluency, remarks",
-    "LM-Correctness",
-    "ECE",
-    "Brier",
-)
+PAPER = ("LM-PPL", "TimeDiff s", "TimeDiff s, remarks", "Fluency", "Fluency, remarks", "LM-Correctness")
+FORCED = (*PAPER, "ECE", "Brier")
 COUNTS = ("clips", "answers", "remarks")
 
 
@@ -71,13 +63,12 @@ def write_report(evaluated: Evaluated, clips: Sequence[ClipFile], folder: Path) 
     }
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items() if body)
     (folder / f"{REPORT}.md").write_text(text + "\n", encoding="utf-8")
-    _draw(evaluated, clips, folder)
+    _draw(evaluated, reliable, clips, folder)
     return headline
 
 
-def _draw(evaluated: Evaluated, clips: Sequence[ClipFile], folder: Path) -> None:
+def _draw(evaluated: Evaluated, reliable: Reliability | None, clips: Sequence[ClipFile], folder: Path) -> None:
     results = evaluated.results
-    reliable = reliability(*forced_silence(results))
     if reliable:
         plot_calibration(reliable, folder / "calibration.png")
     if evaluated.trials:
