@@ -61,6 +61,11 @@ class ModelSection(Section):
         Literal["auto", "sdpa", "flash_attention_2"],
         Must('"auto", "sdpa" or "flash_attention_2"'),
     ] = "auto"
+    engine: Annotated[Literal["auto", "graphs", "plain"], Must('"auto", "graphs" or "plain"')] = "auto"
+    weights: Annotated[
+        Literal["dtype", "int8", "fp8", "int4"],
+        Must('"dtype", "int8", "fp8" or "int4"'),
+    ] = "dtype"
 
 
 class StreamSection(Section):

@@ -65,6 +65,49 @@ def open_model(section: ModelSection, *, on_progress: Callable[[Progress], None]
 
     on_progress: hears of the bytes. Raises DeviceMissing, and what model.checkpoint.open_checkpoint raises.
     """
+    _prepare_libraries()
+    from model.checkpoint import open_checkpoint
+    from model.weights import ensure
+
+    device = resolve_device(section.device)
+    for weights in needed_weights(section.name):
+        ensure(weights, on_progress=on_progress)
+    dtype = resolve_dtype(section.dtype, device)
+    return open_checkpoint(
+        checkpoint_path(section.name),
+        device=device,
+        dtype=dtype,
+        attention=section.attention,
+        engine=section.engine,
+        weights=section.weights,
+    )
+
+
+def open_random(shape: str, section: ModelSection) -> VideoLM:
+    """A model of one of model.shapes.SHAPES with random weights, where and as the configuration says.
+
+    Raises DeviceMissing, and what model.shapes.open_shape raises.
+    """
+    _prepare_libraries()
+    import torch
+
+    from model.checkpoint import DTYPES
+    from model.shapes import open_shape
+
+    device = resolve_device(section.device)
+    dtype = DTYPES[resolve_dtype(section.dtype, device)]
+    return open_shape(
+        shape,
+        device=torch.device(device),
+        dtype=dtype,
+        attention=section.attention,
+        engine=section.engine,
+        weights=section.weights,
+    )
+
+
+def _prepare_libraries() -> None:
+    """Before torch is loaded: how its threads wait, and what transformers may print."""
     import warnings
 
     # Idle threads of torch sleep instead of spinning. Read when torch is loaded. Our encoder and mind threads, and the
@@ -72,14 +115,6 @@ def open_model(section: ModelSection, *, on_progress: Callable[[Progress], None]
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from transformers.utils import logging
 
-    from model.checkpoint import open_checkpoint
-    from model.weights import ensure
-
-    device = resolve_device(section.device)
-    for weights in needed_weights(section.name):
-        ensure(weights, on_progress=on_progress)
     logging.set_verbosity_error()
     logging.disable_progress_bar()  # its bars, and warnings for developers, would stand between our remarks
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    dtype = resolve_dtype(section.dtype, device)
-    return open_checkpoint(checkpoint_path(section.name), device=device, dtype=dtype, attention=section.attention)

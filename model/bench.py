@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, islice
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ from model.stream import MAX_FRAMES_PER_PASS, Stream
 from model.videolm import VideoLM
 
 REPLY_TOKENS, REPLY_EVERY = 20, 20
-BACKLOG_FRAMES = 20
+BACKLOG_FRAMES, LONG_BACKLOG_FRAMES = 20, 200
 MIXED_FRAMES = 600
 MIN_SAMPLES = 5
 _WINS = 1e4  # no logit comes near it
@@ -56,12 +58,39 @@ class AtLength:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What is held at one moment: by this process in the CPU's memory, and in tensors on the GPU (None on a CPU)."""
+
+    process_bytes: int
+    gpu_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Tenth:
+    """One tenth of a long run: its silent frames, from picture to decision, and the memory at its end."""
+
+    silent_frame: Timing
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class LongRun:
+    """One stream of `num_frames` pictures, a reply after every REPLY_EVERY-th: what has changed between its ends."""
+
+    num_frames: int
+    first_tenth: Tenth
+    last_tenth: Tenth
+
+
+@dataclass(frozen=True)
 class Bench:
     """All figures of one machine.
 
-    first_ms: the first frame of all. mixed: each of up to MIXED_FRAMES pictures, with a reply of REPLY_TOKENS words
-    after every REPLY_EVERY-th; mixed_fps: of those, replies included. backlog: BACKLOG_FRAMES pictures encoded and
-    decided together. cache_bytes: of the KV cache. peak_bytes: most memory on the GPU, None on a CPU.
+    first_ms: opening the first stream of all, and its first frame. mixed: each of up to MIXED_FRAMES pictures, with a
+    reply of REPLY_TOKENS words after every REPLY_EVERY-th; mixed_fps: of those, replies included. backlog,
+    long_backlog: BACKLOG_FRAMES and LONG_BACKLOG_FRAMES pictures encoded and decided together. memory: after
+    those, with the model and one stream open. cache_bytes: of the KV cache. peak_bytes: most memory on the GPU, None on
+    a CPU. long_run: None if none was asked for.
     """
 
     first_ms: float
@@ -69,8 +98,11 @@ class Bench:
     mixed: Timing
     mixed_fps: float
     backlog: Timing
+    long_backlog: Timing
+    memory: Memory
     cache_bytes: int
     peak_bytes: int | None
+    long_run: LongRun | None
 
 
 class Bencher:
@@ -90,35 +122,46 @@ class Bencher:
         assert isinstance(head, nn.Linear)
         self._head = head
 
-    def measure(self, lengths: Sequence[int], on_part: Callable[[str], None] = lambda _: None) -> Bench:
+    def measure(
+        self, lengths: Sequence[int], on_part: Callable[[str], None] = lambda _: None, *, long_run_frames: int = 0
+    ) -> Bench:
         """Measure everything. lengths: tokens in the cache, each at most the window. on_part: hears what comes next.
 
-        Raises StreamError for a window that is too small.
+        long_run_frames: of a long run, at least 10, however long they take; 0 for none. Raises StreamError for a window
+        that is too small.
         """
         device = self._model.device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         with self._decided() as let_win:
             on_part("first frame")
-            stream = self._open()
-            first_s = self._time(lambda: self._look_and_observe(stream))
+            first_s = self._time(lambda: self._look_and_observe(self._open()))
             at_length = []
             for length in lengths:
                 on_part(f"{length:,} tokens in the cache")
                 at_length.append(self._at_length(length, let_win))
             on_part("frames and replies")
             mixed_s = self._mix(let_win)
-            on_part("backlog")
-            half_full = self._open(filled=self._window_tokens // 2)
-            backlog_s = self._repeat(lambda: self._catch_up(half_full))
+            stream, backlogs_s = self._open(filled=self._window_tokens // 2), []
+            for num_frames in (BACKLOG_FRAMES, LONG_BACKLOG_FRAMES):
+                on_part(f"backlog of {num_frames} frames")
+                backlogs_s.append(self._catch_up(stream, num_frames))
+            memory, cache_bytes, long_run = self._memory(), stream.cache.num_bytes, None
+            del stream  # else it would count in the long run's memory
+            if long_run_frames:
+                on_part(f"long run of {long_run_frames:,} frames")
+                long_run = self._run_long(long_run_frames, let_win)
         return Bench(
-            1000 * first_s,
-            at_length,
-            Timing.of(mixed_s),
-            len(mixed_s) / sum(mixed_s),
-            Timing.of(backlog_s),
-            half_full.cache.num_bytes,
-            torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+            first_ms=1000 * first_s,
+            at_length=at_length,
+            mixed=Timing.of(mixed_s),
+            mixed_fps=len(mixed_s) / sum(mixed_s),
+            backlog=Timing.of(backlogs_s[0]),
+            long_backlog=Timing.of(backlogs_s[1]),
+            memory=memory,
+            cache_bytes=cache_bytes,
+            peak_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+            long_run=long_run,
         )
 
     def _at_length(self, length: int, let_win: Callable[[str], None]) -> AtLength:
@@ -140,8 +183,29 @@ class Bencher:
         return taken_s[1:]
 
     def _mix(self, let_win: Callable[[str], None]) -> list[float]:
-        stream, taken_s = self._open(), []
-        until_s = time.perf_counter() + self._max_seconds
+        taken_s, until_s = [], time.perf_counter() + self._max_seconds
+        for frame_s, has_reply in islice(self._frames_and_replies(let_win), MIXED_FRAMES):
+            taken_s.append(frame_s)
+            if has_reply and time.perf_counter() > until_s:
+                break
+        return taken_s
+
+    def _run_long(self, num_frames: int, let_win: Callable[[str], None]) -> LongRun:
+        frames, num_tenth = self._frames_and_replies(let_win), num_frames // 10
+        assert num_tenth
+
+        def tenth() -> Tenth:
+            silent_s = [frame_s for frame_s, has_reply in islice(frames, num_tenth) if not has_reply]
+            return Tenth(Timing.of(silent_s), self._memory())
+
+        first = tenth()
+        for _ in islice(frames, num_frames - 2 * num_tenth):
+            pass
+        return LongRun(num_frames, first, tenth())
+
+    def _frames_and_replies(self, let_win: Callable[[str], None]) -> Iterator[tuple[float, bool]]:
+        """One stream without end: the seconds of each picture, and whether a reply after it is in them."""
+        stream = self._open()
 
         def frame_with_reply() -> None:
             self._look_and_observe(stream)
@@ -150,20 +214,22 @@ class Bencher:
                 pass
             let_win("silence")
 
-        for number in range(1, MIXED_FRAMES + 1):
+        for number in count(1):
             has_reply = number % REPLY_EVERY == 0
-            taken_s.append(self._time(frame_with_reply if has_reply else lambda: self._look_and_observe(stream)))
-            if has_reply and time.perf_counter() > until_s:
-                break
-        return taken_s
+            yield self._time(frame_with_reply if has_reply else lambda: self._look_and_observe(stream)), has_reply
 
     def _look_and_observe(self, stream: Stream) -> None:
         stream.observe(self._model.encode(self._pictures_K3SS[:1])[0])
 
-    def _catch_up(self, stream: Stream) -> None:
-        pictures = self._pictures_K3SS.split(MAX_FRAMES_PER_PASS)
-        decisions = stream.observe_many(torch.cat([self._model.encode(some) for some in pictures]))
-        assert len(decisions) == BACKLOG_FRAMES
+    def _catch_up(self, stream: Stream, num_frames: int) -> list[float]:
+        """Seconds of each time that so many pictures had waited."""
+        pictures_K3SS = self._pictures_K3SS[torch.arange(num_frames) % BACKLOG_FRAMES]
+
+        def catch_up() -> None:
+            frames_KND = torch.cat([self._model.encode(some) for some in pictures_K3SS.split(MAX_FRAMES_PER_PASS)])
+            assert len(stream.observe_many(frames_KND)) == num_frames
+
+        return self._repeat(catch_up)
 
     def _open(self, *, filled: int = 0) -> Stream:
         """A stream that has seen frames until `filled` tokens were in its cache, or the window was full."""
@@ -199,6 +265,11 @@ class Bencher:
     def _wait(self) -> None:
         if self._model.device.type == "cuda":
             torch.cuda.synchronize(self._model.device)
+
+    def _memory(self) -> Memory:
+        device = self._model.device
+        gpu_bytes = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
+        return Memory(psutil.Process().memory_info().rss, gpu_bytes)
 
     @contextmanager
     def _decided(self) -> Iterator[Callable[[str], None]]:

@@ -8,8 +8,10 @@ length that the model was trained on (the idea of StreamingLLM's attention sinks
 grammar units). A transformers `Cache`, so any causal LM with rotary embeddings in the usual half-split layout runs
 on it.
 
-Shapes: B batch (1), H KV heads, C capacity, T tokens, D head width.
+Shapes: L layers, B batch (1), H KV heads, C capacity, T tokens, D head width.
 """
+
+import weakref
 
 import torch
 from torch import Tensor
@@ -17,24 +19,26 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 
 class RingLayer(CacheLayerMixin):
-    """Keys and values of one decoder layer. Its length is the cache's affair (`KVRing.num_tokens`)."""
+    """Keys and values of one decoder layer, (B, H, C, D) each: views of the ring's memory.
+
+    Its length is the cache's affair (`KVRing.num_tokens`).
+    """
 
     is_sliding = False
     is_croppable = True
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, ring: "KVRing") -> None:
         super().__init__()
-        self.capacity = capacity
+        self.dtype: torch.dtype | None = None
+        self.device: torch.device | None = None
+        self._ring = weakref.ref(ring)
+        self.capacity = ring.capacity
         self.num_tokens = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        def buffer(states: Tensor) -> Tensor:
-            batch, heads, _, width = states.shape
-            return torch.zeros((batch, heads, self.capacity, width), dtype=states.dtype, device=states.device)
-
-        self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys, self.values = buffer(key_states), buffer(value_states)
-        self.is_initialized = True
+        ring = self._ring()
+        assert ring is not None
+        ring.allocate(key_states.shape[1], key_states.shape[3], key_states.dtype, key_states.device)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
@@ -51,7 +55,7 @@ class RingLayer(CacheLayerMixin):
         return keys[:, :, :stop], values[:, :, :stop]
 
     def buffers(self) -> tuple[Tensor, Tensor]:
-        """All of the keys' and values' memory, (B, H, C, D) each; not before the first token."""
+        """All of this layer's memory, (B, H, C, D) each; not before it is allocated."""
         assert self.keys is not None
         assert self.values is not None
         return self.keys, self.values
@@ -77,10 +81,27 @@ class KVRing(Cache):
     """
 
     def __init__(self, num_layers: int, capacity: int, inv_freq: Tensor) -> None:
-        self.rings = [RingLayer(capacity) for _ in range(num_layers)]
-        super().__init__(layers=list(self.rings))
         self.capacity = capacity
+        self.rings = [RingLayer(self) for _ in range(num_layers)]
+        super().__init__(layers=list(self.rings))
         self._inv_freq = inv_freq.detach().to(torch.float32)
+        self._keys: Tensor | None = None
+        self._values: Tensor | None = None
+
+    def allocate(self, num_heads: int, width: int, dtype: torch.dtype, device: torch.device) -> None:
+        """Take the memory of all layers, for KV heads of `width` channels; the first token does it, if nobody did."""
+        shape = (len(self.rings), 1, num_heads, self.capacity, width)
+        self._keys, self._values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+        for index, ring in enumerate(self.rings):
+            ring.dtype, ring.device = dtype, device
+            ring.keys, ring.values = self._keys[index], self._values[index]
+            ring.is_initialized = True
+
+    def buffers(self) -> tuple[Tensor, Tensor]:
+        """All of the keys' and values' memory, (L, B, H, C, D) each; not before it is allocated."""
+        assert self._keys is not None
+        assert self._values is not None
+        return self._keys, self._values
 
     @property
     def num_tokens(self) -> int:
@@ -94,13 +115,17 @@ class KVRing(Cache):
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the buffers, 0 before the first token."""
-        tensors = [tensor for ring in self.rings if ring.is_initialized for tensor in ring.buffers()]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        """Memory of the buffers, 0 before they are allocated."""
+        return sum(buffer.nbytes for buffer in (self._keys, self._values) if buffer is not None)
 
     def rollback(self, num_tokens: int) -> None:
         """Forget everything after the first `num_tokens` positions."""
         assert 0 <= num_tokens <= self.num_tokens
+        self.set_length(num_tokens)
+
+    def set_length(self, num_tokens: int) -> None:
+        """Say how many positions are in use; whoever writes into the buffers directly does so."""
+        assert 0 <= num_tokens <= self.capacity, f"{num_tokens} tokens in a ring of {self.capacity}: room was not made"
         for ring in self.rings:
             ring.num_tokens = num_tokens
 
@@ -113,19 +138,26 @@ class KVRing(Cache):
         if count == 0:
             return
         cos_D, sin_D = self._rotation(-count)
-        for ring in self.rings:
-            keys, values = ring.buffers()
-            keys[:, :, start : end - count] = _rotate(keys[:, :, stop:end], cos_D, sin_D)
-            values[:, :, start : end - count] = values[:, :, stop:end].clone()
-            ring.num_tokens = end - count
+        if self._keys is not None and self._keys.is_cuda and self._keys.shape[-1] == cos_D.shape[0]:
+            from model.kernels import move_down
+
+            keys_LBHCD, values_LBHCD = self.buffers()
+            move_down(keys_LBHCD[:, 0], values_LBHCD[:, 0], cos_D, sin_D, start, stop, end)
+        else:
+            for ring in self.rings:
+                keys, values = ring.buffers()
+                keys[:, :, start : end - count] = _rotate(keys[:, :, stop:end], cos_D, sin_D)
+                values[:, :, start : end - count] = values[:, :, stop:end].clone()
+        self.set_length(end - count)
 
     def export(self) -> dict[str, Tensor]:
         """Copies of what is kept, by name, for saving."""
+        if self._keys is None:
+            return {}
         return {
-            f"{name}.{index}": tensor[:, :, : ring.num_tokens].clone().contiguous()
-            for index, ring in enumerate(self.rings)
-            if ring.is_initialized
-            for name, tensor in zip(("keys", "values"), ring.buffers(), strict=True)
+            f"{name}.{index}": tensor[:, :, : self.num_tokens].clone().contiguous()
+            for name, layers in zip(("keys", "values"), self.buffers(), strict=True)
+            for index, tensor in enumerate(layers)
         }
 
     @torch.inference_mode()

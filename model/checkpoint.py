@@ -20,6 +20,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from model import weights as named_weights
 from model.connector import make_connector
 from model.decoder import open_decoder, resolve_attention
+from model.engine import Kind, Weights, make_encoder, make_engine
 from model.errors import CheckpointError
 from model.grammar import Grammar, GrammarSpec
 from model.reference import PEFT_PREFIX, adapter_config, find_reference
@@ -84,16 +85,29 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    path: str | Path, *, device: str = "cpu", dtype: str = "float32", attention: str = "auto"
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    attention: str = "auto",
+    engine: Kind = "auto",
+    weights: Weights = "dtype",
 ) -> VideoLM:
     """The model in `path`, ready to run: a native folder, a reference folder, or a hub name of either.
 
-    device: "cpu", "cuda", "cuda:N". dtype: float32, bfloat16, float16. attention: see `resolve_attention`.
-    Raises CheckpointError, WeightsError, MissingDependency.
+    device: "cpu", "cuda", "cuda:N". dtype: float32, bfloat16, float16. attention: of the plain engine, see
+    `resolve_attention`. engine, weights: see `make_engine`. Raises CheckpointError, WeightsError, MissingDependency.
     """
     if dtype not in DTYPES:
         raise CheckpointError(f"dtype = {dtype!r}: must be one of {', '.join(DTYPES)}")
-    return assemble(read_checkpoint(path), device=torch.device(device), dtype=DTYPES[dtype], attention=attention)
+    return assemble(
+        read_checkpoint(path),
+        device=torch.device(device),
+        dtype=DTYPES[dtype],
+        attention=attention,
+        engine=engine,
+        weights=weights,
+    )
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -130,7 +144,15 @@ def write_reference(checkpoint: Checkpoint, folder: Path) -> None:
     adapter_config(checkpoint.spec.lora.to_peft(), checkpoint.spec.decoder).save_pretrained(str(folder))
 
 
-def assemble(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, attention: str) -> VideoLM:
+def assemble(
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+    engine: Kind = "plain",
+    weights: Weights = "dtype",
+) -> VideoLM:
     """A running model: weights fetched, LoRA merged into the decoder, everything on `device` in `dtype`."""
     spec = checkpoint.spec
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -146,12 +168,14 @@ def assemble(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
         _load(vision, checkpoint.vision, "vision")
     connector = make_connector(vision.feature_width, decoder.config.hidden_size)
     _load(connector, checkpoint.connector, "connector")
+    vision = vision.to(device, dtype).to(memory_format=torch.channels_last)  # a sixth faster on a CPU
+    connector = connector.eval().requires_grad_(False).to(device, dtype)
+    grammar = Grammar(open_tokenizer(base), spec.grammar)
     return VideoLM(
         name=spec.name,
-        vision=vision.to(device, dtype).to(memory_format=torch.channels_last),  # a sixth faster on a CPU
-        connector=connector.eval().requires_grad_(False).to(device, dtype),
-        decoder=decoder.to(device),  # pyright: ignore[reportArgumentType]
-        grammar=Grammar(open_tokenizer(base), spec.grammar),
+        engine=make_engine(decoder, grammar, device, kind=engine, weights=weights),
+        encoder=make_encoder(vision, connector, kind=engine),
+        grammar=grammar,
         fps=spec.fps,
         silence_threshold=spec.silence_threshold,
     )

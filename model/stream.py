@@ -5,21 +5,19 @@ One thread owns a stream; nothing here locks. The grammar decides what stands be
 Shapes: K frames, N tokens a frame, D decoder width, T tokens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from model.decoder import append, embedding, make_ring
+from model.engine import MAX_FRAMES_PER_PASS, Engine, Reading
 from model.errors import StreamError
 from model.grammar import Cursor, Grammar
 
 Eviction = Literal["rotate", "recompute"]
 
-MAX_FRAMES_PER_PASS = 16
 EVICTED_FRACTION = 1 / 8
 """Share of the window that goes at once when it is full, so that eviction is rare."""
 
@@ -75,10 +73,9 @@ class Stream:
     Raises StreamError if the window cannot hold the prefix, a reply and a few frames.
     """
 
-    def __init__(self, decoder: PreTrainedModel, grammar: Grammar, options: StreamOptions) -> None:
-        self._decoder = decoder
+    def __init__(self, engine: Engine, grammar: Grammar, options: StreamOptions) -> None:
+        self._engine = engine
         self._grammar = grammar
-        self._embed = embedding(decoder)
         self._frame_tokens = grammar.spec.num_frame_tokens
         prefix = len(grammar.before_frame(Cursor())) + self._frame_tokens
         step = len(grammar.before_frame(Cursor("frame"))) + self._frame_tokens
@@ -90,7 +87,7 @@ class Stream:
             )
         self.options = options
         self.silence_threshold = options.silence_threshold
-        self.cache = make_ring(decoder, options.window_tokens)
+        self.cache = engine.make_cache(options.window_tokens)
         self.cursor = Cursor()
         self._marks = Marks()
         self.reply_ids: list[int] = []
@@ -98,9 +95,7 @@ class Stream:
         self._is_replying = False
         self._history: Tensor | None = None
         if options.eviction == "recompute":
-            weight = next(decoder.parameters())
-            shape = (options.window_tokens, decoder.config.hidden_size)
-            self._history = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+            self._history = torch.zeros((options.window_tokens, engine.width), dtype=engine.dtype, device=engine.device)
 
     @property
     def num_tokens(self) -> int:
@@ -167,28 +162,23 @@ class Stream:
             1 + (self.cache.free - len(opening) - self._frame_tokens - len(closing)) // step,
             1 if self._marks.pins_next_frame else MAX_FRAMES_PER_PASS,
         )
-        opening_TD, interval_TD = self._embed_ids(opening), self._embed_ids(interval)
+        opening_TD, interval_TD = self._engine.embed(opening), self._engine.embed(interval)
         pieces = [piece for frame in frames_KND[:count] for piece in (interval_TD, frame)]
         pieces[0] = opening_TD
-        pieces.append(self._embed_ids(closing))
+        pieces.append(self._engine.embed(closing))
         start = self.cache.num_tokens
         ends = [len(opening) + self._frame_tokens + k * step for k in range(count)]
-        logits_KV = self._append(torch.cat(pieces), [end - 1 + len(closing) for end in ends])
-
-        decisions = self._decide(logits_KV)
+        decisions = self._decide(self._append(torch.cat(pieces), [end - 1 + len(closing) for end in ends]))
         for end in ends[: len(decisions)]:
             self._note_frame(start + end)
         self.cache.rollback(start + ends[len(decisions) - 1])
         self.cursor = Cursor("frame")
         return decisions
 
-    def _decide(self, logits_KV: Tensor) -> list[Decision]:
+    def _decide(self, readings: list[Reading]) -> list[Decision]:
         """Decisions up to the first frame that speaks."""
-        probs_KV = logits_KV.softmax(dim=-1)
-        silence_probs = probs_KV[:, self._grammar.silence_id].tolist()
-        most_likely = probs_KV.argmax(dim=-1).tolist()
         decisions = []
-        for prob, winner in zip(silence_probs, most_likely, strict=True):
+        for prob, winner in readings:
             is_silent = winner == self._grammar.silence_id and prob >= self.silence_threshold
             decisions.append(Decision(prob, not is_silent))
             if not is_silent:
@@ -239,9 +229,8 @@ class Stream:
         unfed, written = list(self._grammar.before_reply(self.cursor)), ""
         try:
             while len(self.reply_ids) < self.options.max_reply_tokens:
-                logits_1V = self._append(self._embed_ids(unfed), [len(unfed) - 1])
-                unfed = []
-                token_id = int(logits_1V.argmax())
+                (reading,) = self._append(self._engine.embed(unfed), [len(unfed) - 1])
+                token_id, unfed = reading.winner, []
                 self.reply_ids.append(token_id)
                 if token_id == self._grammar.eos_id:
                     break
@@ -285,7 +274,8 @@ class Stream:
         self._history[start : end - count] = self._history[stop:end].clone()
         self.cache.rollback(start)
         if stop < end:
-            append(self._decoder, self.cache, self._history[start : end - count], [end - count - start - 1])
+            kept = self._history[start : end - count]
+            self._engine.read(self.cache, kept, [len(kept) - 1], self._grammar.silence_id)
 
     # ---- saving ---------------------------------------------------------------------------------------------
 
@@ -304,23 +294,22 @@ class Stream:
     @torch.inference_mode()
     def restore(self, tensors: dict[str, Tensor], cursor: Cursor, marks: dict) -> None:
         """Take over what another stream of the same options exported."""
-        self.cache.restore(tensors, next(self._embed.parameters()).device)
+        self.cache.restore(tensors, self._engine.device)
         if self._history is not None:
             self._history[: self.num_tokens] = tensors["history"]
         self.cursor, self._marks = cursor, Marks(**marks)
 
     # ---- the decoder ---------------------------------------------------------------------------------------
 
-    def _append(self, embeds_TD: Tensor, wanted: Sequence[int]) -> Tensor:
+    def prepare(self) -> bool:
+        """Make one more thing ready that will make this stream faster; False if all is. For idle moments."""
+        return self._engine.prepare(self.cache)
+
+    def _append(self, embeds_TD: Tensor, wanted: list[int]) -> list[Reading]:
         start = self.num_tokens
         if self._history is not None:
             self._history[start : start + len(embeds_TD)] = embeds_TD
-        return append(self._decoder, self.cache, embeds_TD, list(wanted))
-
-    @torch.inference_mode()
-    def _embed_ids(self, ids: Sequence[int]) -> Tensor:
-        weight = next(self._embed.parameters())
-        return self._embed(torch.tensor(ids, dtype=torch.long, device=weight.device))
+        return self._engine.read(self.cache, embeds_TD, wanted, self._grammar.silence_id)
 
     def _check_idle(self) -> None:
         if self._is_replying:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from transformers import PreTrainedModel
 
+from model.engine import Engine
 from model.errors import StreamError
 from model.grammar import Cursor, Grammar
 from model.stream import Stream, StreamOptions
@@ -35,7 +35,7 @@ def save(stream: Stream, path: Path, fingerprint: dict[str, object]) -> None:
         raise StreamError(f"{path}: cannot save the stream: {error}") from error
 
 
-def load(path: Path, decoder: PreTrainedModel, grammar: Grammar, fingerprint: dict[str, object]) -> Stream:
+def load(path: Path, engine: Engine, grammar: Grammar, fingerprint: dict[str, object]) -> Stream:
     """The stream in `path`. Raises StreamError if it is missing, damaged, or another model's."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -49,7 +49,7 @@ def load(path: Path, decoder: PreTrainedModel, grammar: Grammar, fingerprint: di
         raise StreamError(f"{path}: saved by another model ({state['model']['name']}); start a new stream")
     grammar = grammar.with_spec(replace(grammar.spec, system_prompt=state["system_prompt"]))
     cursor = state["cursor"]
-    stream = Stream(decoder, grammar, StreamOptions(**state["options"]))
+    stream = Stream(engine, grammar, StreamOptions(**state["options"]))
     stream.restore(
         tensors,
         Cursor(cursor["place"], tuple(cursor["pending_ids"]), tuple(cursor["questions"])),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from model import frames, stream_file
+from model.engine import Encoder, Engine
 from model.grammar import Grammar
 from model.stream import Eviction, Stream, StreamOptions
 from model.vision import VisionTower
@@ -25,20 +26,33 @@ class VideoLM:
         self,
         *,
         name: str,
-        vision: VisionTower,
-        connector: nn.Module,
-        decoder: PreTrainedModel,
+        engine: Engine,
+        encoder: Encoder,
         grammar: Grammar,
         fps: float,
         silence_threshold: float,
     ) -> None:
         self.name = name
-        self.vision = vision
-        self.connector = connector
-        self.decoder = decoder
+        self.engine = engine
+        self.encoder = encoder
         self.grammar = grammar
         self.fps = fps
         self.silence_threshold = silence_threshold
+
+    @property
+    def decoder(self) -> PreTrainedModel:
+        """The language model; with weights in another format than its own it cannot be called."""
+        return self.engine.decoder
+
+    @property
+    def vision(self) -> VisionTower:
+        """The tower."""
+        return self.encoder.vision
+
+    @property
+    def connector(self) -> nn.Module:
+        """From the tower's features to the decoder's width."""
+        return self.encoder.connector
 
     @property
     def image_size(self) -> int:
@@ -53,22 +67,19 @@ class VideoLM:
     @property
     def device(self) -> torch.device:
         """Where the decoder computes."""
-        return next(self.decoder.parameters()).device
+        return self.engine.device
 
     def preprocess(self, pixels: np.ndarray) -> np.ndarray:
         """RGB picture H×W×3 uint8 of any size → 3×S×S uint8, letterboxed. Raises FrameError."""
         return frames.letterbox(pixels, self.image_size)
 
-    @torch.inference_mode()
     def encode(self, frames_u8_B3SS: Tensor) -> Tensor:
         """uint8 frames → frame tokens B × N × D, in the decoder's dtype, on its device."""
-        return self.connect(self.vision(frames_u8_B3SS))
+        return self.encoder(frames_u8_B3SS)
 
-    @torch.inference_mode()
     def connect(self, features_BNF: Tensor) -> Tensor:
         """Vision features B × N × F → frame tokens B × N × D."""
-        weight = next(self.connector.parameters())
-        return self.connector(features_BNF.to(weight.device, weight.dtype))
+        return self.encoder.connect(features_BNF)
 
     def open_stream(
         self,
@@ -89,7 +100,7 @@ class VideoLM:
         grammar = self.grammar
         if system_prompt is not None:
             grammar = grammar.with_spec(replace(grammar.spec, system_prompt=system_prompt))
-        return Stream(self.decoder, grammar, options)
+        return Stream(self.engine, grammar, options)
 
     def save_stream(self, stream: Stream, path: Path) -> None:
         """Write a running stream to a file, atomically; it goes on as if nothing had been. Raises StreamError."""
@@ -97,7 +108,7 @@ class VideoLM:
 
     def load_stream(self, path: Path) -> Stream:
         """The stream that `save_stream` wrote, for the same checkpoint. Raises StreamError."""
-        return stream_file.load(path, self.decoder, self.grammar, self._fingerprint())
+        return stream_file.load(path, self.engine, self.grammar, self._fingerprint())
 
     def _fingerprint(self) -> dict[str, object]:
         config = self.decoder.config

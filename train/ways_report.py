@@ -5,59 +5,20 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from model.checkpoint import DEFAULT, open_checkpoint
 from model.connector import make_connector
-from model.decoder import resolve_attention
+from model.shapes import SHAPES, build_decoder
 from model.vision import VisionSpec, open_vision
 from train.recipe import RecipeError
 from train.ways import WAYS, Glue, Measured, Plan, measure
 
-SIGLIP = VisionSpec("open_clip", "ViT-L-16-SigLIP-384", "", 384)
-EFFICIENTNET = VisionSpec("timm", "tf_efficientnet_lite0", "", 384, layer_norm=True)
 PAPER = {"interleaved": (1.5, 34.4), "per-frame": (7.5, 24.9), "streaming": (13.5, 18.2)}
 """Frames a second and GB on an A100, five minutes of video."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A decoder and a tower by their sizes alone; their weights are random."""
-
-    decoder: dict[str, Any]
-    vision: VisionSpec
-
-
-SHAPES = {
-    "8b-v1plus": Shape(
-        {
-            "vocab_size": 128256,
-            "hidden_size": 4096,
-            "intermediate_size": 14336,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "tie_word_embeddings": False,
-        },
-        SIGLIP,
-    ),
-    "135m": Shape(
-        {
-            "vocab_size": 49152,
-            "hidden_size": 576,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-            "tie_word_embeddings": True,
-        },
-        EFFICIENTNET,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -120,16 +81,6 @@ def _open(arguments: argparse.Namespace, device: torch.device) -> Subject:
     # As the Llama-3 tokenizer has them, with the published system prompt.
     glue = Glue(opening=35, between=1 if tokens > 1 else 0, closing=3, reopening=3)
     return Subject(f"{arguments.shape}, random weights", decoder, seen, tokens, glue)
-
-
-def build_decoder(sizes: dict[str, Any], device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    """A Llama of these sizes with random weights, made where it will run."""
-    config = LlamaConfig(**sizes, max_position_embeddings=131072)
-    with torch.device(device):
-        decoder = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation=resolve_attention("auto", device)
-        )
-    return decoder.eval().requires_grad_(False)
 
 
 def _random_frames(decoder: PreTrainedModel, frame_tokens: int) -> Callable[[], Tensor]:

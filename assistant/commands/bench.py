@@ -1,10 +1,11 @@
-"""`onlooker bench`: how fast the model runs on this machine, as a table, as JSON and as a picture."""
+"""`onlooker bench`: how fast a model runs on this machine, as a table, JSON, a picture, a line of a history"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,10 +15,17 @@ from assistant.commands.common import PullBar, add_config_option, overrides_of, 
 from assistant.errors import UsageError
 
 if TYPE_CHECKING:
-    from model.bench import Bench, Timing
+    from model.bench import Bench, Memory, Timing
     from model.videolm import VideoLM
 
-OVERRIDES = {"model": "model.name", "device": "model.device", "window": "stream.window_tokens"}
+OVERRIDES = {
+    "model": "model.name",
+    "device": "model.device",
+    "engine": "model.engine",
+    "weights": "model.weights",
+    "window": "stream.window_tokens",
+}
+MIN_FRAMES = 10
 MIB = 2**20
 
 
@@ -25,37 +33,56 @@ def add_parser(commands) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "bench",
         help="measure the model's speed on this machine",
-        description="Times silent frames, words, a mixture of both and a backlog. What is decided is fixed, so that "
+        description="Times silent frames, words, a mixture of both, and backlogs. What is decided is fixed, so that "
         "all machines do the same work. Close other programs first.",
     )
-    parser.add_argument("--model", metavar="NAME", help="checkpoint (model.name)")
+    subject = parser.add_mutually_exclusive_group()
+    subject.add_argument("--model", metavar="NAME", help="checkpoint (model.name)")
+    subject.add_argument(
+        "--shape", metavar="NAME", help="random weights of this size instead: 8b-v1plus, 135m, or tiny to try it out"
+    )
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (model.device)")
+    parser.add_argument("--engine", metavar="ENGINE", help="auto, graphs or plain (model.engine)")
+    parser.add_argument("--weights", metavar="FORMAT", help="dtype, int8, fp8 or int4 (model.weights)")
     parser.add_argument("--window", metavar="TOKENS", help="size of the cache (stream.window_tokens)")
     parser.add_argument("--samples", metavar="N", type=int, default=30, help="times that each thing is done (30)")
     parser.add_argument("--seconds", metavar="S", type=float, default=20.0, help="at most, for each thing (20)")
+    parser.add_argument("--frames", metavar="N", type=int, default=0, help="also a long run of so many frames (10000)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="write bench.json, bench.md and bench.png there")
+    parser.add_argument("--append", metavar="FILE", type=Path, help="append the main figures as a line of JSON")
     add_config_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print. Raises UsageError, and what opening a model raises."""
-    from assistant.opening import open_model
-    from model.bench import Bencher
+    import psutil
 
-    if args.samples < 1 or args.seconds <= 0:
-        raise UsageError(f"--samples {args.samples} --seconds {args.seconds:g}: must be at least 1, and more than 0")
+    from assistant.opening import open_model, open_random
+
+    _check(args)
     config = settings_of(args, overrides_of(args, OVERRIDES)).config
+    load = round(psutil.getloadavg()[0], 2)  # what other programs do meanwhile falsifies the figures
     started_s = time.perf_counter()
-    with PullBar() as bar:
-        model = open_model(config.model, on_progress=bar.update)
+    if args.shape:
+        model = open_random(args.shape, config.model)
+    else:
+        with PullBar() as bar:
+            model = open_model(config.model, on_progress=bar.update)
     opened_s = time.perf_counter() - started_s
+    from model.bench import Bencher  # torch, which `open_model` prepares
+
     window = config.stream.window_tokens
     bencher = Bencher(model, window_tokens=window, samples=args.samples, max_seconds=args.seconds)
     lengths = [tokens for tokens in (512, 2048, 8192, 32768) if tokens < window] + [window]
-    bench = bencher.measure(lengths, lambda part: print(f"bench: {part} …", file=sys.stderr, flush=True))
-    report = {**describe(model), "window_tokens": window, "opened_s": opened_s, **dataclasses.asdict(bench)}
+    bench = bencher.measure(
+        lengths,
+        lambda part: print(f"bench: {part} …", file=sys.stderr, flush=True),
+        long_run_frames=args.frames,
+    )
+    report = {**describe(model), "load": load, "window_tokens": window, "opened_s": opened_s}
+    report |= {"start_s": opened_s + bench.first_ms / 1000, **dataclasses.asdict(bench)}
     table = make_table(report, bench)
     print(json.dumps(report) if args.json else table)
     if args.out:
@@ -63,7 +90,20 @@ def run(args: argparse.Namespace) -> int:
         (args.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         (args.out / "bench.md").write_text(table + "\n", encoding="utf-8")
         draw(bench, report, args.out / "bench.png")
+    if args.append:
+        with args.append.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(headline(report, bench), ensure_ascii=False) + "\n")
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Before anything is measured. Raises UsageError."""
+    if args.samples < 1 or args.seconds <= 0:
+        raise UsageError(f"--samples {args.samples} --seconds {args.seconds:g}: must be at least 1, and more than 0")
+    if args.frames and args.frames < MIN_FRAMES:
+        raise UsageError(f"--frames {args.frames}: must be at least {MIN_FRAMES}, or 0 for no long run")
+    if args.append and (args.append.is_dir() or not args.append.parent.is_dir()):
+        raise UsageError(f"--append {args.append}: must be a file in a folder that exists")
 
 
 def describe(model: VideoLM) -> dict[str, Any]:
@@ -75,17 +115,66 @@ def describe(model: VideoLM) -> dict[str, Any]:
     is_gpu = model.device.type == "cuda"
     return {
         "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
         "model": model.name,
         "device": torch.cuda.get_device_name(model.device) if is_gpu else f"{torch.get_num_threads()} CPU threads",
         "dtype": str(next(model.decoder.parameters()).dtype).removeprefix("torch."),
         "torch": torch.__version__,
+        "cpu": cpu_name(),
         "machine": platform.machine(),
     }
 
 
+def commit() -> str | None:
+    """Which commit this code is, "-dirty" if it was changed since; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git here, or not our own folder
+        return None
+
+
+def cpu_name() -> str:
+    """As Linux names the processor; elsewhere as Python does."""
+    import platform
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def headline(report: dict[str, Any], bench: Bench) -> dict[str, Any]:
+    """One line of a history: what was measured and where, and the figures that matter, the window being full."""
+    full = bench.at_length[-1]
+    about = ("date", "commit", "model", "dtype", "window_tokens", "device", "cpu", "torch", "load")
+    figures: dict[str, float] = {
+        "silent_p50_ms": full.silent_frame.p50_ms,
+        "silent_p99_ms": full.silent_frame.p99_ms,
+        "token_p50_ms": full.token.p50_ms,
+        "mixed_fps": bench.mixed_fps,
+        "backlog_p50_ms": bench.backlog.p50_ms,
+        "long_backlog_p50_ms": bench.long_backlog.p50_ms,
+        "start_s": report["start_s"],
+        "process_mib": bench.memory.process_bytes / MIB,
+    }
+    if bench.peak_bytes is not None:
+        figures["gpu_peak_mib"] = bench.peak_bytes / MIB
+    if bench.long_run is not None:
+        figures["long_run_frames"] = bench.long_run.num_frames
+        figures["first_tenth_p99_ms"] = bench.long_run.first_tenth.silent_frame.p99_ms
+        figures["last_tenth_p99_ms"] = bench.long_run.last_tenth.silent_frame.p99_ms
+    return {name: report[name] for name in about} | {name: round(value, 2) for name, value in figures.items()}
+
+
 def make_table(report: dict[str, Any], bench: Bench) -> str:
     """All figures in Markdown."""
-    from model.bench import BACKLOG_FRAMES, REPLY_EVERY, REPLY_TOKENS
+    from model.bench import BACKLOG_FRAMES, LONG_BACKLOG_FRAMES, REPLY_EVERY, REPLY_TOKENS
 
     rows: list[tuple[str, Timing]] = []
     for at in bench.at_length:
@@ -93,11 +182,18 @@ def make_table(report: dict[str, Any], bench: Bench) -> str:
         rows.append(("– without the vision tower", at.decoder_frame))
         rows.append(("– one word of a reply", at.token))
     rows.append((f"backlog of {BACKLOG_FRAMES} frames", bench.backlog))
+    rows.append((f"backlog of {LONG_BACKLOG_FRAMES} frames", bench.long_backlog))
+    tenths = []
+    if bench.long_run is not None:
+        tenths = [("first", bench.long_run.first_tenth), ("last", bench.long_run.last_tenth)]
+        frames = f"silent frame, {{}} tenth of {bench.long_run.num_frames:,} frames"
+        rows += [(frames.format(which), tenth.silent_frame) for which, tenth in tenths]
     lines = [f"| {name} | {t.p50_ms:.1f} | {t.p95_ms:.1f} | {t.p99_ms:.1f} | {t.count} |" for name, t in rows]
-    memory = "" if bench.peak_bytes is None else f", at most {bench.peak_bytes / MIB:,.0f} MiB on the GPU"
+    peak = "" if bench.peak_bytes is None else f", at most {bench.peak_bytes / MIB:,.0f} MiB on the GPU"
     return "\n".join(
         [
             f"{report['model']}, {report['dtype']}, {report['device']}, torch {report['torch']}",
+            f"{report['date']}, commit {report['commit'] or 'unknown'}, {report['cpu']}, load before {report['load']}",
             "",
             "| ms | p50 | p95 | p99 | times |",
             "| --- | ---: | ---: | ---: | ---: |",
@@ -105,10 +201,17 @@ def make_table(report: dict[str, Any], bench: Bench) -> str:
             "",
             f"{bench.mixed_fps:.2f} frames/s with a reply of {REPLY_TOKENS} words after every {REPLY_EVERY}th "
             f"({bench.mixed.count} frames)",
-            f"opened in {report['opened_s']:.1f} s, first frame in {bench.first_ms / 1000:.1f} s; "
-            f"cache {bench.cache_bytes / MIB:,.0f} MiB{memory}",
+            f"start to first decision {report['start_s']:.1f} s (opened in {report['opened_s']:.1f} s, first frame in "
+            f"{bench.first_ms / 1000:.1f} s)",
+            f"memory {_mib(bench.memory)}{peak}; cache {bench.cache_bytes / MIB:,.0f} MiB",
+            *(f"memory after the {which} tenth {_mib(tenth.memory)}" for which, tenth in tenths),
         ]
     )
+
+
+def _mib(memory: Memory) -> str:
+    on_gpu = "" if memory.gpu_bytes is None else f", {memory.gpu_bytes / MIB:,.0f} MiB on the GPU"
+    return f"{memory.process_bytes / MIB:,.0f} MiB{on_gpu}"
 
 
 def draw(bench: Bench, report: dict[str, Any], path: Path) -> None:

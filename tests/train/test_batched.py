@@ -29,7 +29,7 @@ SPECS = {
 def with_grammar(model: VideoLM, spec: GrammarSpec) -> VideoLM:
     """The same model under another grammar."""
     return VideoLM(
-        name=model.name, vision=model.vision, connector=model.connector, decoder=model.decoder,
+        name=model.name, engine=model.engine, encoder=model.encoder,
         grammar=model.grammar.with_spec(spec), fps=model.fps, silence_threshold=model.silence_threshold,
     )  # fmt: skip
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from model.checkpoint import open_checkpoint
+from model.shapes import SHAPES, Shape, build_decoder
 from model.stream import Stream, StreamOptions
 from tests.train.test_training import GOLDEN
 from train.__main__ import main
 from train.ways import WAYS, Glue, Plan, measure
-from train.ways_report import SHAPES, build_decoder
 
 CPU = torch.device("cpu")
 TINY = {"vocab_size": 300, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2,
@@ -87,7 +87,7 @@ def test_time_runs_out_and_nothing_is_extrapolated(golden):
 
 @pytest.mark.parametrize("tokens", [1, 10])
 def test_the_command_writes_its_figures(tmp_path, monkeypatch, capsys, tokens):
-    monkeypatch.setitem(SHAPES, "135m", SHAPES["135m"].__class__(TINY, SHAPES["135m"].vision))
+    monkeypatch.setitem(SHAPES, "135m", Shape(TINY, SHAPES["135m"].vision))
     arguments = ["ways", "--shape", "135m", "--minutes", "0.05", "--frame-tokens", str(tokens), "--speak-every", "4",
                  "--reply-tokens", "3", "--device", "cpu", "--out", str(tmp_path)]  # fmt: skip
     assert main([*arguments, *(["--with-vision"] if tokens == 10 else [])]) == 0

@@ -1,0 +1,349 @@
+"""Engines: how the passes of a decoder over a stream's cache are run, and pictures become frame tokens.
+
+`PlainEngine` calls the transformers model: everywhere, and the measure of what is right. `GraphEngine` runs a
+`FusedDecoder` on a GPU, each recurring size of pass as one CUDA graph over static buffers. A pass is padded to the next
+size that has a graph; the cache's length is read on the device, so a graph serves a cache of any length. The decision
+is made on the GPU, and one small copy comes back.
+
+Whoever runs the streams owns the engine; whoever encodes owns the encoder. They may be two threads.
+
+Shapes: T rows of a pass, E decoder width, W wanted rows, B pictures, S their side in pixels, N tokens a frame.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from model.cache import KVRing
+from model.decoder import append, embedding, make_ring
+from model.errors import CheckpointError
+from model.grammar import Cursor, Grammar
+from model.vision import VisionTower
+
+if TYPE_CHECKING:
+    from model.quantized import Format
+
+MAX_ROWS = 256
+"""Rows of the largest pass of a `GraphEngine`; what is longer goes in several."""
+
+MAX_FRAMES_PER_PASS = 16
+"""Frames that are decided in one pass."""
+
+MAX_GRAPHS = 32
+ENCODER_SIZES = (1, 2, 4, 8, 16)
+_ROW_STEP = 16
+_MAX_PHRASES = 64
+_START, _COUNT, _WATCHED, _WANTED = 0, 1, 2, 3  # places in `meta`
+
+Kind = Literal["auto", "graphs", "plain"]
+Weights = Literal["dtype", "int8", "fp8", "int4"]
+Size = tuple[int, int]
+"""Rows of a pass, and how many of them are wanted."""
+
+
+class Reading(NamedTuple):
+    """What is predicted after one position: the probability (0–1) of the watched token, and the most likely one."""
+
+    watched_prob: float
+    winner: int
+
+
+class Engine(ABC):
+    """Runs the passes of one decoder."""
+
+    def __init__(self, decoder: PreTrainedModel) -> None:
+        self.decoder = decoder
+        self._embed = embedding(decoder)
+        weight = next(self._embed.parameters())
+        self.device, self.dtype, self.width = weight.device, weight.dtype, decoder.config.hidden_size
+        self._phrases: dict[tuple[int, ...], Tensor] = {}
+
+    @torch.inference_mode()
+    def embed(self, ids: Sequence[int]) -> Tensor:
+        """T × E. What the grammar says again and again is kept."""
+        key = tuple(ids)
+        if key in self._phrases:
+            return self._phrases[key]
+        embeds_TE = self._embed(torch.tensor(key, dtype=torch.long, device=self.device))
+        if 1 < len(key) < _ROW_STEP:
+            while len(self._phrases) >= _MAX_PHRASES:
+                self._phrases.pop(next(iter(self._phrases)))
+            self._phrases[key] = embeds_TE
+        return embeds_TE
+
+    def make_cache(self, capacity: int) -> KVRing:
+        """An empty cache for this decoder. Raises CheckpointError for decoders whose positions cannot be shifted."""
+        return make_ring(self.decoder, capacity)
+
+    @abstractmethod
+    def read(self, cache: KVRing, embeds_TE: Tensor, wanted: Sequence[int], watched_id: int) -> list[Reading]:
+        """Append T embeddings to the cache; what is predicted after each of the wanted rows, which are in order."""
+
+    def prepare(self, cache: KVRing) -> bool:
+        """Make one more thing ready that will make passes over this cache faster; False if all is."""
+        return False
+
+
+class PlainEngine(Engine):
+    """The transformers model as it is."""
+
+    def read(self, cache: KVRing, embeds_TE: Tensor, wanted: Sequence[int], watched_id: int) -> list[Reading]:
+        logits_WV = append(self.decoder, cache, embeds_TE, list(wanted))
+        return _to_readings(_judge(logits_WV, watched_id))
+
+
+class GraphEngine(Engine):
+    """A fused decoder on a GPU. usual: sizes of pass that recur, to be made ready beforehand.
+
+    The decoder is moved to `device`, and taken over. weight_format: see `model.quantized`; None: as they are.
+
+    A size that has no graph runs without one the first time, and gets one the second time.
+    """
+
+    def __init__(
+        self,
+        decoder: PreTrainedModel,
+        device: torch.device,
+        usual: Sequence[Size],
+        weight_format: "Format | None" = None,
+    ) -> None:
+        from model.fused import FusedDecoder
+
+        self._fused = FusedDecoder(decoder, device, weight_format)
+        super().__init__(decoder)
+        self._usual = sorted(set(usual))
+        self._residual_TE = torch.zeros((MAX_ROWS, self.width), dtype=self.dtype, device=self.device)
+        self._meta = torch.zeros(_WANTED + MAX_FRAMES_PER_PASS, dtype=torch.long, device=self.device)
+        is_cuda = self.device.type == "cuda"
+        self._meta_host = torch.zeros(len(self._meta), dtype=torch.long, pin_memory=is_cuda)
+        self._read_host = torch.zeros((MAX_FRAMES_PER_PASS, 2), pin_memory=is_cuda)
+        self._graphs: WeakKeyDictionary[KVRing, dict[Size, _Graph | None]] = WeakKeyDictionary()
+        self._recorder = _Recorder(self.device) if is_cuda else None
+
+    def make_cache(self, capacity: int) -> KVRing:
+        cache = super().make_cache(capacity)
+        config = self.decoder.config
+        cache.allocate(config.num_key_value_heads, self._fused.head_width, self.dtype, self.device)
+        return cache
+
+    @torch.inference_mode()
+    def read(self, cache: KVRing, embeds_TE: Tensor, wanted: Sequence[int], watched_id: int) -> list[Reading]:
+        readings = []
+        for first in range(0, len(embeds_TE), MAX_ROWS):
+            part = embeds_TE[first : first + MAX_ROWS]
+            inside = [place - first for place in wanted if first <= place < first + len(part)]
+            read = self._pass(cache, part, inside or [len(part) - 1], watched_id)
+            readings += read if inside else []
+        return readings
+
+    def prepare(self, cache: KVRing) -> bool:
+        """Record the graph of one more usual size; False if all of them are there."""
+        graphs = self._graphs.setdefault(cache, {})
+        missing = [size for size in self._usual if graphs.get(size) is None]
+        if self._recorder is None or not missing:
+            return False
+        self._fill_in(cache.num_tokens, 0, 0, [])  # nothing counts: the cache is left as it is
+        with torch.inference_mode():
+            self._compute(cache, missing[0])  # compiles what is not compiled yet, which a recording cannot
+            graphs[missing[0]] = self._record(cache, missing[0])
+        torch.cuda.current_stream(self.device).synchronize()
+        return len(missing) > 1
+
+    def _pass(self, cache: KVRing, embeds_TE: Tensor, wanted: list[int], watched_id: int) -> list[Reading]:
+        start, rows = cache.num_tokens, len(embeds_TE)
+        cache.set_length(start + rows)
+        self._fill_in(start, rows, watched_id, wanted)
+        self._residual_TE[:rows] = embeds_TE
+        results_W2 = self._run(cache, self._fit(rows, len(wanted)))
+        read = self._read_host[: len(wanted)]
+        read.copy_(results_W2[: len(wanted)], non_blocking=True)
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+        return _to_readings(read)
+
+    def _fill_in(self, start: int, count: int, watched_id: int, wanted: list[int]) -> None:
+        padded = wanted + [0] * (MAX_FRAMES_PER_PASS - len(wanted))
+        self._meta_host.numpy()[:] = (start, count, watched_id, *padded)
+        self._meta.copy_(self._meta_host, non_blocking=True)
+
+    def _fit(self, rows: int, num_wanted: int) -> Size:
+        """The smallest size that holds this pass."""
+        wide = [size for size in self._usual if size[0] >= rows and size[1] >= num_wanted]
+        padded = -(-rows // _ROW_STEP) * _ROW_STEP, 1 << (num_wanted - 1).bit_length()
+        return min([*wide, padded])
+
+    def _run(self, cache: KVRing, size: Size) -> Tensor:
+        graphs = self._graphs.setdefault(cache, {})
+        if size not in graphs:
+            if len(graphs) >= MAX_GRAPHS:
+                graphs.pop(next(iter(graphs)))
+            graphs[size] = None
+            return self._compute(cache, size)
+        if self._recorder is None:
+            return self._compute(cache, size)
+        graph = graphs[size] or self._record(cache, size)
+        graphs[size] = graph
+        return graph.replay()
+
+    def _record(self, cache: KVRing, size: Size) -> "_Graph":
+        assert self._recorder is not None
+        return self._recorder.record(lambda: self._compute(cache, size))
+
+    def _compute(self, cache: KVRing, size: Size) -> Tensor:
+        rows, num_wanted = size
+        wanted_W = self._meta[_WANTED : _WANTED + num_wanted]
+        logits_WV = self._fused.run(cache, self._residual_TE[:rows], self._meta, wanted_W)
+        return _judge(logits_WV, self._meta[_WATCHED : _WATCHED + 1])
+
+
+def _judge(logits_WV: Tensor, watched: Tensor | int) -> Tensor:
+    """W × 2, float32: the probability of the watched token, and the most likely id, which float32 holds exactly."""
+    logits_WV = logits_WV.to(torch.float32)
+    index = torch.as_tensor(watched, device=logits_WV.device).reshape(1)
+    probs_W = (logits_WV.index_select(1, index)[:, 0] - logits_WV.logsumexp(-1)).exp()
+    return torch.stack((probs_W, logits_WV.argmax(-1).to(torch.float32)), dim=1)
+
+
+def _to_readings(results_W2: Tensor) -> list[Reading]:
+    return [Reading(prob, int(winner)) for prob, winner in results_W2.tolist()]
+
+
+class Encoder:
+    """Pictures to frame tokens: the tower and the connector as they are."""
+
+    def __init__(self, vision: VisionTower, connector: nn.Module) -> None:
+        self.vision, self.connector = vision, connector
+
+    @torch.inference_mode()
+    def __call__(self, frames_u8_B3SS: Tensor) -> Tensor:
+        """uint8 → B × N × E, in the connector's dtype, on its device."""
+        return self.connect(self.vision(frames_u8_B3SS))
+
+    @torch.inference_mode()
+    def connect(self, features_BNF: Tensor) -> Tensor:
+        """Vision features B × N × F → frame tokens B × N × E."""
+        weight = next(self.connector.parameters())
+        return self.connector(features_BNF.to(weight.device, weight.dtype))
+
+
+class GraphEncoder(Encoder):
+    """The same on a CUDA stream of its own, which the decoder does not wait for, with a graph for 1 to 16 pictures."""
+
+    def __init__(self, vision: VisionTower, connector: nn.Module) -> None:
+        super().__init__(vision, connector)
+        self._device = next(vision.parameters()).device
+        self._stream = torch.cuda.Stream(self._device)
+        self._recorder = _Recorder(self._device)
+        side = vision.spec.image_size
+        shape = (ENCODER_SIZES[-1], 3, side, side)
+        self._host = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
+        self._frames = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        self._graphs: dict[int, _Graph | None] = {}
+
+    @torch.inference_mode()
+    def __call__(self, frames_u8_B3SS: Tensor) -> Tensor:
+        with torch.cuda.stream(self._stream):
+            tokens = [self._encode(part) for part in frames_u8_B3SS.split(ENCODER_SIZES[-1])]
+            joined = torch.cat(tokens) if len(tokens) > 1 else tokens[0]
+        self._stream.synchronize()
+        return joined
+
+    def _encode(self, part: Tensor) -> Tensor:
+        count = len(part)
+        if part.device.type == "cpu":
+            self._stream.synchronize()  # the last copy from there may still be under way
+            part = self._host[:count].copy_(part)
+        self._frames[:count].copy_(part, non_blocking=True)
+        size = next(size for size in ENCODER_SIZES if size >= count)
+        return self._run(size)[:count].clone()
+
+    def _run(self, size: int) -> Tensor:
+        if size not in self._graphs:
+            self._graphs[size] = None
+            return super().__call__(self._frames[:size])
+        graph = self._graphs[size] or self._recorder.record(lambda: Encoder.__call__(self, self._frames[:size]))
+        self._graphs[size] = graph
+        return graph.replay()
+
+
+class _Graph:
+    """A recorded CUDA graph and the tensor that each replay writes."""
+
+    def __init__(self, graph: Any, output: Tensor) -> None:
+        self._graph, self._output = graph, output
+
+    def replay(self) -> Tensor:
+        self._graph.replay()
+        return self._output
+
+
+class _Recorder:
+    """Records graphs that share one memory pool, for they never run at the same time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()
+        self._device = device
+
+    def record(self, act: Callable[[], Tensor]) -> _Graph:
+        """What `act` launches. Other threads may go on using the GPU: nothing here waits for all of it."""
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                output = act()
+            finally:
+                graph.capture_end()
+        current.wait_stream(self._stream)
+        return _Graph(graph, output)
+
+
+def make_engine(
+    decoder: PreTrainedModel,
+    grammar: Grammar,
+    device: torch.device,
+    *,
+    kind: Kind = "auto",
+    weights: Weights = "dtype",
+) -> Engine:
+    """The decoder's engine, on `device`. kind: "auto" is graphs where they can be, else plain.
+
+    weights: how they are kept, in the decoder's dtype or in a `model.quantized.Format`. Raises CheckpointError where
+    graphs, or another format, which only they have, cannot be had.
+    """
+    asked = f"weights = {weights!r}" if weights != "dtype" else f"engine = {kind!r}"
+    needs_graphs = kind == "graphs" or weights != "dtype"
+    if weights != "dtype" and kind == "plain":
+        raise CheckpointError(f"{asked}: the plain engine knows only the weights as they are; set engine to 'auto'")
+    if device.type == "cuda" and kind != "plain":
+        from model.fused import FAMILIES, is_supported
+
+        if is_supported(decoder):
+            return GraphEngine(decoder, device, _usual_sizes(grammar), None if weights == "dtype" else weights)
+        if needs_graphs:
+            raise CheckpointError(
+                f"{asked}: the decoder is a {decoder.config.model_type}; must be one of {', '.join(FAMILIES)} with "
+                "plain rotary positions"
+            )
+    if needs_graphs:
+        raise CheckpointError(f"{asked}: needs a CUDA GPU, and the device is {str(device)!r}; leave it out")
+    return PlainEngine(decoder.to(device))  # pyright: ignore[reportArgumentType]
+
+
+def make_encoder(vision: VisionTower, connector: nn.Module, *, kind: Kind = "auto") -> Encoder:
+    """The encoder of a tower and a connector that are where they are to run."""
+    has_graphs = kind != "plain" and next(vision.parameters()).is_cuda
+    return (GraphEncoder if has_graphs else Encoder)(vision, connector)
+
+
+def _usual_sizes(grammar: Grammar) -> list[Size]:
+    """One word; and 1, 2, 4, … frames, each after a silence."""
+    step = len(grammar.before_frame(Cursor("frame"))) + grammar.spec.num_frame_tokens
+    counts = [1 << power for power in range(MAX_FRAMES_PER_PASS.bit_length())]
+    return [(1, 1), *((count * step + len(grammar.before_decision), count) for count in counts)]

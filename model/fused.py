@@ -1,0 +1,149 @@
+"""A Llama-like decoder as few kernels: the weights of a transformers model, run over a KV ring on a GPU.
+
+The projections of queries, keys and values are one matrix product, and so are gate and up; what lies between is
+`model.kernels`. The transformers model stays usable: its weights become views of the joined ones.
+
+Shapes: T rows of a pass, E decoder width, W wanted rows, V vocabulary, C cache capacity, D head width.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from model import kernels
+from model.cache import KVRing
+from model.quantized import Format, QuantizedLinear
+
+FAMILIES = ("llama", "mistral", "qwen2")
+"""Model types of transformers whose layers are norm, attention, norm, gated SiLU, and nothing else."""
+
+
+def is_supported(decoder: PreTrainedModel) -> bool:
+    """Whether `FusedDecoder` computes what this decoder computes."""
+    config = decoder.config
+    rope_type = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    return (
+        config.model_type in FAMILIES
+        and config.hidden_act == "silu"
+        and not (getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True))
+        and rope_type in ("default", "linear", "llama3", "yarn")
+        and _head_width(decoder) % 2 == 0
+    )
+
+
+def _head_width(decoder: PreTrainedModel) -> int:
+    """Channels of one attention head."""
+    config = decoder.config
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+@dataclass(frozen=True)
+class _Layer:
+    attention_norm: Tensor
+    qkv: nn.Module
+    out: nn.Module
+    mlp_norm: Tensor
+    gate_up: nn.Module
+    down: nn.Module
+
+
+class FusedDecoder:
+    """One decoder's weights on a GPU, and how to run them. The model is taken over and moved there, layer by layer.
+
+    weight_format: None keeps the weights as they are, and the transformers model usable; in another format (see
+    `model.quantized`) they are kept here alone, and the head is int8 at the coarsest, if it is not the embedding too.
+    """
+
+    def __init__(self, decoder: PreTrainedModel, device: torch.device, weight_format: Format | None = None) -> None:
+        model, config = decoder.model, decoder.config
+        self._layers = [_fuse_layer(layer.to(device), weight_format) for layer in model.layers]
+        decoder.to(device)  # pyright: ignore[reportArgumentType]
+        self._norm = model.norm
+        self._head: Any = decoder.get_output_embeddings()
+        if weight_format and self._head.weight is not decoder.get_input_embeddings().weight:
+            self._head = _convert(self._head, "int8" if weight_format == "int4" else weight_format)
+        self._eps = config.rms_norm_eps
+        self._rotary = model.rotary_emb
+        self.head_width = _head_width(decoder)
+        self._scale = self.head_width**-0.5
+        self._query_width = config.num_attention_heads * self.head_width
+        self.dtype, self.device = self._norm.weight.dtype, device
+        properties = torch.cuda.get_device_properties(self.device) if self.device.type == "cuda" else None
+        self._num_programs = 2 * properties.multi_processor_count if properties else 1
+        self._tables: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def run(self, cache: KVRing, residual_TE: Tensor, meta: Tensor, wanted_W: Tensor) -> Tensor:
+        """Append T embeddings to the cache and return the logits of the wanted rows, W × V, in the model's dtype.
+
+        residual_TE is used up. meta: see `model.kernels`; the cache's own length is not looked at and not changed.
+        """
+        rows = len(residual_TE)
+        cos_CD, sin_CD = self._table(cache.capacity)
+        keys, values = cache.buffers()
+        normed, update = torch.empty_like(residual_TE), None
+        mixed = torch.empty((rows, self._query_width), dtype=self.dtype, device=self.device)
+        for index, layer in enumerate(self._layers):
+            kernels.add_rms_norm(update, residual_TE, layer.attention_norm, self._eps, normed)
+            qkv = layer.qkv(normed)
+            layer_keys, layer_values = keys[index, 0], values[index, 0]
+            kernels.rotate_and_store(qkv, cos_CD, sin_CD, meta, layer_keys, layer_values)
+            kernels.attend(qkv, layer_keys, layer_values, meta, self._scale, self._num_programs, mixed)
+            kernels.add_rms_norm(layer.out(mixed), residual_TE, layer.mlp_norm, self._eps, normed)
+            gate_up = layer.gate_up(normed)
+            gated = gate_up.new_empty((rows, gate_up.shape[1] // 2))
+            kernels.silu_and_multiply(gate_up, gated)
+            update = layer.down(gated)
+        residual_WE, update_WE = residual_TE[wanted_W], update[wanted_W] if update is not None else None
+        normed_WE = torch.empty_like(residual_WE)
+        kernels.add_rms_norm(update_WE, residual_WE, self._norm.weight, self._eps, normed_WE)
+        return self._head(normed_WE)
+
+    def _table(self, capacity: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines by position, C × D, as the model's own rotary embedding gives them."""
+        if capacity not in self._tables:
+            probe = torch.empty(0, dtype=self.dtype, device=self.device)
+            cos, sin = self._rotary(probe, torch.arange(capacity, device=self.device)[None])
+            self._tables = {capacity: (cos[0].contiguous(), sin[0].contiguous())}
+        return self._tables[capacity]
+
+
+def _fuse_layer(layer: Any, weight_format: Format | None) -> _Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    joined = {
+        "qkv": _join(attention.q_proj, attention.k_proj, attention.v_proj),
+        "out": attention.o_proj,
+        "gate_up": _join(mlp.gate_proj, mlp.up_proj),
+        "down": mlp.down_proj,
+    }
+    if weight_format:
+        joined = {name: _convert(linear, weight_format) for name, linear in joined.items()}
+        for part in (attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj):
+            _empty(part)
+    return _Layer(layer.input_layernorm.weight, joined["qkv"], joined["out"], layer.post_attention_layernorm.weight,
+                  joined["gate_up"], joined["down"])  # fmt: skip
+
+
+def _convert(linear: nn.Linear, weight_format: Format) -> nn.Module:
+    converted = QuantizedLinear(linear, weight_format)
+    _empty(linear)
+    return converted
+
+
+def _empty(linear: nn.Linear) -> None:
+    """Let the weights go. The layer keeps its sizes, and cannot compute any more."""
+    linear.weight = nn.Parameter(linear.weight.new_empty(0), requires_grad=False)
+
+
+def _join(*parts: nn.Linear) -> nn.Linear:
+    """One product that gives the outputs of all parts side by side; the parts become views of its weights."""
+    weight = torch.cat([part.weight for part in parts])
+    joined = nn.Linear(weight.shape[1], weight.shape[0], bias=parts[0].bias is not None, device="meta")
+    joined.weight = nn.Parameter(weight, requires_grad=False)
+    if parts[0].bias is not None:
+        joined.bias = nn.Parameter(torch.cat([part.bias for part in parts]), requires_grad=False)
+    for part, rows in zip(parts, weight.split([part.out_features for part in parts]), strict=True):
+        part.weight = nn.Parameter(rows, requires_grad=False)
+    return joined

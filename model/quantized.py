@@ -1,0 +1,148 @@
+# pyright: reportCallIssue=false, reportArgumentType=false
+"""Linear layers whose weights take one byte or half of one: less memory, and less to read for each word.
+
+Only the weights are rounded, to the nearest, each output's (int8, fp8) or each group of inputs' (int4) with a scale of
+its own; the computation stays in the model's dtype, by a kernel that turns the weights back as it reads them.
+
+Shapes: T rows, N outputs, K inputs, G inputs of a group.
+"""
+
+from typing import Literal
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor, nn
+
+from model.errors import CheckpointError
+
+Format = Literal["int8", "fp8", "int4"]
+FORMATS: tuple[Format, ...] = ("int8", "fp8", "int4")
+GROUP = 128
+_FP8_MAX = 448.0
+
+
+class QuantizedLinear(nn.Module):
+    """In the place of a linear layer on a GPU, from its weights N × K.
+
+    weight: N × K int8 or float8_e4m3fn, or N × K/2 uint8 with inputs j and j + G/2 of a group in one byte (int4).
+    scales: N, or N × K/G for int4.
+    """
+
+    def __init__(self, linear: nn.Linear, weight_format: Format) -> None:
+        super().__init__()
+        self.format = weight_format
+        self.out_features, self.in_features = linear.weight.shape
+        if weight_format == "int4" and self.in_features % GROUP:
+            raise CheckpointError(f"int4 weights: {self.in_features} inputs are no multiple of {GROUP}; take int8")
+        weight, scales = quantize(linear.weight.detach(), weight_format)
+        self.register_buffer("weight", weight)
+        self.register_buffer("scales", scales)
+        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
+
+    def forward(self, x_TK: Tensor) -> Tensor:
+        """T × N."""
+        return multiply(x_TK, self.weight, self.scales, self.bias, self.format)  # type: ignore[arg-type]
+
+    def dequantized(self) -> Tensor:
+        """The weights that it computes with, N × K float32."""
+        assert isinstance(self.weight, Tensor)
+        assert isinstance(self.scales, Tensor)
+        if self.format != "int4":
+            return self.weight.to(torch.float32) * self.scales.to(torch.float32)[:, None]
+        groups = self.weight.view(self.out_features, -1, GROUP // 2)
+        both = torch.cat((groups & 15, groups >> 4), dim=2).to(torch.float32) - 8
+        return (both * self.scales.to(torch.float32)[:, :, None]).flatten(1)
+
+
+def quantize(weight_NK: Tensor, weight_format: Format) -> tuple[Tensor, Tensor]:
+    """The rounded weights and their scales, as `QuantizedLinear` keeps them."""
+    exact = weight_NK.to(torch.float32)
+    if weight_format == "int4":
+        groups = exact.view(len(exact), -1, GROUP)
+        scales = (groups.abs().amax(2) / 7).clamp(min=1e-8).to(weight_NK.dtype)
+        levels = (groups / scales.to(torch.float32)[:, :, None]).round().clamp(-8, 7).to(torch.int16) + 8
+        low, high = levels.to(torch.uint8).chunk(2, dim=2)
+        return (low | (high << 4)).flatten(1).contiguous(), scales.contiguous()
+    largest = _FP8_MAX if weight_format == "fp8" else 127
+    scales = (exact.abs().amax(1) / largest).clamp(min=1e-8)
+    scaled = exact / scales[:, None]
+    if weight_format == "fp8":
+        return scaled.to(torch.float8_e4m3fn), scales
+    return scaled.round().clamp(-127, 127).to(torch.int8), scales
+
+
+def multiply(x_TK: Tensor, weight: Tensor, scales: Tensor, bias_N: Tensor | None, weight_format: Format) -> Tensor:
+    """x · weightᵀ + bias, T × N in the dtype of x."""
+    rows, inputs = x_TK.shape
+    outputs = len(weight)
+    out_TN = x_TK.new_empty((rows, outputs))
+    row_block = min(64, max(16, triton.next_power_of_2(rows)))
+    out_block = 64 if outputs >= 16384 else 32
+    grid = (triton.cdiv(outputs, out_block), triton.cdiv(rows, row_block))
+    _multiply[grid](
+        x_TK,
+        weight,
+        scales,
+        out_TN if bias_N is None else bias_N,
+        out_TN,
+        rows,
+        outputs,
+        inputs,
+        FORMAT=weight_format,
+        HAS_BIAS=bias_N is not None,
+        ROWS=row_block,
+        OUTS=out_block,
+        INS=GROUP if weight_format == "int4" else 256 if row_block <= 32 else 128,
+        num_warps=4,
+        num_stages=4,
+    )
+    return out_TN
+
+
+@triton.jit(do_not_specialize=["num_rows"])
+def _multiply(
+    x_ptr, weight_ptr, scales_ptr, bias_ptr, out_ptr, num_rows, num_outs, num_ins,
+    FORMAT: tl.constexpr, HAS_BIAS: tl.constexpr, ROWS: tl.constexpr, OUTS: tl.constexpr, INS: tl.constexpr,
+):  # fmt: skip
+    out = tl.program_id(0) * OUTS + tl.arange(0, OUTS)
+    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    has_out, has_row = out < num_outs, row < num_rows
+    total = tl.zeros([ROWS, OUTS], tl.float32)
+    if FORMAT == "int4":
+        half = tl.arange(0, INS // 2)
+        for first in range(0, num_ins, INS):
+            packed = tl.load(
+                weight_ptr + out[:, None] * (num_ins // 2) + (first // 2 + half)[None, :],
+                mask=has_out[:, None],
+                other=0,
+            )
+            x_at = x_ptr + row[:, None] * num_ins + (first + half)[None, :]
+            x_low = tl.load(x_at, mask=has_row[:, None], other=0.0)
+            x_high = tl.load(x_at + INS // 2, mask=has_row[:, None], other=0.0)
+            low = ((packed & 15).to(tl.int8) - 8).to(x_low.dtype)
+            high = ((packed >> 4).to(tl.int8) - 8).to(x_low.dtype)
+            scales = tl.load(scales_ptr + out * (num_ins // INS) + first // INS, mask=has_out, other=0.0)
+            part = tl.dot(x_low, tl.trans(low), input_precision="ieee")
+            part = tl.dot(x_high, tl.trans(high), part, input_precision="ieee")
+            total += part * scales.to(tl.float32)[None, :]
+    else:
+        ins = tl.arange(0, INS)
+        for first in range(0, num_ins, INS):
+            has_in = first + ins < num_ins
+            weight = tl.load(
+                weight_ptr + out[:, None] * num_ins + (first + ins)[None, :],
+                mask=has_out[:, None] & has_in[None, :],
+                other=0.0,
+            )
+            x = tl.load(
+                x_ptr + row[:, None] * num_ins + (first + ins)[None, :],
+                mask=has_row[:, None] & has_in[None, :],
+                other=0.0,
+            )
+            total = tl.dot(x, tl.trans(weight.to(x.dtype)), total, input_precision="ieee")
+        total *= tl.load(scales_ptr + out, mask=has_out, other=0.0)[None, :]
+    if HAS_BIAS:
+        total += tl.load(bias_ptr + out, mask=has_out, other=0.0).to(tl.float32)[None, :]
+    at = out_ptr + row[:, None] * num_outs + out[None, :]
+    tl.store(at, total.to(out_ptr.dtype.element_ty), mask=has_row[:, None] & has_out[None, :])

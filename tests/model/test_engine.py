@@ -1,0 +1,138 @@
+"""The fused decoder and its kernels against transformers' own code; without a GPU the kernels are interpreted."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+from model import engine as engines
+from model.decoder import append, make_ring
+from model.engine import GraphEngine, PlainEngine
+from model.fused import is_supported
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SIZES = {"vocab_size": 211, "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2}
+
+
+def llama(**changes) -> LlamaForCausalLM:
+    torch.manual_seed(5)
+    sizes = SIZES | {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16} | changes
+    return LlamaForCausalLM(LlamaConfig(**sizes)).eval().requires_grad_(False).to(DEVICE)
+
+
+def qwen() -> Qwen2ForCausalLM:
+    torch.manual_seed(6)
+    config = Qwen2Config(**SIZES, num_attention_heads=4, num_key_value_heads=4)
+    decoder = Qwen2ForCausalLM(config).eval().requires_grad_(False)
+    for layer in decoder.model.layers:
+        torch.nn.init.normal_(layer.self_attn.k_proj.bias)
+    return decoder.to(DEVICE)
+
+
+DECODERS = {
+    "grouped": llama,
+    "tied": lambda: llama(tie_word_embeddings=True),
+    "narrow heads": lambda: llama(num_attention_heads=6, num_key_value_heads=1, head_dim=6),
+    "scaled positions": lambda: llama(
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 1e4,
+            "factor": 4.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        }
+    ),
+    "biases": qwen,
+}
+
+
+@pytest.fixture(params=DECODERS)
+def decoder(request):
+    return DECODERS[request.param]()
+
+
+def random_rows(decoder, rows: int) -> torch.Tensor:
+    return torch.randn(rows, decoder.config.hidden_size, device=DEVICE)
+
+
+def test_passes_of_any_length_read_as_transformers_would(decoder) -> None:
+    assert is_supported(decoder)
+    expected_cache = make_ring(decoder, 300)
+    script = [
+        (random_rows(decoder, rows), wanted) for rows, wanted in ((37, [36]), (1, [0]), (11, [10]), (44, [10, 43]))
+    ]
+    expected = [append(decoder, expected_cache, rows, wanted).softmax(-1) for rows, wanted in script]
+    engine = GraphEngine(decoder, torch.device(DEVICE), usual=[(1, 1), (11, 1), (44, 4)])
+    cache = engine.make_cache(300)
+    for (rows, wanted), probs_WV in zip(script, expected, strict=True):
+        readings = engine.read(cache, rows, wanted, watched_id=7)
+        assert [reading.winner for reading in readings] == probs_WV.argmax(-1).tolist()
+        torch.testing.assert_close(
+            [reading.watched_prob for reading in readings], probs_WV[:, 7].tolist(), atol=1e-6, rtol=1e-4
+        )
+    assert cache.num_tokens == expected_cache.num_tokens == 93
+    for mine, theirs in zip(cache.rings, expected_cache.rings, strict=True):
+        torch.testing.assert_close(mine.keys[:, :, :93], theirs.keys[:, :, :93], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(mine.values[:, :, :93], theirs.values[:, :, :93], atol=1e-5, rtol=1e-5)
+        assert not mine.keys[:, :, 93:].any(), "padding was kept"
+
+
+def test_the_transformers_model_still_works_and_shares_its_memory() -> None:
+    decoder = llama()
+    rows = random_rows(decoder, 9)
+    before = append(decoder, make_ring(decoder, 20), rows, [8])
+    GraphEngine(decoder, torch.device(DEVICE), usual=[])
+    assert torch.equal(append(decoder, make_ring(decoder, 20), rows, [8]), before)
+    attention = decoder.model.layers[0].self_attn
+    assert attention.k_proj.weight.untyped_storage().data_ptr() == attention.q_proj.weight.untyped_storage().data_ptr()
+
+
+def test_a_pass_longer_than_the_largest_is_cut(monkeypatch) -> None:
+    monkeypatch.setattr(engines, "MAX_ROWS", 32)
+    decoder = llama()
+    rows, wanted = random_rows(decoder, 70), [5, 31, 32, 69]
+    expected = PlainEngine(decoder).read(make_ring(decoder, 100), rows, wanted, watched_id=3)
+    engine = GraphEngine(decoder, torch.device(DEVICE), usual=[])
+    got = engine.read(engine.make_cache(100), rows, wanted, watched_id=3)
+    assert [r.winner for r in got] == [r.winner for r in expected]
+    torch.testing.assert_close([r.watched_prob for r in got], [r.watched_prob for r in expected], atol=1e-6, rtol=1e-4)
+
+
+def test_keys_move_down_in_place_as_they_do_without_a_kernel() -> None:
+    from model.kernels import move_down
+
+    decoder = llama()
+    cache = make_ring(decoder, 400)
+    append(decoder, cache, random_rows(decoder, 390), [0])
+    keys, values = (buffer.clone() for buffer in cache.buffers())
+    cache.evict(23, 60)
+    angles = -37 * torch.cat((decoder.model.rotary_emb.inv_freq,) * 2)
+    move_down(keys[:, 0], values[:, 0], angles.cos(), angles.sin(), 23, 60, 390)
+    kept = slice(0, cache.num_tokens)
+    torch.testing.assert_close(keys[..., kept, :], cache.buffers()[0][..., kept, :], atol=1e-6, rtol=1e-6)
+    assert torch.equal(values[..., kept, :], cache.buffers()[1][..., kept, :])
+
+
+@pytest.mark.parametrize("weight_format", ["int8", "fp8", "int4"])
+def test_rounded_weights_read_as_transformers_would_with_those_weights(weight_format) -> None:
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 64, "num_attention_heads": 2}
+    rounded, decoder = llama(**sizes), llama(**sizes)
+    engine = GraphEngine(decoder, torch.device(DEVICE), usual=[], weight_format=weight_format)
+    assert decoder.model.layers[0].mlp.up_proj.weight.numel() == 0, "the exact weights are still there"
+    for layer, fused in zip(rounded.model.layers, engine._fused._layers, strict=True):
+        parts = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
+        for linears, joined in (
+            (parts, fused.qkv),
+            ([layer.self_attn.o_proj], fused.out),
+            ([layer.mlp.gate_proj, layer.mlp.up_proj], fused.gate_up),
+            ([layer.mlp.down_proj], fused.down),
+        ):
+            rows = joined.dequantized().split([linear.out_features for linear in linears])
+            for linear, weight in zip(linears, rows, strict=True):
+                linear.weight.copy_(weight)
+    rounded.lm_head.weight.copy_(engine._fused._head.dequantized())
+    rows = random_rows(decoder, 20)
+    expected = PlainEngine(rounded).read(make_ring(rounded, 40), rows, [4, 19], watched_id=3)
+    got = engine.read(engine.make_cache(40), rows, [4, 19], watched_id=3)
+    assert [r.winner for r in got] == [r.winner for r in expected]
+    torch.testing.assert_close([r.watched_prob for r in got], [r.watched_prob for r in expected], atol=1e-5, rtol=1e-3)
