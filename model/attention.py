@@ -49,4 +49,4 @@ def grouped_sdpa(
     rows = query.reshape(batch, heads // groups, groups * length, width)
     mask = None if attention_mask is None else attention_mask[..., : key.shape[2]].repeat(1, 1, groups, 1)
     mixed = F.scaled_dot_product_attention(rows, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling)
-    return mixed.view(batch, heads, length, width).transpose(1, 2).contiguous(), None
+    return mixed.reshape(batch, heads, length, width).transpose(1, 2).contiguous(), None

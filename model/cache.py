@@ -96,6 +96,8 @@ class KVRing(Cache):
             ring.dtype, ring.device = dtype, device
             ring.keys, ring.values = self._keys[index], self._values[index]
             ring.is_initialized = True
+        if self._has_kernel:
+            self._close_gap(0, 0, 0)  # compiles what will be needed when the window is full, long after
 
     def buffers(self) -> tuple[Tensor, Tensor]:
         """All of the keys' and values' memory, (L, B, H, C, D) each; not before it is allocated."""
@@ -134,21 +136,28 @@ class KVRing(Cache):
         """Remove positions [start, stop) and close the gap: later keys are rotated to their new positions."""
         end = self.num_tokens
         assert 0 <= start <= stop <= end
-        count = stop - start
-        if count == 0:
-            return
-        cos_D, sin_D = self._rotation(-count)
-        if self._keys is not None and self._keys.is_cuda and self._keys.shape[-1] == cos_D.shape[0]:
+        if start < stop:
+            self._close_gap(start, stop, end)
+            self.set_length(end - (stop - start))
+
+    def _close_gap(self, start: int, stop: int, end: int) -> None:
+        cos_D, sin_D = self._rotation(start - stop)
+        if self._has_kernel:
             from model.kernels import move_down
 
             keys_LBHCD, values_LBHCD = self.buffers()
             move_down(keys_LBHCD[:, 0], values_LBHCD[:, 0], cos_D, sin_D, start, stop, end)
-        else:
-            for ring in self.rings:
-                keys, values = ring.buffers()
-                keys[:, :, start : end - count] = _rotate(keys[:, :, stop:end], cos_D, sin_D)
-                values[:, :, start : end - count] = values[:, :, stop:end].clone()
-        self.set_length(end - count)
+            return
+        to = start + end - stop
+        for ring in self.rings:
+            keys, values = ring.buffers()
+            keys[:, :, start:to] = _rotate(keys[:, :, stop:end], cos_D, sin_D)
+            values[:, :, start:to] = values[:, :, stop:end].clone()
+
+    @property
+    def _has_kernel(self) -> bool:
+        """Whether all of it lies on a GPU, and keys are rotated in their whole width."""
+        return self._keys is not None and self._keys.is_cuda and self._keys.shape[-1] == 2 * len(self._inv_freq)
 
     def export(self) -> dict[str, Tensor]:
         """Copies of what is kept, by name, for saving."""

@@ -89,7 +89,7 @@ def open_shape(
     vision = open_vision(shape.vision)
     with device:
         connector = make_connector(vision.feature_width, decoder.config.hidden_size)
-    vision = vision.to(device, dtype).to(memory_format=torch.channels_last)  # as of a checkpoint
+    vision = vision.to(device, dtype).to(memory_format=vision.memory_format)
     connector = connector.eval().requires_grad_(False).to(dtype)
     grammar = Grammar(ShapeTokenizer(), GrammarSpec())
     return VideoLM(

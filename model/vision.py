@@ -65,6 +65,14 @@ class VisionTower(nn.Module, ABC):
         self.spec = spec
         self.register_buffer("_position_codes", None, persistent=False)  # filled in by `open_vision`
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How its weights lie best: channels last where all of it is convolutions (a sixth faster on a CPU).
+
+        A transformer's tokens would inherit the strides of its first convolution, and each sum be slow on a GPU.
+        """
+        return torch.contiguous_format
+
     def forward(self, frames_u8: Tensor) -> Tensor:
         """Features of B frames, in the tower's own dtype and on its device."""
         parameter = next(self.parameters())
@@ -128,8 +136,13 @@ class TimmTower(VisionTower):
         except RuntimeError as error:
             raise CheckpointError(f"vision.name = {spec.name!r}: timm knows no such model") from error
         self.feature_width = int(self.trunk.num_features)
+        self._is_convolutional = not hasattr(self.trunk, "num_prefix_tokens")
         if spec.weights:
             _load_strictly(self.trunk, _weights_file(spec.weights), spec)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self._is_convolutional else torch.contiguous_format
 
     def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         return _read_trunk(self.trunk, self.trunk.forward_features(pixels))

@@ -1,14 +1,20 @@
 """The fused decoder and its kernels against transformers' own code; without a GPU the kernels are interpreted."""
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from model import engine as engines
+from model.checkpoint import open_checkpoint
 from model.decoder import append, make_ring
 from model.engine import GraphEngine, PlainEngine
 from model.fused import is_supported
+from model.stream import Stream, StreamOptions
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIZES = {"vocab_size": 211, "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2}
 
@@ -136,3 +142,34 @@ def test_rounded_weights_read_as_transformers_would_with_those_weights(weight_fo
     got = engine.read(engine.make_cache(40), rows, [4, 19], watched_id=3)
     assert [r.winner for r in got] == [r.winner for r in expected]
     torch.testing.assert_close([r.watched_prob for r in got], [r.watched_prob for r in expected], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("eviction", ["rotate", "recompute"])
+def test_a_stream_over_graphs_says_what_a_plain_one_says(eviction) -> None:
+    """Frames by one and by many, questions, replies cut off, and a window that slides."""
+    torch.manual_seed(2)
+    golden = open_checkpoint(GOLDEN)
+    bias_V = torch.zeros(golden.decoder.config.vocab_size)
+    bias_V[golden.grammar.silence_id] = 9.0  # mostly silent, so that frames go through together
+    golden.decoder.lm_head.bias = torch.nn.Parameter(bias_V, requires_grad=False)
+    options = StreamOptions(0.0, 300, max_reply_tokens=6, eviction=eviction)
+    exact = GraphEngine(copy.deepcopy(golden.decoder), torch.device(DEVICE), usual=[(1, 1), (11, 1), (22, 2), (44, 4)])
+    plain, fast = Stream(golden.engine, golden.grammar, options), Stream(exact, golden.grammar, options)
+    said = []
+    for count in (1, 3, 4, 4, 4, 4, 2, 4):
+        frames_KND = golden.connect(torch.randn(count, 10, 48))
+        expected, got = plain.observe_many(frames_KND), fast.observe_many(frames_KND.to(DEVICE))
+        assert [d.speaks for d in got] == [d.speaks for d in expected]
+        torch.testing.assert_close(
+            [d.silence_prob for d in got], [d.silence_prob for d in expected], atol=1e-5, rtol=1e-3
+        )
+        if count == 3:
+            for stream in (plain, fast):
+                stream.ask("What is it?")
+        if expected[-1].speaks or count == 3:
+            texts = [[piece for piece, _ in zip(stream.reply(), range(5), strict=False)] for stream in (plain, fast)]
+            assert texts[0] == texts[1]
+            said += texts[0]
+        assert (fast.num_tokens, fast.kept_tokens, fast.cursor) == (plain.num_tokens, plain.kept_tokens, plain.cursor)
+    assert said
+    assert fast.num_frames > 20 > len(fast.marks().frame_ends), "nothing was evicted"

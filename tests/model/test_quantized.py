@@ -24,6 +24,17 @@ def test_the_kernel_multiplies_by_the_rounded_weights(weight_format, rows, bias)
     torch.testing.assert_close(quantized(x), expected, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter does not know bfloat16")
+@pytest.mark.parametrize("weight_format", FORMATS)
+def test_the_kernel_in_bfloat16(weight_format) -> None:
+    torch.manual_seed(3)
+    linear = nn.Linear(256, 50, bias=False, device=DEVICE, dtype=torch.bfloat16).requires_grad_(False)
+    quantized = QuantizedLinear(linear, weight_format)
+    x = torch.randn(3, 256, device=DEVICE, dtype=torch.bfloat16)
+    expected = nn.functional.linear(x.float(), quantized.dequantized())
+    torch.testing.assert_close(quantized(x).float(), expected, atol=2e-2, rtol=2e-2)
+
+
 @pytest.mark.parametrize("weight_format", FORMATS)
 def test_rounding_is_to_the_nearest(weight_format) -> None:
     torch.manual_seed(4)
