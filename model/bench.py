@@ -1,8 +1,8 @@
 """How fast a streaming model runs on this machine: the same work everywhere, whatever the weights would have decided.
 
-The decoder's head gets a bias by which silence, or one word, always wins. So every frame is passed over in silence and
-every reply is as long as was asked for, on random weights as on trained ones, and what is timed is the path that a
-running stream takes: pictures from the CPU's memory, tower, connector, decoder, decision.
+What the decoder reads is replaced by silence, or by one word, after it was computed. So every frame is passed over in
+silence and every reply is as long as was asked for, on random weights as on trained ones, and what is timed is the path
+that a running stream takes: pictures from the CPU's memory, tower, connector, decoder, decision.
 
 Shapes: K pictures, S image side in pixels, N tokens a frame, D decoder width.
 """
@@ -16,16 +16,17 @@ from itertools import count, islice
 import numpy as np
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.stream import MAX_FRAMES_PER_PASS, Stream
+from model.cache import KVRing
+from model.engine import MAX_FRAMES_PER_PASS, Engine, Reading
+from model.stream import Stream, StreamOptions
 from model.videolm import VideoLM
 
 REPLY_TOKENS, REPLY_EVERY = 20, 20
 BACKLOG_FRAMES, LONG_BACKLOG_FRAMES = 20, 200
 MIXED_FRAMES = 600
 MIN_SAMPLES = 5
-_WINS = 1e4  # no logit comes near it
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,15 @@ class LongRun:
 class Bench:
     """All figures of one machine.
 
-    first_ms: opening the first stream of all, and its first frame. mixed: each of up to MIXED_FRAMES pictures, with a
-    reply of REPLY_TOKENS words after every REPLY_EVERY-th; mixed_fps: of those, replies included. backlog,
-    long_backlog: BACKLOG_FRAMES and LONG_BACKLOG_FRAMES pictures encoded and decided together. memory: after
-    those, with the model and one stream open. cache_bytes: of the KV cache. peak_bytes: most memory on the GPU, None on
-    a CPU. long_run: None if none was asked for.
+    first_ms: opening the first stream of all, and its first frame. ready_ms: that, and making ready all that makes it
+    fast. mixed: each of up to MIXED_FRAMES pictures, with a reply of REPLY_TOKENS words after every REPLY_EVERY-th;
+    mixed_fps: of those, replies included. backlog, long_backlog: BACKLOG_FRAMES and LONG_BACKLOG_FRAMES pictures
+    encoded and decided together. memory: after those, with the model and one stream open. cache_bytes: of the KV cache.
+    peak_bytes: most memory on the GPU, None on a CPU. long_run: None if none was asked for.
     """
 
     first_ms: float
+    ready_ms: float
     at_length: list[AtLength]
     mixed: Timing
     mixed_fps: float
@@ -118,9 +120,8 @@ class Bencher:
         self._max_seconds = max_seconds
         side = model.image_size
         self._pictures_K3SS = torch.randint(0, 256, (BACKLOG_FRAMES, 3, side, side), dtype=torch.uint8)
-        head = model.decoder.get_output_embeddings()
-        assert isinstance(head, nn.Linear)
-        self._head = head
+        self._engine = _Decided(model)
+        self._is_prepared = False
 
     def measure(
         self, lengths: Sequence[int], on_part: Callable[[str], None] = lambda _: None, *, long_run_frames: int = 0
@@ -133,26 +134,31 @@ class Bencher:
         device = self._model.device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        with self._decided() as let_win:
-            on_part("first frame")
-            first_s = self._time(lambda: self._look_and_observe(self._open()))
-            at_length = []
-            for length in lengths:
-                on_part(f"{length:,} tokens in the cache")
-                at_length.append(self._at_length(length, let_win))
-            on_part("frames and replies")
-            mixed_s = self._mix(let_win)
-            stream, backlogs_s = self._open(filled=self._window_tokens // 2), []
-            for num_frames in (BACKLOG_FRAMES, LONG_BACKLOG_FRAMES):
-                on_part(f"backlog of {num_frames} frames")
-                backlogs_s.append(self._catch_up(stream, num_frames))
-            memory, cache_bytes, long_run = self._memory(), stream.cache.num_bytes, None
-            del stream  # else it would count in the long run's memory
-            if long_run_frames:
-                on_part(f"long run of {long_run_frames:,} frames")
-                long_run = self._run_long(long_run_frames, let_win)
+        on_part("first frame")
+        started_s = time.perf_counter()
+        stream = self._open()
+        self._look_and_observe(stream)
+        first_s = time.perf_counter() - started_s
+        self._prepare(stream)
+        ready_s = time.perf_counter() - started_s
+        at_length = []
+        for length in lengths:
+            on_part(f"{length:,} tokens in the cache")
+            at_length.append(self._at_length(length))
+        on_part("frames and replies")
+        mixed_s = self._mix()
+        stream, backlogs_s = self._open(filled=self._window_tokens // 2), []
+        for num_frames in (BACKLOG_FRAMES, LONG_BACKLOG_FRAMES):
+            on_part(f"backlog of {num_frames} frames")
+            backlogs_s.append(self._catch_up(stream, num_frames))
+        memory, cache_bytes, long_run = self._memory(), stream.cache.num_bytes, None
+        del stream  # else it would count in the long run's memory
+        if long_run_frames:
+            on_part(f"long run of {long_run_frames:,} frames")
+            long_run = self._run_long(long_run_frames)
         return Bench(
             first_ms=1000 * first_s,
+            ready_ms=1000 * ready_s,
             at_length=at_length,
             mixed=Timing.of(mixed_s),
             mixed_fps=len(mixed_s) / sum(mixed_s),
@@ -164,34 +170,33 @@ class Bencher:
             long_run=long_run,
         )
 
-    def _at_length(self, length: int, let_win: Callable[[str], None]) -> AtLength:
+    def _at_length(self, length: int) -> AtLength:
         stream = self._open(filled=length)
         silent_s = self._repeat(lambda: self._look_and_observe(stream))
         stream, seen_KND = self._open(filled=length), self._model.encode(self._pictures_K3SS[:1])
         decoder_s = self._repeat(lambda: stream.observe(seen_KND[0]))
         stream = self._open(filled=length)
-        let_win("a word")
         words_s = self._sample(lambda: self._time_words(stream))
-        let_win("silence")
         return AtLength(length, Timing.of(silent_s), Timing.of(decoder_s), Timing.of(words_s[: self._samples]))
 
     def _time_words(self, stream: Stream) -> list[float]:
         """Of one reply, without its first word, which comes with the words before a reply."""
-        reply = stream.reply()
-        taken_s = [self._time(lambda: next(reply)) for _ in range(REPLY_TOKENS)]
-        assert not list(reply)
+        with self._engine.speaking():
+            reply = stream.reply()
+            taken_s = [self._time(lambda: next(reply)) for _ in range(REPLY_TOKENS)]
+            assert not list(reply)
         return taken_s[1:]
 
-    def _mix(self, let_win: Callable[[str], None]) -> list[float]:
+    def _mix(self) -> list[float]:
         taken_s, until_s = [], time.perf_counter() + self._max_seconds
-        for frame_s, has_reply in islice(self._frames_and_replies(let_win), MIXED_FRAMES):
+        for frame_s, has_reply in islice(self._frames_and_replies(), MIXED_FRAMES):
             taken_s.append(frame_s)
             if has_reply and time.perf_counter() > until_s:
                 break
         return taken_s
 
-    def _run_long(self, num_frames: int, let_win: Callable[[str], None]) -> LongRun:
-        frames, num_tenth = self._frames_and_replies(let_win), num_frames // 10
+    def _run_long(self, num_frames: int) -> LongRun:
+        frames, num_tenth = self._frames_and_replies(), num_frames // 10
         assert num_tenth
 
         def tenth() -> Tenth:
@@ -203,16 +208,14 @@ class Bencher:
             pass
         return LongRun(num_frames, first, tenth())
 
-    def _frames_and_replies(self, let_win: Callable[[str], None]) -> Iterator[tuple[float, bool]]:
+    def _frames_and_replies(self) -> Iterator[tuple[float, bool]]:
         """One stream without end: the seconds of each picture, and whether a reply after it is in them."""
         stream = self._open()
 
         def frame_with_reply() -> None:
             self._look_and_observe(stream)
-            let_win("a word")
-            for _ in stream.reply():
-                pass
-            let_win("silence")
+            with self._engine.speaking():
+                assert len(list(stream.reply())) == REPLY_TOKENS
 
         for number in count(1):
             has_reply = number % REPLY_EVERY == 0
@@ -233,18 +236,23 @@ class Bencher:
 
     def _open(self, *, filled: int = 0) -> Stream:
         """A stream that has seen frames until `filled` tokens were in its cache, or the window was full."""
-        model = self._model
-        stream = model.open_stream(
-            silence_threshold=0.0, window_tokens=self._window_tokens, max_reply_tokens=REPLY_TOKENS
-        )
-        weight = next(model.decoder.parameters())
-        size = (MAX_FRAMES_PER_PASS, model.num_frame_tokens, model.decoder.config.hidden_size)
-        frames_KND = torch.randn(size, dtype=weight.dtype, device=weight.device) / 50
+        options = StreamOptions(0.0, self._window_tokens, max_reply_tokens=REPLY_TOKENS)
+        stream, engine = Stream(self._engine, self._model.grammar, options), self._engine
+        if self._is_prepared:
+            self._prepare(stream)
+        size = (MAX_FRAMES_PER_PASS, self._model.num_frame_tokens, engine.width)
+        frames_KND = torch.randn(size, dtype=engine.dtype, device=engine.device) / 50
         before = -1
         while before < stream.num_tokens < filled:  # it shrinks when the window is full
             before = stream.num_tokens
             stream.observe_many(frames_KND)
         return stream
+
+    def _prepare(self, stream: Stream) -> None:
+        """From here on no stream grows faster while it is timed, nor does the encoder."""
+        while stream.prepare() or self._model.encoder.prepare():
+            pass
+        self._is_prepared = True
 
     def _repeat(self, act: Callable[[], object]) -> list[float]:
         return self._sample(lambda: [self._time(act)])
@@ -271,20 +279,35 @@ class Bencher:
         gpu_bytes = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
         return Memory(psutil.Process().memory_info().rss, gpu_bytes)
 
+
+class _Decided(Engine):
+    """A model's engine, whose readings say silence, or one word while `speaking`, whatever was computed."""
+
+    def __init__(self, model: VideoLM) -> None:
+        self._engine = engine = model.engine
+        self.kind, self.weights = engine.kind, engine.weights
+        self.decoder, self.device, self.dtype, self.width = engine.decoder, engine.device, engine.dtype, engine.width
+        self._silence, self._word = model.grammar.silence_id, model.grammar.ids(" a")[-1]
+        self._winner = self._silence
+
     @contextmanager
-    def _decided(self) -> Iterator[Callable[[str], None]]:
-        """Within, "silence" wins everywhere, or "a word" after it was let win."""
-        ids = {"silence": self._model.grammar.silence_id, "a word": self._model.grammar.ids(" a")[-1]}
-        weight, before = self._head.weight, self._head.bias
-        bias_V: Tensor = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device)
-        self._head.bias = nn.Parameter(bias_V, requires_grad=False)
-
-        def let_win(what: str) -> None:
-            bias_V.zero_()
-            bias_V[ids[what]] = _WINS
-
-        let_win("silence")
+    def speaking(self) -> Iterator[None]:
+        """Within, the word wins."""
+        self._winner = self._word
         try:
-            yield let_win
+            yield
         finally:
-            self._head.bias = before
+            self._winner = self._silence
+
+    def embed(self, ids: Sequence[int]) -> Tensor:
+        return self._engine.embed(ids)
+
+    def make_cache(self, capacity: int) -> KVRing:
+        return self._engine.make_cache(capacity)
+
+    def read(self, cache: KVRing, embeds_TE: Tensor, wanted: Sequence[int], watched_id: int) -> list[Reading]:
+        readings = self._engine.read(cache, embeds_TE, wanted, watched_id)
+        return [Reading(reading.watched_prob, self._winner) for reading in readings]
+
+    def prepare(self, cache: KVRing) -> bool:
+        return self._engine.prepare(cache)

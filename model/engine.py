@@ -12,7 +12,7 @@ Shapes: T rows of a pass, E decoder width, W wanted rows, B pictures, S their si
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -24,9 +24,6 @@ from model.decoder import append, embedding, make_ring
 from model.errors import CheckpointError
 from model.grammar import Cursor, Grammar
 from model.vision import VisionTower
-
-if TYPE_CHECKING:
-    from model.quantized import Format
 
 MAX_ROWS = 256
 """Rows of the largest pass of a `GraphEngine`; what is longer goes in several."""
@@ -54,7 +51,13 @@ class Reading(NamedTuple):
 
 
 class Engine(ABC):
-    """Runs the passes of one decoder."""
+    """Runs the passes of one decoder.
+
+    kind, weights: as they are asked for from `make_engine`.
+    """
+
+    kind: Kind = "plain"
+    weights: Weights = "dtype"
 
     def __init__(self, decoder: PreTrainedModel) -> None:
         self.decoder = decoder
@@ -100,21 +103,20 @@ class PlainEngine(Engine):
 class GraphEngine(Engine):
     """A fused decoder on a GPU. usual: sizes of pass that recur, to be made ready beforehand.
 
-    The decoder is moved to `device`, and taken over. weight_format: see `model.quantized`; None: as they are.
+    The decoder is moved to `device`, and taken over.
 
     A size that has no graph runs without one the first time, and gets one the second time.
     """
 
+    kind = "graphs"
+
     def __init__(
-        self,
-        decoder: PreTrainedModel,
-        device: torch.device,
-        usual: Sequence[Size],
-        weight_format: "Format | None" = None,
+        self, decoder: PreTrainedModel, device: torch.device, usual: Sequence[Size], weights: Weights = "dtype"
     ) -> None:
         from model.fused import FusedDecoder
 
-        self._fused = FusedDecoder(decoder, device, weight_format)
+        self.weights = weights
+        self._fused = FusedDecoder(decoder, device, None if weights == "dtype" else weights)
         super().__init__(decoder)
         self._usual = sorted(set(usual))
         self._residual_TE = torch.zeros((MAX_ROWS, self.width), dtype=self.dtype, device=self.device)
@@ -224,6 +226,10 @@ class Encoder:
         """uint8 → B × N × E, in the connector's dtype, on its device."""
         return self.connect(self.vision(frames_u8_B3SS))
 
+    def prepare(self) -> bool:
+        """Make one more thing ready that will make this faster; False if all is."""
+        return False
+
     @torch.inference_mode()
     def connect(self, features_BNF: Tensor) -> Tensor:
         """Vision features B × N × F → frame tokens B × N × E."""
@@ -253,6 +259,16 @@ class GraphEncoder(Encoder):
         self._stream.synchronize()
         return joined
 
+    @torch.inference_mode()
+    def prepare(self) -> bool:
+        missing = [size for size in ENCODER_SIZES if self._graphs.get(size) is None]
+        if missing:
+            with torch.cuda.stream(self._stream):
+                Encoder.__call__(self, self._frames[: missing[0]])  # libraries choose their kernels, unrecorded
+                self._graphs[missing[0]] = self._record(missing[0])
+            self._stream.synchronize()
+        return len(missing) > 1
+
     def _encode(self, part: Tensor) -> Tensor:
         count = len(part)
         if part.device.type == "cpu":
@@ -266,9 +282,12 @@ class GraphEncoder(Encoder):
         if size not in self._graphs:
             self._graphs[size] = None
             return super().__call__(self._frames[:size])
-        graph = self._graphs[size] or self._recorder.record(lambda: Encoder.__call__(self, self._frames[:size]))
+        graph = self._graphs[size] or self._record(size)
         self._graphs[size] = graph
         return graph.replay()
+
+    def _record(self, size: int) -> "_Graph":
+        return self._recorder.record(lambda: Encoder.__call__(self, self._frames[:size]))
 
 
 class _Graph:
@@ -325,7 +344,7 @@ def make_engine(
         from model.fused import FAMILIES, is_supported
 
         if is_supported(decoder):
-            return GraphEngine(decoder, device, _usual_sizes(grammar), None if weights == "dtype" else weights)
+            return GraphEngine(decoder, device, _usual_sizes(grammar), weights)
         if needs_graphs:
             raise CheckpointError(
                 f"{asked}: the decoder is a {decoder.config.model_type}; must be one of {', '.join(FAMILIES)} with "

@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
         long_run_frames=args.frames,
     )
     report = {**describe(model), "load": load, "window_tokens": window, "opened_s": opened_s}
-    report |= {"start_s": opened_s + bench.first_ms / 1000, **dataclasses.asdict(bench)}
+    report |= {f"{name}_s": opened_s + ms / 1000 for name, ms in (("start", bench.first_ms), ("ready", bench.ready_ms))}
+    report |= dataclasses.asdict(bench)
     table = make_table(report, bench)
     print(json.dumps(report) if args.json else table)
     if args.out:
@@ -119,6 +120,8 @@ def describe(model: VideoLM) -> dict[str, Any]:
         "model": model.name,
         "device": torch.cuda.get_device_name(model.device) if is_gpu else f"{torch.get_num_threads()} CPU threads",
         "dtype": str(next(model.decoder.parameters()).dtype).removeprefix("torch."),
+        "engine": model.engine.kind,
+        "weights": model.engine.weights,
         "torch": torch.__version__,
         "cpu": cpu_name(),
         "machine": platform.machine(),
@@ -152,7 +155,7 @@ def cpu_name() -> str:
 def headline(report: dict[str, Any], bench: Bench) -> dict[str, Any]:
     """One line of a history: what was measured and where, and the figures that matter, the window being full."""
     full = bench.at_length[-1]
-    about = ("date", "commit", "model", "dtype", "window_tokens", "device", "cpu", "torch", "load")
+    about = ("date", "commit", "model", "dtype", "engine", "weights", "window_tokens", "device", "cpu", "torch", "load")
     figures: dict[str, float] = {
         "silent_p50_ms": full.silent_frame.p50_ms,
         "silent_p99_ms": full.silent_frame.p99_ms,
@@ -161,6 +164,7 @@ def headline(report: dict[str, Any], bench: Bench) -> dict[str, Any]:
         "backlog_p50_ms": bench.backlog.p50_ms,
         "long_backlog_p50_ms": bench.long_backlog.p50_ms,
         "start_s": report["start_s"],
+        "ready_s": report["ready_s"],
         "process_mib": bench.memory.process_bytes / MIB,
     }
     if bench.peak_bytes is not None:
@@ -193,6 +197,7 @@ def make_table(report: dict[str, Any], bench: Bench) -> str:
     return "\n".join(
         [
             f"{report['model']}, {report['dtype']}, {report['device']}, torch {report['torch']}",
+            f"engine {report['engine']}, weights as {report['weights']}",
             f"{report['date']}, commit {report['commit'] or 'unknown'}, {report['cpu']}, load before {report['load']}",
             "",
             "| ms | p50 | p95 | p99 | times |",
@@ -202,7 +207,7 @@ def make_table(report: dict[str, Any], bench: Bench) -> str:
             f"{bench.mixed_fps:.2f} frames/s with a reply of {REPLY_TOKENS} words after every {REPLY_EVERY}th "
             f"({bench.mixed.count} frames)",
             f"start to first decision {report['start_s']:.1f} s (opened in {report['opened_s']:.1f} s, first frame in "
-            f"{bench.first_ms / 1000:.1f} s)",
+            f"{bench.first_ms / 1000:.1f} s), to full speed {report['ready_s']:.1f} s",
             f"memory {_mib(bench.memory)}{peak}; cache {bench.cache_bytes / MIB:,.0f} MiB",
             *(f"memory after the {which} tenth {_mib(tenth.memory)}" for which, tenth in tenths),
         ]

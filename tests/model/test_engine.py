@@ -123,7 +123,7 @@ def test_keys_move_down_in_place_as_they_do_without_a_kernel() -> None:
 def test_rounded_weights_read_as_transformers_would_with_those_weights(weight_format) -> None:
     sizes = {"hidden_size": 128, "intermediate_size": 256, "head_dim": 64, "num_attention_heads": 2}
     rounded, decoder = llama(**sizes), llama(**sizes)
-    engine = GraphEngine(decoder, torch.device(DEVICE), usual=[], weight_format=weight_format)
+    engine = GraphEngine(decoder, torch.device(DEVICE), usual=[], weights=weight_format)
     assert decoder.model.layers[0].mlp.up_proj.weight.numel() == 0, "the exact weights are still there"
     for layer, fused in zip(rounded.model.layers, engine._fused._layers, strict=True):
         parts = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
