@@ -31,6 +31,7 @@ def run_encoder(
         while not (stop.is_set() or frames.is_drained):
             batch = frames.take_many(max_batch, timeout_s=0.1)
             if not batch:
+                model.encoder.prepare()
                 continue
             squares = np.stack([model.preprocess(frame.pixels) for frame in batch])
             for frame, tokens_ND in zip(batch, model.encode(torch.from_numpy(squares)), strict=True):

@@ -48,6 +48,8 @@ def run_mind(
             mind.look()
         elif has_ended:
             return
+        else:
+            stream.prepare()  # nothing to do just now
 
 
 class _Mind:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -273,7 +274,8 @@ class GraphEncoder(Encoder):
         count = len(part)
         if part.device.type == "cpu":
             self._stream.synchronize()  # the last copy from there may still be under way
-            part = self._host[:count].copy_(part)
+            np.copyto(self._host.numpy()[:count], part.numpy())  # in this thread: waking others takes longer
+            part = self._host[:count]
         self._frames[:count].copy_(part, non_blocking=True)
         size = next(size for size in ENCODER_SIZES if size >= count)
         return self._run(size)[:count].clone()
@@ -308,6 +310,7 @@ class _Recorder:
         self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
         self._device = device
+        self._first = self.record(lambda: torch.zeros(1, device=device))  # a pool whose last graph has gone is no more
 
     def record(self, act: Callable[[], Tensor]) -> _Graph:
         """What `act` launches. Other threads may go on using the GPU: nothing here waits for all of it."""

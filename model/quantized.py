@@ -102,10 +102,12 @@ def multiply(x_TK: Tensor, weight: Tensor, scales: Tensor, bias_N: Tensor | None
 
 def _blocks(row_block: int, outputs: int, weight_format: Format) -> tuple[int, int, int, int]:
     """Outputs and inputs of a block, warps and stages: what was fastest on an H100 at the sizes of an 8B decoder."""
-    if row_block > 32:
-        return 64, 128, 8, 3
+    if row_block == 128:
+        return (128, 64, 8, 4) if weight_format != "int4" and outputs > 8192 else (64, GROUP, 8, 3)
+    if row_block > 16:
+        return 64, 128, 4, 4
     if weight_format == "int4":
-        return 32, GROUP, 4, 4
+        return 32, GROUP, 2, 4
     return (32, 128, 4, 4) if outputs > 8192 else (32, 256, 4, 3)
 
 

@@ -89,7 +89,8 @@ def open_shape(
     vision = open_vision(shape.vision)
     with device:
         connector = make_connector(vision.feature_width, decoder.config.hidden_size)
-    vision = vision.to(device, dtype).to(memory_format=vision.memory_format)
+    vision.fold()
+    vision = vision.to(device, dtype).to(memory_format=torch.channels_last)  # a sixth faster on a CPU
     connector = connector.eval().requires_grad_(False).to(dtype)
     grammar = Grammar(ShapeTokenizer(), GrammarSpec())
     return VideoLM(

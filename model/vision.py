@@ -6,6 +6,7 @@ A frame becomes its CLS token and, for ten-token frames, the spatial features av
 Shapes: B frames, S image side in pixels, N tokens a frame, D feature width, P patches.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,19 +66,14 @@ class VisionTower(nn.Module, ABC):
         self.spec = spec
         self.register_buffer("_position_codes", None, persistent=False)  # filled in by `open_vision`
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """How its weights lie best: channels last where all of it is convolutions (a sixth faster on a CPU).
-
-        A transformer's tokens would inherit the strides of its first convolution, and each sum be slow on a GPU.
-        """
-        return torch.contiguous_format
-
     def forward(self, frames_u8: Tensor) -> Tensor:
         """Features of B frames, in the tower's own dtype and on its device."""
         parameter = next(self.parameters())
         pixels = normalize(frames_u8.to(parameter.device), self.spec.mean, self.spec.std).to(parameter.dtype)
         return self.pool(*self.features(pixels))
+
+    def fold(self) -> None:
+        """Work into the weights what is fixed after training, for speed. The tower can then not be trained or saved."""
 
     @abstractmethod
     def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,13 +132,17 @@ class TimmTower(VisionTower):
         except RuntimeError as error:
             raise CheckpointError(f"vision.name = {spec.name!r}: timm knows no such model") from error
         self.feature_width = int(self.trunk.num_features)
-        self._is_convolutional = not hasattr(self.trunk, "num_prefix_tokens")
+        _lay_out(self.trunk)
         if spec.weights:
             _load_strictly(self.trunk, _weights_file(spec.weights), spec)
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        return torch.channels_last if self._is_convolutional else torch.contiguous_format
+    def fold(self) -> None:
+        """EfficientNets: each batch norm goes into the convolution before it. A third less time on a CPU."""
+        from timm.models.efficientnet import EfficientNet
+
+        if isinstance(self.trunk, EfficientNet):
+            for module in list(self.trunk.modules()):
+                _fold_norms(module)
 
     def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         return _read_trunk(self.trunk, self.trunk.forward_features(pixels))
@@ -165,6 +165,7 @@ class OpenClipTower(VisionTower):
         clip = open_clip.create_model(spec.name, pretrained=spec.weights or None, load_weights=bool(spec.weights))
         self.visual: Any = clip.visual
         self.trunk: Any = self.visual.trunk if isinstance(self.visual, TimmModel) else None
+        _lay_out(self.trunk)
         size = self.visual.image_size
         if (size if isinstance(size, int) else size[0]) != spec.image_size:
             raise CheckpointError(
@@ -211,6 +212,28 @@ class TransformersTower(VisionTower):
         if self._has_cls_token:
             return output.last_hidden_state[:, 0], _to_grid(output.last_hidden_state[:, 1:])
         return output.pooler_output, _to_grid(output.last_hidden_state)
+
+
+def _fold_norms(block: nn.Module) -> None:
+    """In a block of timm's EfficientNet, whose norms, with their activations, stand right behind their convolutions."""
+    from timm.layers.norm_act import BatchNormAct2d
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    children = list(block.named_children())
+    for (name, convolution), (norm_name, norm) in itertools.pairwise(children):
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, BatchNormAct2d):
+            setattr(block, name, fuse_conv_bn_eval(convolution, norm))  # pyright: ignore[reportArgumentType]
+            setattr(block, norm_name, norm.act)
+
+
+def _lay_out(trunk: Any) -> None:
+    """Let a timm transformer's tokens lie in memory one after the other; all its sums are slow on a GPU otherwise."""
+    if hasattr(trunk, "patch_embed") and hasattr(trunk, "num_prefix_tokens"):
+        trunk.patch_embed.register_forward_hook(_make_contiguous)
+
+
+def _make_contiguous(_module: nn.Module, _args: object, tokens: Tensor) -> Tensor:
+    return tokens.contiguous()
 
 
 def _read_trunk(trunk: Any, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """The mind, with a stream that follows a script: every frame once, in order, questions at their moment."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -25,6 +26,12 @@ class ScriptedStream:
     batch_sizes: list[int] = field(default_factory=list)
     is_replying: bool = False
     num_closed: int = 0
+    num_prepared: int = 0
+
+    def prepare(self) -> bool:
+        assert not self.is_replying, "made ready while a reply is open"
+        self.num_prepared += 1
+        return False
 
     def observe_many(self, frames_KND: torch.Tensor) -> list[Decision]:
         assert not self.is_replying, "frames while a reply is open"
@@ -86,6 +93,7 @@ def test_every_frame_is_seen_once_in_order_and_batched():
     assert [item for item in stream.log if isinstance(item, int)] == list(range(40))
     assert replies_in(events) == [(time_s, None, " You see it.") for time_s in (1.5, 2.0, 15.0)]
     assert max(stream.batch_sizes) > 8
+    assert stream.num_prepared == 0, "busy, and yet made ready"
     assert stream.log.index("reply") == 4  # right after frame 3, before frame 4
 
 
@@ -175,7 +183,10 @@ def test_live_question_is_answered_while_no_frame_comes():
     thread = threading.Thread(target=lambda: run_mind(stream, tokens, queries, report, stop))  # type: ignore[arg-type]
     thread.start()
     assert answered.wait(5)
+    while not stream.num_prepared and thread.is_alive():  # idle moments are used
+        time.sleep(0.01)
     stop.set()
     thread.join(5)
     assert not thread.is_alive()
+    assert stream.num_prepared
     assert replies_in(events) == [(0.0, 3, " You see it.")]

@@ -151,6 +151,7 @@ def test_overload_drops_the_oldest_and_counts(model, make_video):
     class SlowModel:
         def __init__(self) -> None:
             self.preprocess, self.open_stream, self.device = model.preprocess, model.open_stream, model.device
+            self.encoder = model.encoder
 
         def encode(self, frames: torch.Tensor) -> torch.Tensor:
             time.sleep(0.1 * len(frames))
@@ -171,6 +172,7 @@ def test_a_failing_part_ends_the_run_with_its_error(model, busy_video):
     class BrokenModel:
         def __init__(self) -> None:
             self.preprocess, self.open_stream, self.device = model.preprocess, model.open_stream, model.device
+            self.encoder = model.encoder
 
         def encode(self, frames: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("out of memory")

@@ -120,6 +120,24 @@ def test_spatial_tokens_follow_the_picture_row_by_row():
     assert tokens.tolist() == [40.0, 10.0, 13.0, 16.0, 37.0, 40.0, 43.0, 64.0, 67.0, 70.0]
 
 
+def test_folded_towers_see_the_same():
+    torch.manual_seed(0)
+    pictures = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
+    for name in ("tf_efficientnet_lite0", "test_vit"):
+        tower = open_vision(VisionSpec("timm", name, "", 160 if name == "test_vit" else 96, layer_norm=True))
+        for module in tower.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+        seen = pictures if name != "test_vit" else torch.nn.functional.pad(pictures, (32, 32, 32, 32))
+        with torch.inference_mode():
+            before = tower(seen)
+            tower.fold()
+            after = tower(seen)
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in tower.modules())
+        torch.testing.assert_close(after, before, atol=1e-3, rtol=1e-3)
+
+
 def test_cells_of_a_plain_picture_differ_by_their_place_alone():
     spec = VisionSpec("timm", "tf_efficientnet_lite0", "", 96, layer_norm=True)
     plain, marked = open_vision(spec), open_vision(replace(spec, grid_positions=True))
