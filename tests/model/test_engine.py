@@ -1,6 +1,7 @@
 """The fused decoder and its kernels against transformers' own code; without a GPU the kernels are interpreted."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -149,14 +150,15 @@ def test_a_stream_over_graphs_says_what_a_plain_one_says(eviction) -> None:
     """Frames by one and by many, questions, replies cut off, and a window that slides."""
     torch.manual_seed(2)
     golden = open_checkpoint(GOLDEN)
+    grammar = golden.grammar.with_spec(replace(golden.grammar.spec, system_prompt="Hi."))
     bias_V = torch.zeros(golden.decoder.config.vocab_size)
-    bias_V[golden.grammar.silence_id] = 9.0  # mostly silent, so that frames go through together
+    bias_V[grammar.silence_id] = 9.0  # mostly silent, so that frames go through together
     golden.decoder.lm_head.bias = torch.nn.Parameter(bias_V, requires_grad=False)
-    options = StreamOptions(0.0, 300, max_reply_tokens=6, eviction=eviction)
+    options = StreamOptions(0.0, 150, max_reply_tokens=4, eviction=eviction)
     exact = GraphEngine(copy.deepcopy(golden.decoder), torch.device(DEVICE), usual=[(1, 1), (11, 1), (22, 2), (44, 4)])
-    plain, fast = Stream(golden.engine, golden.grammar, options), Stream(exact, golden.grammar, options)
+    plain, fast = Stream(golden.engine, grammar, options), Stream(exact, grammar, options)
     said = []
-    for count in (1, 3, 4, 4, 4, 4, 2, 4):
+    for count in (1, 3, 4, 4, 4, 2):
         frames_KND = golden.connect(torch.randn(count, 10, 48))
         expected, got = plain.observe_many(frames_KND), fast.observe_many(frames_KND.to(DEVICE))
         assert [d.speaks for d in got] == [d.speaks for d in expected]
@@ -167,9 +169,9 @@ def test_a_stream_over_graphs_says_what_a_plain_one_says(eviction) -> None:
             for stream in (plain, fast):
                 stream.ask("What is it?")
         if expected[-1].speaks or count == 3:
-            texts = [[piece for piece, _ in zip(stream.reply(), range(5), strict=False)] for stream in (plain, fast)]
+            texts = [[piece for piece, _ in zip(stream.reply(), range(3), strict=False)] for stream in (plain, fast)]
             assert texts[0] == texts[1]
             said += texts[0]
         assert (fast.num_tokens, fast.kept_tokens, fast.cursor) == (plain.num_tokens, plain.kept_tokens, plain.cursor)
     assert said
-    assert fast.num_frames > 20 > len(fast.marks().frame_ends), "nothing was evicted"
+    assert fast.num_frames > len(fast.marks().frame_ends) + 1, "nothing was evicted"

@@ -66,7 +66,7 @@ def test_each_way_passes_what_it_must(golden, way, num_frames):
 def test_streaming_fills_the_cache_as_a_stream_does(golden):
     plan = Plan(12, 10, speak_every=4, reply_tokens=5, glue=Glue.of(golden.grammar))
     options = StreamOptions(silence_threshold=0.0, window_tokens=1024, max_reply_tokens=5)
-    stream = Stream(golden.decoder, golden.grammar, options)
+    stream = Stream(golden.engine, golden.grammar, options)
     for frame in range(12):
         stream.observe(torch.randn(10, 64))
         if plan.is_due(frame):
