@@ -236,7 +236,7 @@ class Bencher:
 
     def _open(self, *, filled: int = 0) -> Stream:
         """A stream that has seen frames until `filled` tokens were in its cache, or the window was full."""
-        options = StreamOptions(0.0, self._window_tokens, max_reply_tokens=REPLY_TOKENS)
+        options = StreamOptions(0.0, self._window_tokens, max_reply_tokens=REPLY_TOKENS, draft_tokens=0)
         stream, engine = Stream(self._engine, self._model.grammar, options), self._engine
         if self._is_prepared:
             self._prepare(stream)

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from model.draft import Drafter
 from model.engine import MAX_FRAMES_PER_PASS, Engine, Reading
 from model.errors import StreamError
 from model.grammar import Cursor, Grammar
@@ -40,6 +41,7 @@ class StreamOptions:
     silence_threshold: silence is kept if it is the most likely token and at least this probable (0–1).
     window_tokens: positions that the cache holds, prefix included; also the largest position the decoder sees.
     max_reply_tokens: a longer reply is closed.
+    draft_tokens: words of a reply that are guessed and checked at a time (model.draft); 0 for none.
     eviction: "rotate" moves the kept keys to their new positions, in which they still carry what they once saw;
     "recompute" runs the kept window through the decoder again, which equals a fresh start with that window.
     """
@@ -48,6 +50,7 @@ class StreamOptions:
     window_tokens: int = 2048
     max_reply_tokens: int = 100
     eviction: Eviction = "rotate"
+    draft_tokens: int = 6
 
 
 @dataclass
@@ -93,6 +96,7 @@ class Stream:
         self.reply_ids: list[int] = []
         """Ids of the latest reply, with its end-of-sequence if the model wrote it."""
         self._is_replying = False
+        self._drafter = Drafter(options.draft_tokens)
         self._history: Tensor | None = None
         if options.eviction == "recompute":
             self._history = torch.zeros((options.window_tokens, engine.width), dtype=engine.dtype, device=engine.device)
@@ -226,22 +230,42 @@ class Stream:
         self._check_idle()
         self._make_room(len(self._grammar.before_reply(self.cursor)) + self.options.max_reply_tokens + 1)
         self._is_replying, self.reply_ids = True, []
-        unfed, written = list(self._grammar.before_reply(self.cursor)), ""
+        unfed, written, length = list(self._grammar.before_reply(self.cursor)), "", self.num_tokens
         try:
             while len(self.reply_ids) < self.options.max_reply_tokens:
-                (reading,) = self._append(self._engine.embed(unfed), [len(unfed) - 1])
-                token_id, unfed = reading.winner, []
-                self.reply_ids.append(token_id)
-                if token_id == self._grammar.eos_id:
-                    break
-                unfed = [token_id]
-                text = self._grammar.text(self.reply_ids)
-                if not text.endswith("\ufffd"):  # else a character is still incomplete
-                    piece, written = text[len(written) :], text
-                    yield piece
+                self.cache.rollback(length)  # of guesses that were wrong
+                for token_id in self._next_ids(unfed):
+                    length += len(unfed)
+                    self.reply_ids.append(token_id)
+                    unfed = [token_id]
+                    if token_id == self._grammar.eos_id:
+                        unfed = []
+                        return
+                    text = self._grammar.text(self.reply_ids)
+                    if not text.endswith("\ufffd"):  # else a character is still incomplete
+                        piece, written = text[len(written) :], text
+                        yield piece
         finally:
+            self.cache.rollback(length)
+            self._drafter.note(self.reply_ids)
             self.cursor = self._grammar.after_reply(unfed)
             self._is_replying = False
+
+    def _next_ids(self, unfed: list[int]) -> list[int]:
+        """The most likely next tokens: one, and as many more as were guessed rightly. They are not in the cache, or too
+        many are: the caller knows how long it should be."""
+        room = self.options.max_reply_tokens - len(self.reply_ids) - 1
+        guessed = self._drafter.guess(self.reply_ids)[: min(room, self.options.draft_tokens)]
+        if self._grammar.eos_id in guessed:
+            guessed = guessed[: guessed.index(self._grammar.eos_id)]
+        first = len(unfed) - 1
+        readings = self._append(self._engine.embed([*unfed, *guessed]), list(range(first, first + len(guessed) + 1)))
+        token_ids = [readings[0].winner]
+        for guess, reading in zip(guessed, readings[1:], strict=True):
+            if guess != token_ids[-1]:
+                break
+            token_ids.append(reading.winner)
+        return token_ids
 
     # ---- the window ----------------------------------------------------------------------------------------
 
