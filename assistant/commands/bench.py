@@ -15,6 +15,8 @@ from assistant.commands.common import PullBar, add_config_option, overrides_of, 
 from assistant.errors import UsageError
 
 if TYPE_CHECKING:
+    from assistant.comparison import Told
+    from assistant.config import Config
     from model.bench import Bench, Memory, Timing
     from model.videolm import VideoLM
 
@@ -48,6 +50,13 @@ def add_parser(commands) -> None:
     parser.add_argument("--samples", metavar="N", type=int, default=30, help="times that each thing is done (30)")
     parser.add_argument("--seconds", metavar="S", type=float, default=20.0, help="at most, for each thing (20)")
     parser.add_argument("--frames", metavar="N", type=int, default=0, help="also a long run of so many frames (10000)")
+    parser.add_argument(
+        "--check",
+        metavar="VIDEO",
+        nargs="+",
+        help="measure nothing; count the decisions and replies on these videos that are not those of the plain engine "
+        'with weights as they are; "demo" is the bundled clip',
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="write bench.json, bench.md and bench.png there")
     parser.add_argument("--append", metavar="FILE", type=Path, help="append the main figures as a line of JSON")
@@ -63,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     config = settings_of(args, overrides_of(args, OVERRIDES)).config
+    if args.check:
+        return check(args, config)
     load = round(psutil.getloadavg()[0], 2)  # what other programs do meanwhile falsifies the figures
     started_s = time.perf_counter()
     if args.shape:
@@ -97,6 +108,39 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def check(args: argparse.Namespace, config: Config) -> int:
+    """Run the videos through the plain engine and through the one that is configured, and print what differs."""
+    from tqdm import tqdm
+
+    from assistant.capture.source import parse_source
+    from assistant.comparison import compare, narrate
+    from assistant.opening import open_model
+
+    sources = [parse_source(video) for video in args.check]
+    plain = config.model.model_copy(update={"engine": "plain", "weights": "dtype"})
+    told: list[list[Told]] = []
+    about, threshold = {}, 0.0
+    for section in (plain, config.model):
+        with PullBar() as bar:
+            model = open_model(section, on_progress=bar.update)
+        fixed = config.stream.silence_threshold
+        threshold = model.silence_threshold if fixed == "checkpoint" else fixed
+        about = describe(model)
+        with tqdm(sources, desc=f"{about['engine']}, {about['weights']}", unit="video") as shown:
+            told.append([narrate(model, config, source) for source in shown])
+        del model  # both may not fit
+    difference = compare(told[0], told[1], threshold)
+    if args.json:
+        print(json.dumps({**about, "videos": args.check, **dataclasses.asdict(difference)}))
+    else:
+        print(
+            f"engine {about['engine']}, weights as {about['weights']}, against the plain engine: "
+            f"{difference.changed} of {difference.frames} decisions changed, {difference.near} of them near the "
+            f"threshold; {difference.other_words} of {difference.replies} replies in other words"
+        )
+    return 0
+
+
 def _check(args: argparse.Namespace) -> None:
     """Before anything is measured. Raises UsageError."""
     if args.samples < 1 or args.seconds <= 0:
@@ -105,6 +149,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--frames {args.frames}: must be at least {MIN_FRAMES}, or 0 for no long run")
     if args.append and (args.append.is_dir() or not args.append.parent.is_dir()):
         raise UsageError(f"--append {args.append}: must be a file in a folder that exists")
+    if args.check and args.shape:
+        raise UsageError(f"--check with --shape {args.shape}: random weights decide at random; name a --model instead")
 
 
 def describe(model: VideoLM) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -205,6 +206,31 @@ def test_bench_measures_a_shape_and_appends_to_a_history(capsys, tmp_path):
     assert [set(line) - set(json.loads(old)) - only_some for old in kept] == [set()] * len(kept)
 
 
+def test_bench_checks_against_the_plain_engine(capsys, make_video, monkeypatch):
+    """On a CPU both are the plain engine; so the second time the other one is given another threshold."""
+    from assistant import opening
+
+    video, really_open = str(make_video(seconds=6)), opening.open_model
+    check = ("--check", video, "--model", str(GOLDEN), "--json")
+    code, shown, _ = run(capsys, "bench", *check)
+    same = json.loads(shown)
+    assert code == 0
+    assert (same["frames"], same["changed"], same["near"], same["other_words"]) == (12, 0, 0, 0)
+    assert same["replies"] > 0
+    opened = []
+
+    def open_differently(section, **options):
+        opened.append(really_open(section, **options))
+        opened[-1].silence_threshold = float(len(opened) - 1)  # at 1 it never is silent
+        return opened[-1]
+
+    monkeypatch.setattr(opening, "open_model", open_differently)
+    code, shown, _ = run(capsys, "bench", *check[:-1])
+    assert code == 0
+    assert [model.engine.kind for model in opened] == ["plain", "plain"]
+    assert re.match(r"engine plain, weights as dtype, against the plain engine: \d+ of 12 decisions changed", shown)
+
+
 def test_bench_tells_which_commit_it_measured():
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert head.startswith(bench.commit().removesuffix("-dirty"))
@@ -228,6 +254,8 @@ def test_bench_helps_with_the_names_of_all_shapes(capsys):
         (["--model", "nothing-there"], "nothing-there"),
         (["--shape", "8b"], "must be one of 8b-v1plus, 135m, tiny"),
         (["--frames", "9"], "--frames 9: must be at least 10"),
+        (["--check", "demo", "--shape", "tiny"], "--check with --shape tiny"),
+        (["--check", "no-such.mp4"], "no-such.mp4"),
         (["--append", "no-such-folder/history.jsonl"], "must be a file in a folder that exists"),
     ],
 )
