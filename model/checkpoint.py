@@ -158,7 +158,9 @@ def assemble(
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CheckpointError(f"device = {str(device)!r}: this machine has no usable CUDA GPU; set it to 'cpu'")
     base = decoder_path(spec.decoder)
-    decoder = open_decoder(base, dtype=dtype, attention=resolve_attention(attention, device))
+    # What is to be rounded goes to the GPU layer by layer: there may be no room for all of it as it is.
+    at_once = device if device.type == "cuda" and weights == "dtype" else None
+    decoder = open_decoder(base, dtype=dtype, attention=resolve_attention(attention, device), device=at_once)
     if spec.lora is not None:
         decoder = _merge_lora(decoder, spec.lora, checkpoint.lora)
     if checkpoint.decoder:

@@ -34,10 +34,14 @@ def resolve_attention(attention: str, device: torch.device) -> str:
     return attention
 
 
-def open_decoder(path: str | Path, *, dtype: torch.dtype, attention: str) -> PreTrainedModel:
-    """A causal LM from a folder or a hub name, on the CPU, frozen, in evaluation mode."""
+def open_decoder(
+    path: str | Path, *, dtype: torch.dtype, attention: str, device: torch.device | None = None
+) -> PreTrainedModel:
+    """A causal LM from a folder or a hub name, frozen, in evaluation mode, read straight to `device` (the CPU)."""
     try:
-        decoder = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
+        decoder = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, attn_implementation=attention, device_map={"": device} if device else None
+        )
     except (OSError, ValueError) as error:
         raise CheckpointError(f"decoder {str(path)!r}: cannot be loaded: {error}") from error
     return decoder.eval().requires_grad_(False)
