@@ -111,7 +111,7 @@ def test_the_lock_pins_every_requirement_and_holds_no_address() -> None:
     pinned = dict(line.split("==") for line in lines)
     flash = {Requirement(text).name for text in PROJECT["optional-dependencies"]["flash"]}
     for requirement in requirements():
-        if requirement.name not in flash:
+        if requirement.name not in flash | {"triton"}:  # torch itself pins triton to the digit
             version = pinned[canonicalize_name(requirement.name)]
             assert requirement.specifier.contains(version), f"{requirement} is locked to {version}"
 
