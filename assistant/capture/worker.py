@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
@@ -36,6 +37,15 @@ from assistant.messages import Event, Frame, Opened, Status
 START_TIMEOUT_S = 30.0  # a fresh interpreter on a busy machine, on top of the source's own time-out
 
 
+@dataclass
+class Place:
+    """Where a stream stands, over all the times that its source is opened: since_s is the monotonic second of the
+    stream's second 0, None before the first picture; index is the next frame's."""
+
+    since_s: float | None = None
+    index: int = 0
+
+
 def run_capture(
     source: Source,
     frames: Mailbox[Frame],
@@ -45,22 +55,27 @@ def run_capture(
     fps: float,
     timeout_s: float,
     lossless: bool,
+    place: Place | None = None,
 ) -> None:
     """Post the source's frames, `fps` a second of its own time, until it ends or `stop` is set; then close
-    `frames`.
+    `frames`, unless this is one of several times that a source is opened for one stream.
 
-    lossless: nothing is dropped and nothing is paced (files only). Raises MediaError, SourceMissing or WorkerFailed.
+    lossless: nothing is dropped and nothing is paced (files only). place: where in the stream the source begins; it is
+    moved on. Raises MediaError, SourceMissing or WorkerFailed.
     """
     memory = _shared_memory()
     child = Child(capture_main, name=f"onlooker-capture {source.shown}")
     try:
         child.send(Start(source.kind, source.target, source.shown, fps, timeout_s, memory.name))
-        _take_pictures(child, memory, source, frames, report, stop, timeout_s=timeout_s, lossless=lossless)
+        _take_pictures(
+            child, memory, source, frames, report, stop, place or Place(), timeout_s=timeout_s, lossless=lossless
+        )
     finally:
         child.end()
         memory.close()
         memory.unlink()
-        frames.close()
+        if place is None:
+            frames.close()
 
 
 def _take_pictures(
@@ -70,13 +85,14 @@ def _take_pictures(
     frames: Mailbox[Frame],
     report: Callable[[Event], object],
     stop: threading.Event,
+    place: Place,
     *,
     timeout_s: float,
     lossless: bool,
 ) -> None:
     is_live = source.kind == "camera"
     start_s: float | None = None  # when the source's second 0 was, on our clock
-    index = 0
+    offset_s = 0.0  # of the source's second 0 in the stream
     patience_s = START_TIMEOUT_S + timeout_s
     heard_at_s = time.monotonic()
     while not stop.is_set():
@@ -105,13 +121,15 @@ def _take_pictures(
                 captured_s = message.captured_s
                 if start_s is None:
                     start_s = time.monotonic() - message.time_s
+                    place.since_s = start_s if place.since_s is None else place.since_s
+                    offset_s = start_s - place.since_s
                 if not is_live and not lossless:
                     captured_s = start_s + message.time_s
                     sleep_until(captured_s, stop)
                 elif lossless:
                     captured_s = time.monotonic()
-                frame = Frame(pixels, message.time_s, captured_s, index)
-                index += 1
+                frame = Frame(pixels, offset_s + message.time_s, captured_s, place.index)
+                place.index += 1
                 if lossless:
                     put_until(frames, frame, stop)
                 else:

@@ -1,0 +1,114 @@
+"""The capture thread of a run without end: a source that is lost is opened again, for as long as it takes.
+
+`Keeper.run` is the thread. `pause` closes the device for certain, since its reader is a child process that then ends;
+`resume` opens it anew. Both may be called by any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from assistant.capture.source import Source
+from assistant.capture.worker import Place, run_capture
+from assistant.errors import MediaError, SourceMissing, WorkerFailed
+from assistant.mailbox import Mailbox
+from assistant.messages import Event, Frame, Opened, Status
+
+FIRST_DELAY_S, LAST_DELAY_S = 0.5, 2.0
+"""Between two attempts to open a source: what returns is noticed within LAST_DELAY_S and the time of opening it."""
+
+
+class Keeper:
+    """Posts the frames of one live source into `frames` for ever, and says by `report` what becomes of it.
+
+    Of each loss there is one Status("capture", "lost"), however often it is tried again in vain, and one "ready" when
+    it is back. Frames are counted, and their times run on, over all of it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        frames: Mailbox[Frame],
+        report: Callable[[Event], object],
+        *,
+        fps: float,
+        timeout_s: float,
+    ):
+        self._source, self._frames, self._report = source, frames, report
+        self._fps, self._timeout_s = fps, timeout_s
+        self._place = Place()
+        self._state = "opening"
+        self._is_paused = threading.Event()
+        self._break = threading.Event()  # ends the attempt under way, or the wait for the next one
+        self._delay_s = FIRST_DELAY_S
+
+    @property
+    def state(self) -> str:
+        """ "opening", "ready", "lost" or "paused"."""
+        return self._state
+
+    def pause(self) -> None:
+        """Let the device go."""
+        self._is_paused.set()
+        self._break.set()
+
+    def resume(self) -> None:
+        """Open it again, at once."""
+        self._is_paused.clear()
+        self._delay_s = FIRST_DELAY_S
+        self._break.set()
+
+    def wake(self) -> None:
+        """Look at `stop` and at the pause at once."""
+        self._break.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Capture until `stop` is set (and `wake` called); then close `frames`."""
+        try:
+            while not stop.is_set():
+                self._break.clear()
+                if stop.is_set():
+                    return
+                if self._is_paused.is_set():
+                    self._enter("paused", "")
+                    self._break.wait(1.0)
+                    continue
+                self._attempt()
+                if not self._break.is_set():
+                    self._break.wait(self._delay_s)
+                    self._delay_s = min(2 * self._delay_s, LAST_DELAY_S)
+        finally:
+            self._frames.close()
+
+    def _attempt(self) -> None:
+        if self._state == "paused":
+            self._enter("opening", "")
+        try:
+            run_capture(
+                self._source,
+                self._frames,
+                self._hear,
+                self._break,
+                fps=self._fps,
+                timeout_s=self._timeout_s,
+                lossless=False,
+                place=self._place,
+            )
+            why = f"{self._source.shown}: it ended"
+        except (SourceMissing, MediaError, WorkerFailed) as error:
+            why = str(error)
+        if not self._break.is_set():
+            self._enter("lost", why)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Opened):
+            self._delay_s = FIRST_DELAY_S
+            self._enter("ready", self._source.shown)
+        self._report(event)
+
+    def _enter(self, state: str, detail: str) -> None:
+        if state != self._state:
+            self._state = state
+            self._report(Status("capture", state, detail, time.monotonic()))
