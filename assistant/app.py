@@ -20,7 +20,7 @@ from assistant.capture.worker import run_capture
 from assistant.config import Config
 from assistant.encoder import run_encoder
 from assistant.errors import ConfigError, WorkerFailed
-from assistant.loop import run_mind
+from assistant.loop import MAX_BATCH, run_mind
 from assistant.mailbox import Mailbox, put_until
 from assistant.messages import Event, Frame, FrameTokens, Opened, Query, Seen
 from assistant.speech.voice import Line, Voice, run_voice
@@ -39,12 +39,16 @@ NUM_LINES_QUEUED = 16
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to do. lossless: every frame of a file, as fast as it goes, instead of real time."""
+    """What a run is to do. lossless: every frame of a file, as fast as it goes, instead of real time.
+
+    max_batch: frames that may be looked at together; with 1 the numbers do not depend on what has queued.
+    """
 
     source: Source
     config: Config
     questions: tuple[Query, ...] = ()
     lossless: bool = False
+    max_batch: int = MAX_BATCH
 
 
 class App:
@@ -96,7 +100,7 @@ class App:
 
         def think() -> None:
             try:
-                run_mind(stream, self._tokens, self._questions, self._report, self.stop_event)
+                run_mind(stream, self._tokens, self._questions, self._report, self.stop_event, max_batch=plan.max_batch)
             finally:
                 self._events.close()
 
@@ -114,7 +118,14 @@ class App:
         self._start("mind", think)
         self._start(
             "encoder",
-            lambda: run_encoder(self._model, self._frames, self._tokens, self.stop_event, lossless=plan.lossless),
+            lambda: run_encoder(
+                self._model,
+                self._frames,
+                self._tokens,
+                self.stop_event,
+                lossless=plan.lossless,
+                max_batch=plan.max_batch,
+            ),
         )
         self._start("capture", capture)
 

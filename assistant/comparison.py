@@ -1,7 +1,8 @@
 """What one model says over videos, and how it differs from what another says: for engines and weight formats.
 
 Each runs freely, through the same threads as `onlooker watch --max-speed`; after a reply that differs the two have
-different pasts, and all that differs from there on counts as well. That is what a user would notice.
+different pasts, and all that differs from there on counts as well. That is what a user would notice. Frames are looked at
+one by one, since what has queued by chance would change the rounding.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Difference:
 
 def narrate(model: VideoLM, config: Config, source: Source) -> Told:
     """Show the whole video to a fresh stream. Raises what ends the run, such as a file that cannot be read."""
-    app = App(Plan(source, config, lossless=True), model)
+    app = App(Plan(source, config, lossless=True, max_batch=1), model)
     decisions, words = [], {}
     app.start()
     try:

@@ -13,20 +13,26 @@ from assistant.messages import Frame, FrameTokens
 if TYPE_CHECKING:
     from model.videolm import VideoLM
 
-MAX_BATCH = 16
 MAX_BATCH_CPU = 4  # more is no faster there, and each frame more takes 100 MB at 384 pixels
 
 
 def run_encoder(
-    model: VideoLM, frames: Mailbox[Frame], tokens: Mailbox[FrameTokens], stop: threading.Event, *, lossless: bool
+    model: VideoLM,
+    frames: Mailbox[Frame],
+    tokens: Mailbox[FrameTokens],
+    stop: threading.Event,
+    *,
+    lossless: bool,
+    max_batch: int,
 ) -> None:
-    """Encode what has queued, a few frames at once, until `frames` is drained or `stop` is set.
+    """Encode what has queued, up to `max_batch` frames at once, until `frames` is drained or `stop` is set.
 
     lossless: wait for room in `tokens` rather than drop its oldest. Closes `tokens` at the end.
     """
     import torch
 
-    max_batch = MAX_BATCH_CPU if model.device.type == "cpu" else MAX_BATCH
+    if model.device.type == "cpu":
+        max_batch = min(max_batch, MAX_BATCH_CPU)
     try:
         while not (stop.is_set() or frames.is_drained):
             batch = frames.take_many(max_batch, timeout_s=0.1)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from assistant.mailbox import Mailbox
@@ -13,12 +14,31 @@ from assistant.messages import Asked, Event, FrameTokens, Query, Seen, Status, W
 from model.errors import StreamError
 
 if TYPE_CHECKING:
-    from model.stream import Stream
+    from model.stream import Decision, Stream
 
 MAX_BATCH = 16
 LATE_S = 1.0
 
 Report = Callable[[Event], object]
+
+
+class Pacing:
+    """Which remarks are made: here, those that the model wants. See `assistant.pacing` for what a user may want.
+
+    Called by the mind's thread only, in the order of the frames.
+    """
+
+    def threshold(self, own: float) -> float:
+        """The silence threshold for the next frames; own: the stream's, as it was opened."""
+        return own
+
+    def wants(self, decision: Decision) -> bool:
+        """Whether a remark is to be made after this frame. Called once for every frame."""
+        return decision.speaks
+
+    def note(self, text: str, *, is_answer: bool) -> bool:
+        """Take note of what was written. False: a remark that is not to be heard after all."""
+        return True
 
 
 def run_mind(
@@ -28,14 +48,16 @@ def run_mind(
     report: Report,
     stop: threading.Event,
     *,
+    pacing: Pacing | None = None,
+    max_batch: int = MAX_BATCH,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Look at every frame, speak when the stream wants to, answer questions in their turn.
+    """Look at every frame, speak when the stream and the pacing want to, answer questions in their turn.
 
     Ends when `frames` is drained and everything is answered, or soon after `stop` is set: a sentence that is being
     written is then cut and closed. Frames that queued meanwhile go through the decoder together.
     """
-    mind = _Mind(stream, report, stop, clock)
+    mind = _Mind(stream, report, stop, pacing or Pacing(), max_batch, clock)
     while not stop.is_set():
         mind.note_questions(questions.take_many(questions.capacity, timeout_s=0))
         if mind.room:
@@ -55,8 +77,18 @@ def run_mind(
 class _Mind:
     """The loop's state. pending: encoded frames that the stream has not consumed yet, oldest first."""
 
-    def __init__(self, stream: Stream, report: Report, stop: threading.Event, clock: Callable[[], float]):
+    def __init__(
+        self,
+        stream: Stream,
+        report: Report,
+        stop: threading.Event,
+        pacing: Pacing,
+        max_batch: int,
+        clock: Callable[[], float],
+    ):
         self.pending: deque[FrameTokens] = deque()
+        self._max_batch = max_batch
+        self._pacing, self._threshold = pacing, stream.silence_threshold
         self._stream, self._report, self._stop, self._clock = stream, report, stop, clock
         self._waiting: list[Query] = []
         self._last_s: float | None = None  # time in the stream of the last frame it has seen
@@ -66,7 +98,7 @@ class _Mind:
 
     @property
     def room(self) -> int:
-        return MAX_BATCH - len(self.pending)
+        return self._max_batch - len(self.pending)
 
     def note_questions(self, queries: list[Query]) -> None:
         if queries:
@@ -91,15 +123,17 @@ class _Mind:
 
         until_s = max(self._waiting[0].asked_s, self.pending[0].time_s) if self._waiting else float("inf")
         batch = [frame for frame in self.pending if frame.time_s <= until_s][: self._batch_size]
+        self._stream.silence_threshold = self._pacing.threshold(self._threshold)
         decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]))
+        is_speaking = False
         for frame, decision in zip(batch, decisions, strict=False):
             self.pending.popleft()
             self._last_s = frame.time_s
+            is_speaking = self._pacing.wants(decision)
             latency_s, behind_reply = self._clock() - frame.captured_s, frame.captured_s < self._replied_at_s
             self._report(Seen(frame.time_s, frame.index, decision, latency_s, behind_reply))
         last = batch[len(decisions) - 1]
-        is_speaking = decisions[-1].speaks
-        self._batch_size = max(1, self._batch_size // 2) if is_speaking else min(MAX_BATCH, self._batch_size * 2)
+        self._batch_size = max(1, self._batch_size // 2) if is_speaking else min(self._max_batch, self._batch_size * 2)
         if is_speaking:
             self._reply(last.time_s, last.captured_s, None, decisions[-1].silence_prob)
 
@@ -123,15 +157,18 @@ class _Mind:
         def words(text: str, *, final: bool) -> Words:
             return Words(reply_id, text, final, time_s, query_id, silence_prob, latency_s or 0.0, is_cut)
 
+        text = ""
         pieces = self._stream.reply()
         assert isinstance(pieces, Generator), "closing a reply is what ends its sentence properly"
         for piece in pieces:
             if latency_s is None:
                 latency_s = self._clock() - since_s
+            text += piece
             self._report(words(piece, final=False))
             if self._stop.is_set():
                 is_cut = True
                 break
         pieces.close()
         self._replied_at_s = self._clock()
-        self._report(words("", final=True))
+        is_heard = self._pacing.note(text, is_answer=query_id is not None)
+        self._report(replace(words("", final=True), unheard=not is_heard))

@@ -80,7 +80,8 @@ class Words:
     query_id: the question it answers, or None for a remark. silence_prob: of the frame that made it speak
     (remarks).
     latency_s: from the frame's capture, or the question, to the reply's first piece.
-    cut: the reply was broken off before its end.
+    cut: the reply was broken off before its end. unheard: a remark that is not to be made after all, being a repeat;
+    only its end says so.
     """
 
     reply_id: int
@@ -91,6 +92,7 @@ class Words:
     silence_prob: float | None
     latency_s: float
     cut: bool = False
+    unheard: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 What the decoder reads is replaced by silence, or by one word, after it was computed. So every frame is passed over in
 silence and every reply is as long as was asked for, on random weights as on trained ones, and what is timed is the path
-that a running stream takes: pictures from the CPU's memory, tower, connector, decoder, decision.
+that a running stream takes: pictures from the CPU's memory, tower, connector, decoder, decision. One thing it takes is
+left out: no word is guessed (model.draft), since a word that is always the same would always be guessed rightly.
 
 Shapes: K pictures, S image side in pixels, N tokens a frame, D decoder width.
 """
@@ -46,13 +47,18 @@ class Timing:
 
 @dataclass(frozen=True)
 class AtLength:
-    """What one frame and one word take with a cache that held `num_tokens` when the timing began.
+    """What one frame and one word take with about `num_tokens` in the cache.
+
+    first_tokens, last_tokens: in the cache when the first silent frame was timed, and after the last; a full window
+    begins again at seven eighths.
 
     silent_frame: from a picture to its decision. decoder_frame: the same from the frame's tokens on. token: one word of
     a reply.
     """
 
     num_tokens: int
+    first_tokens: int
+    last_tokens: int
     silent_frame: Timing
     decoder_frame: Timing
     token: Timing
@@ -141,6 +147,7 @@ class Bencher:
         first_s = time.perf_counter() - started_s
         self._prepare(stream)
         ready_s = time.perf_counter() - started_s
+        del stream
         at_length = []
         for length in lengths:
             on_part(f"{length:,} tokens in the cache")
@@ -171,20 +178,27 @@ class Bencher:
         )
 
     def _at_length(self, length: int) -> AtLength:
+        seen_ND = self._model.encode(self._pictures_K3SS[:1])[0]
         stream = self._open(filled=length)
+        first = stream.num_tokens
         silent_s = self._repeat(lambda: self._look_and_observe(stream))
-        stream, seen_KND = self._open(filled=length), self._model.encode(self._pictures_K3SS[:1])
-        decoder_s = self._repeat(lambda: stream.observe(seen_KND[0]))
+        last = stream.num_tokens
+        del stream  # one cache at a time
+        stream = self._open(filled=length)
+        decoder_s = self._repeat(lambda: stream.observe(seen_ND))
+        del stream
         stream = self._open(filled=length)
         words_s = self._sample(lambda: self._time_words(stream))
-        return AtLength(length, Timing.of(silent_s), Timing.of(decoder_s), Timing.of(words_s[: self._samples]))
+        figures = Timing.of(silent_s), Timing.of(decoder_s), Timing.of(words_s[: self._samples])
+        return AtLength(length, first, last, *figures)
 
     def _time_words(self, stream: Stream) -> list[float]:
         """Of one reply, without its first word, which comes with the words before a reply."""
         with self._engine.speaking():
             reply = stream.reply()
             taken_s = [self._time(lambda: next(reply)) for _ in range(REPLY_TOKENS)]
-            assert not list(reply)
+            rest = list(reply)
+        assert not rest
         return taken_s[1:]
 
     def _mix(self) -> list[float]:
@@ -215,7 +229,8 @@ class Bencher:
         def frame_with_reply() -> None:
             self._look_and_observe(stream)
             with self._engine.speaking():
-                assert len(list(stream.reply())) == REPLY_TOKENS
+                pieces = list(stream.reply())
+            assert len(pieces) == REPLY_TOKENS
 
         for number in count(1):
             has_reply = number % REPLY_EVERY == 0
@@ -230,7 +245,8 @@ class Bencher:
 
         def catch_up() -> None:
             frames_KND = torch.cat([self._model.encode(some) for some in pictures_K3SS.split(MAX_FRAMES_PER_PASS)])
-            assert len(stream.observe_many(frames_KND)) == num_frames
+            decisions = stream.observe_many(frames_KND)
+            assert len(decisions) == num_frames
 
         return self._repeat(catch_up)
 
@@ -299,8 +315,8 @@ class _Decided(Engine):
         finally:
             self._winner = self._silence
 
-    def embed(self, ids: Sequence[int]) -> Tensor:
-        return self._engine.embed(ids)
+    def embed(self, ids: Sequence[int], *, keep: bool = False) -> Tensor:
+        return self._engine.embed(ids, keep=keep)
 
     def make_cache(self, capacity: int) -> KVRing:
         return self._engine.make_cache(capacity)

@@ -146,7 +146,8 @@ class KVRing(Cache):
             from model.kernels import move_down
 
             keys_LBHCD, values_LBHCD = self.buffers()
-            move_down(keys_LBHCD[:, 0], values_LBHCD[:, 0], cos_D, sin_D, start, stop, end)
+            with torch.cuda.device_of(keys_LBHCD):  # kernels run where the thread is
+                move_down(keys_LBHCD[:, 0], values_LBHCD[:, 0], cos_D, sin_D, start, stop, end)
             return
         to = start + end - stop
         for ring in self.rings:

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from model import weights as named_weights
 from model.connector import make_connector
 from model.decoder import open_decoder, resolve_attention
-from model.engine import Kind, Weights, make_encoder, make_engine
+from model.engine import Kind, Weights, check_engine, make_encoder, make_engine
 from model.errors import CheckpointError
 from model.grammar import Grammar, GrammarSpec
 from model.reference import PEFT_PREFIX, adapter_config, find_reference
@@ -154,9 +154,22 @@ def assemble(
     weights: Weights = "dtype",
 ) -> VideoLM:
     """A running model: weights fetched, LoRA merged into the decoder, everything on `device` in `dtype`."""
-    spec = checkpoint.spec
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CheckpointError(f"device = {str(device)!r}: this machine has no usable CUDA GPU; set it to 'cpu'")
+    check_engine(device, kind=engine, weights=weights)
+    try:
+        return _assemble(checkpoint, device, dtype, attention, engine, weights)
+    except torch.OutOfMemoryError as error:
+        raise CheckpointError(
+            f"{checkpoint.spec.name}: does not fit into the memory of {device}; set weights to 'int8' or device to "
+            "'cpu'"
+        ) from error
+
+
+def _assemble(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, attention: str, engine: Kind, weights: Weights
+) -> VideoLM:
+    spec = checkpoint.spec
     base = decoder_path(spec.decoder)
     # What is to be rounded goes to the GPU layer by layer: there may be no room for all of it as it is.
     at_once = device if device.type == "cuda" and weights == "dtype" else None

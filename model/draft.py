@@ -1,8 +1,8 @@
 """Guesses how a reply goes on, from what the stream has said before: commentary repeats itself.
 
 A pass over a few guessed words costs hardly more than one over a single word, and says which of them are what the model
-would have written; so nothing changes but the time (speculative decoding, Leviathan et al. 2023, drafted by looking up
-n-grams instead of by a small model).
+would have written; so nothing changes but the time, and the rounding of a pass that is longer (speculative decoding,
+Leviathan et al. 2023, drafted by looking up n-grams instead of by a small model).
 """
 
 from collections import OrderedDict
@@ -23,7 +23,7 @@ class Drafter:
     def note(self, reply_ids: Sequence[int]) -> None:
         """Remember a reply, with its end-of-sequence if it has one."""
         ids = [_START, *reply_ids]
-        for stop in range(1, len(ids)):
+        for stop in range(1, len(ids) if self._max_tokens else 0):
             for start in range(max(0, stop - LONGEST_CONTEXT), stop):
                 context = tuple(ids[start:stop])
                 self._following[context] = ids[stop : stop + self._max_tokens]

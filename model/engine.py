@@ -2,10 +2,11 @@
 
 `PlainEngine` calls the transformers model: everywhere, and the measure of what is right. `GraphEngine` runs a
 `FusedDecoder` on a GPU, each recurring size of pass as one CUDA graph over static buffers. A pass is padded to the next
-size that has a graph; the cache's length is read on the device, so a graph serves a cache of any length. The decision
-is made on the GPU, and one small copy comes back.
+usual size, or multiple of 16 rows; the cache's length is read on the device, so a graph serves a cache of any length.
+The decision is made on the GPU, and one small copy comes back.
 
-Whoever runs the streams owns the engine; whoever encodes owns the encoder. They may be two threads.
+Whoever runs the streams owns the engine, and runs all streams of a model in one thread; whoever encodes owns the
+encoder. They may be two threads.
 
 Shapes: T rows of a pass, E decoder width, W wanted rows, B pictures, S their side in pixels, N tokens a frame.
 """
@@ -30,13 +31,15 @@ MAX_ROWS = 256
 """Rows of the largest pass of a `GraphEngine`; what is longer goes in several."""
 
 MAX_FRAMES_PER_PASS = 16
-"""Frames that are decided in one pass."""
+"""Frames that are decided in one pass; so many rows of it can be wanted."""
 
-MAX_GRAPHS = 32
+MAX_GRAPHS = 48
+"""Of a cache. The usual sizes stay; of the others those go that were not used for longest."""
+
 ENCODER_SIZES = (1, 2, 4, 8, 16)
 _ROW_STEP = 16
 _MAX_PHRASES = 64
-_START, _COUNT, _WATCHED, _WANTED = 0, 1, 2, 3  # places in `meta`
+_WATCHED, _WANTED = 2, 3  # places in `meta`, behind those that `model.kernels` reads
 
 Kind = Literal["auto", "graphs", "plain"]
 Weights = Literal["dtype", "int8", "fp8", "int4"]
@@ -68,13 +71,13 @@ class Engine(ABC):
         self._phrases: dict[tuple[int, ...], Tensor] = {}
 
     @torch.inference_mode()
-    def embed(self, ids: Sequence[int]) -> Tensor:
-        """T × E. What the grammar says again and again is kept."""
+    def embed(self, ids: Sequence[int], *, keep: bool = False) -> Tensor:
+        """T × E. keep: for what the grammar says again and again."""
         key = tuple(ids)
         if key in self._phrases:
             return self._phrases[key]
         embeds_TE = self._embed(torch.tensor(key, dtype=torch.long, device=self.device))
-        if 1 < len(key) < _ROW_STEP:
+        if keep:
             while len(self._phrases) >= _MAX_PHRASES:
                 self._phrases.pop(next(iter(self._phrases)))
             self._phrases[key] = embeds_TE
@@ -86,7 +89,10 @@ class Engine(ABC):
 
     @abstractmethod
     def read(self, cache: KVRing, embeds_TE: Tensor, wanted: Sequence[int], watched_id: int) -> list[Reading]:
-        """Append T embeddings to the cache; what is predicted after each of the wanted rows, which are in order."""
+        """Append T embeddings to the cache; what is predicted after each of the wanted rows.
+
+        wanted: in order, at most MAX_FRAMES_PER_PASS.
+        """
 
     def prepare(self, cache: KVRing) -> bool:
         """Make one more thing ready that will make passes over this cache faster; False if all is."""
@@ -127,6 +133,7 @@ class GraphEngine(Engine):
         self._read_host = torch.zeros((MAX_FRAMES_PER_PASS, 2), pin_memory=is_cuda)
         self._graphs: WeakKeyDictionary[KVRing, dict[Size, _Graph | None]] = WeakKeyDictionary()
         self._recorder = _Recorder(self.device) if is_cuda else None
+        self._may_prepare = True
 
     def make_cache(self, capacity: int) -> KVRing:
         cache = super().make_cache(capacity)
@@ -136,26 +143,31 @@ class GraphEngine(Engine):
 
     @torch.inference_mode()
     def read(self, cache: KVRing, embeds_TE: Tensor, wanted: Sequence[int], watched_id: int) -> list[Reading]:
+        assert len(wanted) <= MAX_FRAMES_PER_PASS
         readings = []
-        for first in range(0, len(embeds_TE), MAX_ROWS):
-            part = embeds_TE[first : first + MAX_ROWS]
-            inside = [place - first for place in wanted if first <= place < first + len(part)]
-            read = self._pass(cache, part, inside or [len(part) - 1], watched_id)
-            readings += read if inside else []
+        with torch.cuda.device_of(self._meta):  # kernels run where the thread is
+            for first in range(0, len(embeds_TE), MAX_ROWS):
+                part = embeds_TE[first : first + MAX_ROWS]
+                inside = [place - first for place in wanted if first <= place < first + len(part)]
+                read = self._pass(cache, part, inside or [len(part) - 1], watched_id)
+                readings += read if inside else []
         return readings
 
     def prepare(self, cache: KVRing) -> bool:
-        """Record the graph of one more usual size; False if all of them are there."""
+        """Record the graph of one more usual size; False if all of them are there, or no memory for more."""
         graphs = self._graphs.setdefault(cache, {})
         missing = [size for size in self._usual if graphs.get(size) is None]
-        if self._recorder is None or not missing:
+        if self._recorder is None or not missing or not self._may_prepare:
             return False
-        self._fill_in(cache.num_tokens, 0, 0, [])  # nothing counts: the cache is left as it is
-        with torch.inference_mode():
-            self._compute(cache, missing[0])  # compiles what is not compiled yet, which a recording cannot
-            graphs[missing[0]] = self._record(cache, missing[0])
-        torch.cuda.current_stream(self.device).synchronize()
-        return len(missing) > 1
+        with torch.inference_mode(), torch.cuda.device_of(self._meta):
+            self._fill_in(cache.num_tokens, 0, 0, [])  # nothing counts: the cache is left as it is
+            try:
+                self._compute(cache, missing[0])  # compiles what is not compiled yet, which a recording cannot
+                graphs[missing[0]] = self._record(cache, missing[0])
+            except torch.OutOfMemoryError:
+                self._may_prepare = False
+            torch.cuda.current_stream(self.device).synchronize()
+        return self._may_prepare and len(missing) > 1
 
     def _pass(self, cache: KVRing, embeds_TE: Tensor, wanted: list[int], watched_id: int) -> list[Reading]:
         start, rows = cache.num_tokens, len(embeds_TE)
@@ -182,15 +194,13 @@ class GraphEngine(Engine):
 
     def _run(self, cache: KVRing, size: Size) -> Tensor:
         graphs = self._graphs.setdefault(cache, {})
-        if size not in graphs:
-            if len(graphs) >= MAX_GRAPHS:
-                graphs.pop(next(iter(graphs)))
-            graphs[size] = None
+        is_new = size not in graphs
+        graph = graphs[size] = graphs.pop(size, None)  # the latest used is the last
+        if len(graphs) > MAX_GRAPHS:
+            del graphs[next(old for old in graphs if old not in self._usual)]
+        if is_new or self._recorder is None:
             return self._compute(cache, size)
-        if self._recorder is None:
-            return self._compute(cache, size)
-        graph = graphs[size] or self._record(cache, size)
-        graphs[size] = graph
+        graph = graphs[size] = graph or self._record(cache, size)
         return graph.replay()
 
     def _record(self, cache: KVRing, size: Size) -> "_Graph":
@@ -251,24 +261,34 @@ class GraphEncoder(Encoder):
         self._host = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
         self._frames = torch.zeros(shape, dtype=torch.uint8, device=self._device)
         self._graphs: dict[int, _Graph | None] = {}
+        self._may_prepare = True
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))  # on which all of this was made
 
     @torch.inference_mode()
     def __call__(self, frames_u8_B3SS: Tensor) -> Tensor:
+        caller = torch.cuda.current_stream(self._device)
+        if frames_u8_B3SS.is_cuda:
+            self._stream.wait_stream(caller)
         with torch.cuda.stream(self._stream):
             tokens = [self._encode(part) for part in frames_u8_B3SS.split(ENCODER_SIZES[-1])]
             joined = torch.cat(tokens) if len(tokens) > 1 else tokens[0]
         self._stream.synchronize()
+        joined.record_stream(caller)  # who drops it may still be reading it there
         return joined
 
     @torch.inference_mode()
     def prepare(self) -> bool:
         missing = [size for size in ENCODER_SIZES if self._graphs.get(size) is None]
-        if missing:
-            with torch.cuda.stream(self._stream):
+        if not missing or not self._may_prepare:
+            return False
+        with torch.cuda.stream(self._stream):
+            try:
                 Encoder.__call__(self, self._frames[: missing[0]])  # libraries choose their kernels, unrecorded
                 self._graphs[missing[0]] = self._record(missing[0])
-            self._stream.synchronize()
-        return len(missing) > 1
+            except torch.OutOfMemoryError:
+                self._may_prepare = False
+        self._stream.synchronize()
+        return self._may_prepare and len(missing) > 1
 
     def _encode(self, part: Tensor) -> Tensor:
         count = len(part)
@@ -289,7 +309,15 @@ class GraphEncoder(Encoder):
         return graph.replay()
 
     def _record(self, size: int) -> "_Graph":
-        return self._recorder.record(lambda: Encoder.__call__(self, self._frames[:size]))
+        try:
+            return self._recorder.record(lambda: Encoder.__call__(self, self._frames[:size]))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"engine: the vision tower {self.vision.spec.name} cannot be recorded as a CUDA graph ({error}); set "
+                "engine to 'plain'"
+            ) from error
 
 
 class _Graph:
@@ -339,23 +367,37 @@ def make_engine(
     weights: how they are kept, in the decoder's dtype or in a `model.quantized.Format`. Raises CheckpointError where
     graphs, or another format, which only they have, cannot be had.
     """
-    asked = f"weights = {weights!r}" if weights != "dtype" else f"engine = {kind!r}"
-    needs_graphs = kind == "graphs" or weights != "dtype"
-    if weights != "dtype" and kind == "plain":
-        raise CheckpointError(f"{asked}: the plain engine knows only the weights as they are; set engine to 'auto'")
+    check_engine(device, kind=kind, weights=weights)
     if device.type == "cuda" and kind != "plain":
         from model.fused import FAMILIES, is_supported
 
         if is_supported(decoder):
             return GraphEngine(decoder, device, _usual_sizes(grammar), weights)
-        if needs_graphs:
+        if _needs_graphs(kind, weights):
             raise CheckpointError(
-                f"{asked}: the decoder is a {decoder.config.model_type}; must be one of {', '.join(FAMILIES)} with "
-                "plain rotary positions"
+                f"{_asked(kind, weights)}: the decoder is a {decoder.config.model_type}; must be one of "
+                f"{', '.join(FAMILIES)} with plain rotary positions, no sliding window, and weights as they are"
             )
-    if needs_graphs:
-        raise CheckpointError(f"{asked}: needs a CUDA GPU, and the device is {str(device)!r}; leave it out")
     return PlainEngine(decoder.to(device))  # pyright: ignore[reportArgumentType]
+
+
+def check_engine(device: torch.device, *, kind: Kind, weights: Weights) -> None:
+    """Raises CheckpointError for what `make_engine` would refuse whatever the decoder."""
+    asked = _asked(kind, weights)
+    if weights != "dtype" and kind == "plain":
+        raise CheckpointError(f"{asked}: the plain engine knows only the weights as they are; set engine to 'auto'")
+    if _needs_graphs(kind, weights) and device.type != "cuda":
+        raise CheckpointError(f"{asked}: needs a CUDA GPU, and the device is {str(device)!r}; leave it out")
+    if weights == "fp8" and torch.cuda.get_device_capability(device) < (8, 9):
+        raise CheckpointError(f"{asked}: needs a GPU of compute capability 8.9 or more; take 'int8'")
+
+
+def _needs_graphs(kind: Kind, weights: Weights) -> bool:
+    return kind == "graphs" or weights != "dtype"
+
+
+def _asked(kind: Kind, weights: Weights) -> str:
+    return f"weights = {weights!r}" if weights != "dtype" else f"engine = {kind!r}"
 
 
 def make_encoder(vision: VisionTower, connector: nn.Module, *, kind: Kind = "auto") -> Encoder:
@@ -365,7 +407,9 @@ def make_encoder(vision: VisionTower, connector: nn.Module, *, kind: Kind = "aut
 
 
 def _usual_sizes(grammar: Grammar) -> list[Size]:
-    """One word; and 1, 2, 4, … frames, each after a silence."""
+    """One word; 1, 2, 4, … frames, each after a silence; guessed words, and the frame after a reply."""
     step = len(grammar.before_frame(Cursor("frame"))) + grammar.spec.num_frame_tokens
     counts = [1 << power for power in range(MAX_FRAMES_PER_PASS.bit_length())]
-    return [(1, 1), *((count * step + len(grammar.before_decision), count) for count in counts)]
+    frames = [(count * step + len(grammar.before_decision), count) for count in counts]
+    guesses = [(_ROW_STEP, count) for count in counts[:4]]
+    return [size for size in ((1, 1), *frames, *guesses) if size[0] <= MAX_ROWS]

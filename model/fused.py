@@ -8,6 +8,7 @@ Shapes: T rows of a pass, E decoder width, W wanted rows, V vocabulary, C cache 
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,12 @@ def is_supported(decoder: PreTrainedModel) -> bool:
         and not (getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True))
         and rope_type in ("default", "linear", "llama3", "yarn")
         and _head_width(decoder) % 2 == 0
+        and all(type(part) is nn.Linear for part in _projections(decoder))  # not of a hub's quantized weights
     )
+
+
+def _projections(decoder: PreTrainedModel) -> list[nn.Module]:
+    return [part for layer in decoder.model.layers for part in layer.modules() if hasattr(part, "in_features")]
 
 
 def _head_width(decoder: PreTrainedModel) -> int:
@@ -60,6 +66,8 @@ class FusedDecoder:
     def __init__(self, decoder: PreTrainedModel, device: torch.device, weight_format: Format | None = None) -> None:
         model, config = decoder.model, decoder.config
         self._layers = [_fuse_layer(layer.to(device), weight_format) for layer in model.layers]
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the parts that were joined lie in pieces too small to be used again
         decoder.to(device)  # pyright: ignore[reportArgumentType]
         self._norm = model.norm
         self._head: Any = decoder.get_output_embeddings()
@@ -73,7 +81,7 @@ class FusedDecoder:
         self.dtype, self.device = self._norm.weight.dtype, device
         properties = torch.cuda.get_device_properties(self.device) if self.device.type == "cuda" else None
         self._num_programs = 2 * properties.multi_processor_count if properties else 1
-        self._tables: dict[int, tuple[Tensor, Tensor]] = {}
+        self._tables: WeakKeyDictionary[KVRing, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
     def run(self, cache: KVRing, residual_TE: Tensor, meta: Tensor, wanted_W: Tensor) -> Tensor:
         """Append T embeddings to the cache and return the logits of the wanted rows, W × V, in the model's dtype.
@@ -81,7 +89,7 @@ class FusedDecoder:
         residual_TE is used up. meta: see `model.kernels`; the cache's own length is not looked at and not changed.
         """
         rows = len(residual_TE)
-        cos_CD, sin_CD = self._table(cache.capacity)
+        cos_CD, sin_CD = self._table(cache)
         keys, values = cache.buffers()
         normed, update = torch.empty_like(residual_TE), None
         mixed = torch.empty((rows, self._query_width), dtype=self.dtype, device=self.device)
@@ -101,13 +109,16 @@ class FusedDecoder:
         kernels.add_rms_norm(update_WE, residual_WE, self._norm.weight, self._eps, normed_WE)
         return self._head(normed_WE)
 
-    def _table(self, capacity: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines by position, C × D, as the model's own rotary embedding gives them."""
-        if capacity not in self._tables:
+    def _table(self, cache: KVRing) -> tuple[Tensor, Tensor]:
+        """Cosines and sines by position, C × D, as the model's own rotary embedding gives them.
+
+        They live as long as the cache, for its graphs have their address; its first pass, which is none, makes them.
+        """
+        if cache not in self._tables:
             probe = torch.empty(0, dtype=self.dtype, device=self.device)
-            cos, sin = self._rotary(probe, torch.arange(capacity, device=self.device)[None])
-            self._tables = {capacity: (cos[0].contiguous(), sin[0].contiguous())}
-        return self._tables[capacity]
+            cos, sin = self._rotary(probe, torch.arange(cache.capacity, device=self.device)[None])
+            self._tables[cache] = cos[0].contiguous(), sin[0].contiguous()
+        return self._tables[cache]
 
 
 def _fuse_layer(layer: Any, weight_format: Format | None) -> _Layer:

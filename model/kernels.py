@@ -2,7 +2,8 @@
 """GPU kernels, in Triton, of one decoder pass over a KV ring: what lies between the matrix products.
 
 Each reads the length of the cache from the device's memory, so that one CUDA graph serves a cache of any length. Where
-transformers rounds to the model's dtype, so do these: the numbers are those of its eager code, up to the order of sums.
+transformers rounds to the model's dtype, so do these: the numbers are those of its code with SDPA, up to the order of
+sums.
 
 The first of `meta` (int64, on the device) is the number of positions in the cache before the pass, the second how many
 of the T rows count; the rest of the rows is padding, which is computed and never kept.
@@ -134,6 +135,8 @@ def attend(
     splits = 1
     while splits < MAX_SPLITS and splits * num_blocks * kv_heads < num_programs:
         splits *= 2
+    cols = max(16, triton.next_power_of_2(width))
+    keys, stages = (64, 3) if cols * qkv_TX.element_size() <= 256 else (32, 2)  # the shared memory of smaller GPUs
     parts = torch.empty((splits, num_rows, heads, width), dtype=torch.float32, device=qkv_TX.device)
     weights = torch.empty((splits, num_rows, heads), dtype=torch.float32, device=qkv_TX.device)
     _attend[(num_blocks, kv_heads, splits)](
@@ -150,11 +153,11 @@ def attend(
         splits,
         GROUPS=groups,
         WIDTH=width,
-        COLS=max(16, triton.next_power_of_2(width)),
+        COLS=cols,
         ROWS=block,
-        KEYS=64,
+        KEYS=keys,
         num_warps=4,
-        num_stages=3,
+        num_stages=stages,
     )
     _merge[(num_rows * heads,)](
         parts,
@@ -163,7 +166,7 @@ def attend(
         num_rows * heads,
         SPLITS=splits,
         WIDTH=width,
-        COLS=max(16, triton.next_power_of_2(width)),
+        COLS=cols,
         num_warps=1,
     )
 

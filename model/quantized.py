@@ -20,6 +20,7 @@ Format = Literal["int8", "fp8", "int4"]
 FORMATS: tuple[Format, ...] = ("int8", "fp8", "int4")
 GROUP = 128
 _FP8_MAX = 448.0
+_ROWS_AT_ONCE = 8192
 
 
 class QuantizedLinear(nn.Module):
@@ -35,7 +36,9 @@ class QuantizedLinear(nn.Module):
         self.out_features, self.in_features = linear.weight.shape
         if weight_format == "int4" and self.in_features % GROUP:
             raise CheckpointError(f"int4 weights: {self.in_features} inputs are no multiple of {GROUP}; take int8")
-        weight, scales = quantize(linear.weight.detach(), weight_format)
+        rows = linear.weight.detach().split(_ROWS_AT_ONCE)  # a head's float32 copies would not fit beside the rest
+        parts = [quantize(some, weight_format) for some in rows]
+        weight, scales = (torch.cat(column) for column in zip(*parts, strict=True))
         self.register_buffer("weight", weight)
         self.register_buffer("scales", scales)
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
@@ -105,7 +108,7 @@ def _blocks(row_block: int, outputs: int, weight_format: Format) -> tuple[int, i
     if row_block == 128:
         return (128, 64, 8, 4) if weight_format != "int4" and outputs > 8192 else (64, GROUP, 8, 3)
     if row_block > 16:
-        return 64, 128, 4, 4
+        return 64, GROUP, 4, 4
     if weight_format == "int4":
         return 32, GROUP, 2, 4
     return (32, 128, 4, 4) if outputs > 8192 else (32, 256, 4, 3)

@@ -96,7 +96,7 @@ class Stream:
         self.reply_ids: list[int] = []
         """Ids of the latest reply, with its end-of-sequence if the model wrote it."""
         self._is_replying = False
-        self._drafter = Drafter(options.draft_tokens)
+        self._drafter = Drafter(min(options.draft_tokens, MAX_FRAMES_PER_PASS - 1))
         self._history: Tensor | None = None
         if options.eviction == "recompute":
             self._history = torch.zeros((options.window_tokens, engine.width), dtype=engine.dtype, device=engine.device)
@@ -166,10 +166,10 @@ class Stream:
             1 + (self.cache.free - len(opening) - self._frame_tokens - len(closing)) // step,
             1 if self._marks.pins_next_frame else MAX_FRAMES_PER_PASS,
         )
-        opening_TD, interval_TD = self._engine.embed(opening), self._engine.embed(interval)
+        opening_TD, interval_TD = self._engine.embed(opening, keep=True), self._engine.embed(interval, keep=True)
         pieces = [piece for frame in frames_KND[:count] for piece in (interval_TD, frame)]
         pieces[0] = opening_TD
-        pieces.append(self._engine.embed(closing))
+        pieces.append(self._engine.embed(closing, keep=True))
         start = self.cache.num_tokens
         ends = [len(opening) + self._frame_tokens + k * step for k in range(count)]
         decisions = self._decide(self._append(torch.cat(pieces), [end - 1 + len(closing) for end in ends]))
@@ -255,7 +255,7 @@ class Stream:
         """The most likely next tokens: one, and as many more as were guessed rightly. They are not in the cache, or too
         many are: the caller knows how long it should be."""
         room = self.options.max_reply_tokens - len(self.reply_ids) - 1
-        guessed = self._drafter.guess(self.reply_ids)[: min(room, self.options.draft_tokens)]
+        guessed = self._drafter.guess(self.reply_ids)[:room]
         if self._grammar.eos_id in guessed:
             guessed = guessed[: guessed.index(self._grammar.eos_id)]
         first = len(unfed) - 1
@@ -281,6 +281,11 @@ class Stream:
             self._evict(self._marks.frame_ends[-1])
         else:
             self._forget()
+        if num_tokens > self.cache.free:
+            raise StreamError(
+                f"{num_tokens} tokens do not fit beside the {self.num_tokens} that are kept: widen the window "
+                f"(window_tokens = {self.capacity}), pin less, or shorten replies"
+            )
         return True
 
     def _forget(self) -> None:

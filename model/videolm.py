@@ -18,7 +18,7 @@ from model.vision import VisionTower
 class VideoLM:
     """Frames to frame tokens, and streams over them.
 
-    `preprocess` and `encode` may run in another thread than the streams; each stream has one thread of its own.
+    `preprocess` and `encode` may run in another thread than the streams, all of which run in one.
     fps: frames a second it was trained at. silence_threshold: what it was calibrated for, 0–1.
     """
 

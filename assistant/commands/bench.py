@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import json
 import subprocess
 import sys
@@ -120,16 +121,17 @@ def check(args: argparse.Namespace, config: Config) -> int:
     plain = config.model.model_copy(update={"engine": "plain", "weights": "dtype"})
     told: list[list[Told]] = []
     about, threshold = {}, 0.0
-    for section in (plain, config.model):
+    for section in (config.model, plain):  # the one that may not be had comes first
         with PullBar() as bar:
             model = open_model(section, on_progress=bar.update)
         fixed = config.stream.silence_threshold
         threshold = model.silence_threshold if fixed == "checkpoint" else fixed
-        about = describe(model)
-        with tqdm(sources, desc=f"{about['engine']}, {about['weights']}", unit="video") as shown:
+        about = about or describe(model)
+        with tqdm(sources, desc=f"{model.engine.kind}, {model.engine.weights}", unit="video") as shown:
             told.append([narrate(model, config, source) for source in shown])
-        del model  # both may not fit
-    difference = compare(told[0], told[1], threshold)
+        del model
+        gc.collect()  # both may not fit
+    difference = compare(told[1], told[0], threshold)
     if args.json:
         print(json.dumps({**about, "videos": args.check, **dataclasses.asdict(difference)}))
     else:
@@ -149,8 +151,12 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--frames {args.frames}: must be at least {MIN_FRAMES}, or 0 for no long run")
     if args.append and (args.append.is_dir() or not args.append.parent.is_dir()):
         raise UsageError(f"--append {args.append}: must be a file in a folder that exists")
+    if args.out and args.out.exists() and not args.out.is_dir():
+        raise UsageError(f"--out {args.out}: is a file, and must be a folder")
     if args.check and args.shape:
         raise UsageError(f"--check with --shape {args.shape}: random weights decide at random; name a --model instead")
+    if args.check and (args.out or args.append or args.frames):
+        raise UsageError("--check measures nothing: it goes without --out, --append and --frames")
 
 
 def describe(model: VideoLM) -> dict[str, Any]:
@@ -228,7 +234,8 @@ def make_table(report: dict[str, Any], bench: Bench) -> str:
 
     rows: list[tuple[str, Timing]] = []
     for at in bench.at_length:
-        rows.append((f"silent frame, {at.num_tokens:,} tokens in the cache", at.silent_frame))
+        grown = f"{at.first_tokens:,} to {at.last_tokens:,}" if at.first_tokens <= at.last_tokens else "a full window"
+        rows.append((f"silent frame, {at.num_tokens:,} tokens in the cache ({grown})", at.silent_frame))
         rows.append(("– without the vision tower", at.decoder_frame))
         rows.append(("– one word of a reply", at.token))
     rows.append((f"backlog of {BACKLOG_FRAMES} frames", bench.backlog))

@@ -182,7 +182,7 @@ def test_bench_prints_and_writes_what_it_measured(capsys, tmp_path):
     assert (report["window_tokens"], report["dtype"]) == (1024, "float32")
     assert [at["num_tokens"] for at in report["at_length"]] == [512, 1024]
     assert report["opened_s"] > 0
-    assert "| silent frame, 1,024 tokens in the cache |" in (out / "bench.md").read_text()
+    assert "| silent frame, 1,024 tokens in the cache (" in (out / "bench.md").read_text()
     assert (out / "bench.png").stat().st_size > 5000
     assert "bench: backlog of 200 frames …" in told
 
@@ -256,6 +256,8 @@ def test_bench_helps_with_the_names_of_all_shapes(capsys):
         (["--frames", "9"], "--frames 9: must be at least 10"),
         (["--check", "demo", "--shape", "tiny"], "--check with --shape tiny"),
         (["--check", "no-such.mp4"], "no-such.mp4"),
+        (["--check", "demo", "--frames", "20"], "--check measures nothing"),
+        (["--out", __file__], "is a file"),
         (["--append", "no-such-folder/history.jsonl"], "must be a file in a folder that exists"),
     ],
 )

@@ -27,6 +27,7 @@ class ScriptedStream:
     is_replying: bool = False
     num_closed: int = 0
     num_prepared: int = 0
+    silence_threshold: float = 0.5
 
     def prepare(self) -> bool:
         assert not self.is_replying, "made ready while a reply is open"

@@ -105,6 +105,92 @@ def test_a_pass_longer_than_the_largest_is_cut(monkeypatch) -> None:
     torch.testing.assert_close([r.watched_prob for r in got], [r.watched_prob for r in expected], atol=1e-6, rtol=1e-4)
 
 
+def test_attention_over_parts_of_the_cache_is_that_over_all_of_it() -> None:
+    """Many parts of a cache that is short, so that some are empty; and rows that are padding."""
+    from model.kernels import MAX_SPLITS, attend
+
+    torch.manual_seed(1)
+    groups, width = 3, 16
+    for start, rows, count in ((0, 1, 1), (0, 5, 5), (1, 3, 2), (63, 2, 2), (64, 1, 1), (300, 7, 6)):
+        keys, values = torch.randn(2, 2, 400, width, device=DEVICE)
+        qkv = torch.randn(rows, (groups + 2) * 2 * width, device=DEVICE)
+        out = torch.full((rows, groups * 2 * width), torch.nan, device=DEVICE)
+        attend(qkv, keys, values, torch.tensor([start, count], device=DEVICE), 0.3, 64 * MAX_SPLITS, out)
+        queries = qkv[:, : groups * 2 * width].view(rows, 2, groups, width).permute(1, 2, 0, 3)
+        seen = torch.arange(400, device=DEVICE) <= start + torch.arange(rows, device=DEVICE)[:, None]
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            queries,
+            keys[:, None].expand(-1, groups, -1, -1),
+            values[:, None].expand(-1, groups, -1, -1),
+            seen,
+            scale=0.3,
+        )
+        expected_TX = expected.permute(2, 0, 1, 3).reshape(rows, -1)
+        torch.testing.assert_close(out[:count], expected_TX[:count], atol=1e-5, rtol=1e-4)
+
+
+def test_kernels_round_where_transformers_rounds() -> None:
+    """In 16 bits, against transformers' own modules, but for the order of a sum."""
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
+
+    from model.kernels import add_rms_norm, rotate_and_store, silu_and_multiply
+
+    torch.manual_seed(1)
+
+    def random(*size: int) -> torch.Tensor:
+        return torch.randn(*size, device=DEVICE, dtype=torch.float16)
+
+    norm = LlamaRMSNorm(80, 1e-5).to(DEVICE, torch.float16)
+    norm.weight.data = random(80)
+    x, residual, out = random(5, 80), random(5, 80), random(5, 80)
+    expected_residual = residual + x
+    add_rms_norm(x, residual, norm.weight.data, 1e-5, out)
+    assert torch.equal(residual, expected_residual)
+    torch.testing.assert_close(out, norm(expected_residual).detach(), atol=0, rtol=2e-3)
+
+    angles = torch.randn(30, 8, device=DEVICE)
+    cos, sin = (torch.cat((f(angles), f(angles)), dim=1).to(torch.float16) for f in (torch.cos, torch.sin))
+    qkv = random(3, (4 + 2 * 2) * 16)
+    keys, values = torch.zeros(2, 2, 30, 16, device=DEVICE, dtype=torch.float16)
+    queries, new_keys, new_values = (
+        part.view(3, -1, 16).transpose(0, 1)[None] for part in qkv.split((64, 32, 32), dim=1)
+    )
+    expected_queries, expected_keys = apply_rotary_pos_emb(queries, new_keys, cos[None, 7:10], sin[None, 7:10])
+    expected_values = new_values.clone()
+    rotate_and_store(qkv, cos, sin, torch.tensor([7, 2], device=DEVICE), keys, values)
+    assert torch.equal(qkv[:2, :64].view(2, 4, 16).transpose(0, 1), expected_queries[0, :, :2])
+    assert torch.equal(keys[:, 7:9], expected_keys[0, :, :2])
+    assert torch.equal(values[:, 7:9], expected_values[0, :, :2])
+    assert not keys[:, 9:].any(), "padding was kept"
+
+    gate_up, gated = random(3, 2 * 50), random(3, 50)
+    silu_and_multiply(gate_up, gated)
+    expected = torch.nn.functional.silu(gate_up[:, :50]) * gate_up[:, 50:]
+    torch.testing.assert_close(gated, expected, atol=0, rtol=2e-3)
+
+
+def test_streams_of_different_windows_share_an_engine() -> None:
+    decoder = llama()
+    engine, plain = GraphEngine(decoder, torch.device(DEVICE), usual=[]), PlainEngine(decoder)
+    caches = [(engine.make_cache(capacity), plain.make_cache(capacity)) for capacity in (40, 90)]
+    for _ in range(3):
+        for fast, exact in caches:
+            rows = random_rows(decoder, 7)
+            (got,), (expected,) = engine.read(fast, rows, [6], 3), plain.read(exact, rows, [6], 3)
+            assert got.winner == expected.winner
+            assert got.watched_prob == pytest.approx(expected.watched_prob, rel=1e-4)
+
+
+def test_sizes_that_are_rare_go_and_the_usual_ones_stay(monkeypatch) -> None:
+    monkeypatch.setattr(engines, "MAX_GRAPHS", 3)
+    decoder = llama()
+    engine = GraphEngine(decoder, torch.device(DEVICE), usual=[(1, 1)])
+    cache = engine.make_cache(400)
+    for rows in (1, 16, 32, 48, 16, 64):
+        engine.read(cache, random_rows(decoder, rows), [rows - 1], 3)
+    assert list(engine._graphs[cache]) == [(1, 1), (16, 1), (64, 1)]
+
+
 def test_keys_move_down_in_place_as_they_do_without_a_kernel() -> None:
     from model.kernels import move_down
 
