@@ -1,8 +1,8 @@
 """What one model says over videos, and how it differs from what another says: for engines and weight formats.
 
 Each runs freely, through the same threads as `onlooker watch --max-speed`; after a reply that differs the two have
-different pasts, and all that differs from there on counts as well. That is what a user would notice. Frames are looked at
-one by one, since what has queued by chance would change the rounding.
+different pasts, and all that differs from there on counts as well. That is what a user would notice. Frames are looked
+at one by one, since what has queued by chance would change the rounding.
 """
 
 from __future__ import annotations

@@ -39,6 +39,13 @@ def _voice_output(value: str) -> str:
     return value
 
 
+def _hours(value: list[str]) -> list[str]:
+    time = r"([01]?\d|2[0-3]):[0-5]\d"
+    if not all(re.fullmatch(f"{time}-{time}", item) for item in value):
+        raise ValueError("not ranges of times")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Text = Annotated[str, Field(min_length=1, strict=True)]
@@ -85,6 +92,20 @@ class CaptureSection(Section):
     timeout_s: Annotated[Number, Field(ge=1, le=120), Must("1–120 (seconds)")] = 10.0
 
 
+class PolicySection(Section):
+    remarks_per_hour: Annotated[
+        Literal["auto"] | Annotated[Number, Field(ge=0.5, le=600)], Must('0.5–600, or "auto"')
+    ] = "auto"
+    min_gap_s: Annotated[Number, Field(ge=0, le=3600), Must("0–3600 (seconds)")] = 1.0
+    repeat_after_s: Annotated[Number, Field(ge=0, le=86400), Must("0–86400 (seconds)")] = 20.0
+    quiet_hours: Annotated[
+        list[str],
+        AfterValidator(_hours),
+        Must('a list of times of the day such as ["22:00-07:00"]'),
+    ] = []
+    do_not_disturb: Annotated[bool, Must("true or false")] = False
+
+
 class VoiceSection(Section):
     enabled: Annotated[bool, Must("true or false")] = True
     engine: Annotated[Literal["pyttsx3", "espeak-ng", "none"], Must('"pyttsx3", "espeak-ng" or "none"')] = "pyttsx3"
@@ -93,12 +114,19 @@ class VoiceSection(Section):
     output: Annotated[Text, AfterValidator(_voice_output), Must('"auto", or the path of a .wav file')] = "auto"
 
 
+class PrivacySection(Section):
+    journal: Annotated[bool, Must("true or false")] = False
+    retention_days: Annotated[Number, Field(gt=0, le=3650), Must("above 0, up to 3650 (days)")] = 30.0
+
+
 class Config(Section):
     """Everything a user can set. `Config()` is the documented default."""
 
     model: ModelSection = ModelSection()
     stream: StreamSection = StreamSection()
     capture: CaptureSection = CaptureSection()
+    policy: PolicySection = PolicySection()
+    privacy: PrivacySection = PrivacySection()
     voice: VoiceSection = VoiceSection()
 
 

@@ -8,7 +8,10 @@
     ├── SourceMissing               3   a file, camera or network stream is not there, or was lost
     ├── DeviceMissing               3   a compute device that was asked for is not there
     ├── SpeechError                 3   a voice engine or an output failed (a warning, unless named)
-    └── WorkerFailed                1   a part stopped in a way it must never stop
+    ├── WorkerFailed                1   a part stopped in a way it must never stop
+    ├── journal.file.JournalError   2   the journal is not ours, of a newer version, or in use by another process
+    │   └── JournalMissing          3   there is none to read
+    └── control.errors: what the commands that talk to the daemon end with
 
 Exit codes of every command: 0 done, 1 a fault of ours, 2 the command or the configuration is wrong, 3
 something it needs is missing. Ctrl-C ends with 130.

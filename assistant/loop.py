@@ -129,7 +129,7 @@ class _Mind:
         for frame, decision in zip(batch, decisions, strict=False):
             self.pending.popleft()
             self._last_s = frame.time_s
-            is_speaking = self._pacing.wants(decision)
+            is_speaking |= self._pacing.wants(decision)
             latency_s, behind_reply = self._clock() - frame.captured_s, frame.captured_s < self._replied_at_s
             self._report(Seen(frame.time_s, frame.index, decision, latency_s, behind_reply))
         last = batch[len(decisions) - 1]
@@ -139,16 +139,34 @@ class _Mind:
 
     def answer(self, query: Query) -> None:
         assert self._last_s is not None
+        if query.cancelled is not None and query.cancelled.is_set():
+            self._leave_unanswered(query)
+            return
         asked_at_s = self._clock()
         self._report(Asked(query, self._last_s, late=query.asked_s > self._last_s + LATE_S))
         try:
             self._stream.ask(query.text)
         except StreamError as error:
             self._report(Status("mind", "warning", f"the question was not asked: {error}", self._clock()))
+            self._leave_unanswered(query)
             return
-        self._reply(self._last_s, asked_at_s, query.id, None)
+        self._reply(self._last_s, asked_at_s, query.id, None, query.cancelled)
 
-    def _reply(self, time_s: float, since_s: float, query_id: int | None, silence_prob: float | None) -> None:
+    def _leave_unanswered(self, query: Query) -> None:
+        """Its end, without any words."""
+        assert self._last_s is not None
+        reply_id = self._num_replies
+        self._num_replies += 1
+        self._report(Words(reply_id, "", True, self._last_s, query.id, None, 0.0, cut=True))
+
+    def _reply(
+        self,
+        time_s: float,
+        since_s: float,
+        query_id: int | None,
+        silence_prob: float | None,
+        cancelled: threading.Event | None = None,
+    ) -> None:
         reply_id = self._num_replies
         self._num_replies += 1
         latency_s: float | None = None
@@ -165,7 +183,7 @@ class _Mind:
                 latency_s = self._clock() - since_s
             text += piece
             self._report(words(piece, final=False))
-            if self._stop.is_set():
+            if self._stop.is_set() or (cancelled is not None and cancelled.is_set()):
                 is_cut = True
                 break
         pieces.close()

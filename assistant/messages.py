@@ -7,10 +7,12 @@ model owns it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from threading import Event as Flag
+
     import numpy as np
     from torch import Tensor
 
@@ -42,12 +44,13 @@ class Query:
     """A question of the user's, to be asked after the last frame at or before `asked_s` (seconds in the
     stream).
 
-    asked_s = 0 means at once: after the frame in hand.
+    asked_s = 0 means at once: after the frame in hand. cancelled: set by whoever wants no answer any more.
     """
 
     text: str
     asked_s: float
     id: int
+    cancelled: Flag | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,8 @@ def _unknown(dotted: str) -> str:
 def _show(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_show, value))}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,15 @@ def overrides_of(args: argparse.Namespace, options: Mapping[str, str]) -> dict[s
     """What was given on the command line, for `settings_of`. options: their names to "section.key"."""
     given = vars(args)
     return {key: (f"--{name}", given[name]) for name, key in options.items() if given[name] is not None}
+
+
+def journal_path() -> Path:
+    """Where the journal lies: $ONLOOKER_DATA/journal, else the user's data directory."""
+    from platformdirs import user_data_path
+
+    override = os.environ.get("ONLOOKER_DATA")
+    data = Path(override).expanduser() if override else user_data_path("onlooker")
+    return data / "journal" / "journal.db"
 
 
 class PullBar:

@@ -56,6 +56,11 @@ def test_documented_file_says_what_each_key_must_be():
             '[voice]\noutput = "a.mp3"',
             'config.toml: voice.output = "a.mp3": must be "auto", or the path of a .wav file',
         ),
+        ("[policy]\nremarks_per_hour = 0", 'config.toml: policy.remarks_per_hour = 0: must be 0.5–600, or "auto"'),
+        (
+            '[policy]\nquiet_hours = ["10pm"]',
+            'config.toml: policy.quiet_hours = ["10pm"]: must be a list of times of the day such as ["22:00-07:00"]',
+        ),
         ("[stream]\nfpz = 2", "config.toml: stream.fpz = 2: unknown key; did you mean stream.fps?"),
         ("[voices]\nrate_wpm = 2", "config.toml: voices.rate_wpm = 2: unknown key; did you mean voice.rate_wpm?"),
         ("fps = 2", "config.toml: fps = 2: unknown key; `onlooker config show` lists all keys"),

@@ -1,14 +1,11 @@
 """A camera on the network that comes and goes, through the real reader: noticed, said once, and watched again."""
 
 import multiprocessing
-import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 
-import cv2
 import numpy as np
 import psutil
 import pytest
@@ -17,51 +14,7 @@ from assistant.capture.keeper import Keeper
 from assistant.capture.source import parse_source
 from assistant.mailbox import Mailbox
 from assistant.messages import Event, Frame, Opened, Status
-
-
-class Camera:
-    """Twenty pictures a second as MJPEG over HTTP, from `plug` to `unplug`, always at the same address."""
-
-    def __init__(self) -> None:
-        self._plugged = threading.Event()
-        self._server: socketserver.ThreadingTCPServer | None = None
-        with socketserver.TCPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as probe:
-            self._port = probe.server_address[1]
-        self.address = f"http://127.0.0.1:{self._port}/cam"
-
-    def plug(self) -> None:
-        plugged = self._plugged
-        _, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))
-        part = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-                self.end_headers()
-                while plugged.is_set():
-                    self.wfile.write(part + jpeg.tobytes() + b"\r\n")
-                    time.sleep(0.05)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        class Server(socketserver.ThreadingTCPServer):
-            allow_reuse_address = daemon_threads = True
-
-            def handle_error(self, request, client_address) -> None:
-                pass  # the reader went away
-
-        plugged.set()
-        self._server = Server(("127.0.0.1", self._port), Handler)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def unplug(self) -> None:
-        self._plugged.clear()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+from tests.assistant.camera import Camera, wait_for
 
 
 @pytest.fixture
@@ -86,15 +39,6 @@ def watching(camera: Camera) -> Iterator[tuple[Keeper, Mailbox[Frame], list[Even
         assert not thread.is_alive()
         assert frames.is_closed
         assert not multiprocessing.active_children()
-
-
-def wait_for(is_true: Callable[[], object], within_s: float) -> float:
-    """Seconds until it was true."""
-    start_s = time.monotonic()
-    while not is_true():
-        assert time.monotonic() - start_s < within_s, f"not within {within_s} s"
-        time.sleep(0.02)
-    return time.monotonic() - start_s
 
 
 def states(events: list[Event]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from assistant.loop import run_mind
+from assistant.loop import Pacing, run_mind
 from assistant.mailbox import Mailbox
 from assistant.messages import Asked, Event, FrameTokens, Query, Seen, Status, Words
 from model.errors import StreamError
@@ -132,7 +132,49 @@ def test_a_question_that_is_too_long_is_a_warning():
     events = run([frame(0)], [Query("x" * 101, 0.0, 0), Query("short", 0.0, 1)])
     (warning,) = [event for event in events if isinstance(event, Status)]
     assert "shorten it" in warning.detail
-    assert [query_id for _, query_id, _ in replies_in(events)] == [1]
+    assert replies_in(events) == [(0.0, 0, ""), (0.0, 1, " You see it.")]
+
+
+def test_a_question_that_nobody_waits_for_is_not_answered():
+    stream, gone = ScriptedStream(), threading.Event()
+    gone.set()
+    events = run([frame(0)], [Query("What?", 0.0, 0, gone), Query("And now?", 0.0, 1)], stream)
+    assert replies_in(events) == [(0.0, 0, ""), (0.0, 1, " You see it.")]
+    assert "? What?" not in stream.log
+
+
+class Reserved(Pacing):
+    """Wants a remark at every third frame, whatever the model says; and finds every second one a repeat."""
+
+    def __init__(self) -> None:
+        self.num_frames, self.noted = 0, []
+
+    def threshold(self, own: float) -> float:
+        return own / 2
+
+    def wants(self, decision: Decision) -> bool:
+        self.num_frames += 1
+        return self.num_frames % 3 == 0
+
+    def note(self, text: str, *, is_answer: bool) -> bool:
+        self.noted.append((text, is_answer))
+        return is_answer or len(self.noted) % 2 == 1
+
+
+def test_remarks_are_made_when_the_pacing_wants_them():
+    stream, pacing, events = ScriptedStream(), Reserved(), []
+    tokens, queries = Mailbox[FrameTokens](99, name="tokens"), Mailbox[Query](9, name="questions")
+    for index in range(9):
+        tokens.put(frame(index, speaks=index == 1))
+    queries.put(Query("What?", 4.0, 7))
+    tokens.close()
+    run_mind(stream, tokens, queries, events.append, threading.Event(), pacing=pacing, max_batch=1)  # type: ignore[arg-type]
+    assert [item for item in stream.log if item == "reply"] == ["reply"] * 4  # after frames 2, 5 and 8, and an answer
+    assert pacing.num_frames == 9
+    assert [is_answer for _, is_answer in pacing.noted] == [False, False, False, True]
+    ends = [event for event in events if isinstance(event, Words) and event.final]
+    assert [end.unheard for end in ends] == [False, True, False, False]
+    assert stream.silence_threshold == 0.25
 
 
 def test_a_frame_that_came_during_a_reply_is_marked():

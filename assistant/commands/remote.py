@@ -1,0 +1,111 @@
+"""The commands that talk to the running daemon: status, ask, pause, resume, mute, unmute, private, stop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+STOP_TIMEOUT_S = 10.0
+SIMPLE = {
+    "pause": "close the camera until `resume`",
+    "resume": "open the camera again",
+    "mute": "do not speak aloud",
+    "unmute": "speak aloud again",
+}
+
+
+def add_parser(commands) -> None:
+    status: argparse.ArgumentParser = commands.add_parser("status", help="what the daemon is doing")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    status.set_defaults(run=run_status)
+    ask: argparse.ArgumentParser = commands.add_parser("ask", help="ask the daemon about what it sees")
+    ask.add_argument("question", nargs="+", metavar="QUESTION")
+    ask.add_argument("--timeout", metavar="S", type=float, default=120.0, help="seconds to wait for each word (120)")
+    ask.set_defaults(run=run_ask)
+    for name, text in SIMPLE.items():
+        commands.add_parser(name, help=text).set_defaults(run=run_simple, do=name)
+    private: argparse.ArgumentParser = commands.add_parser("private", help="keep nothing of what is seen and said")
+    private.add_argument("state", choices=("on", "off"))
+    private.set_defaults(run=run_private)
+    commands.add_parser("stop", help="end the daemon").set_defaults(run=run_stop)
+
+
+def run_status(args: argparse.Namespace) -> int:
+    """Print what the daemon says of itself. Raises DaemonMissing and its like."""
+    from assistant.control.client import Client
+
+    with Client.connect() as client:
+        facts = dict(client.request("status"), pid=client.daemon.pid)
+    print(json.dumps(facts) if args.json else describe(facts))
+    return 0
+
+
+def describe(facts: Mapping[str, Any]) -> str:
+    """For people: one line a part, the newest figures below."""
+    modes = [word for word in ("paused", "private", "muted") if facts[word]]
+    lines = [f"{facts['source']}, {facts['model']} on {facts['device']}{', ' if modes else ''}{', '.join(modes)}"]
+    for name, part in facts["parts"].items():
+        age = "" if part["age_s"] is None else f", {part['age_s']:g} s ago"
+        lines.append(f"  {name:<9} {part['state']}{age}{': ' if part['detail'] else ''}{part['detail']}")
+    latency = "" if facts["latency_s"] is None else f", the last decided {facts['latency_s']:.2f} s after it was taken"
+    lines.append(f"{facts['frames']:,} frames{latency}; {facts['dropped']:,} dropped; {facts['remarks']:,} remarks")
+    lines.append(f"up {facts['up_s']:,.0f} s, pid {facts['pid']}")
+    return "\n".join(lines)
+
+
+def run_ask(args: argparse.Namespace) -> int:
+    """Print the answer as it comes; Ctrl-C cancels it."""
+    from assistant.control.client import Client
+
+    with Client.connect() as client:
+        answer = client.ask(" ".join(args.question), timeout_s=args.timeout)
+        try:
+            is_first = True
+            for words in answer:
+                print(words.lstrip() if is_first else words, end="", flush=True)
+                is_first = False
+        except KeyboardInterrupt:
+            answer.cancel()
+            raise
+        finally:
+            print()
+    return 0
+
+
+def run_simple(args: argparse.Namespace) -> int:
+    """One request without anything to it."""
+    from assistant.control.client import Client
+
+    with Client.connect() as client:
+        client.request(args.do)
+    return 0
+
+
+def run_private(args: argparse.Namespace) -> int:
+    """Private mode on or off."""
+    from assistant.control.client import Client
+
+    with Client.connect() as client:
+        client.request("private", {"on": args.state == "on"})
+    return 0
+
+
+def run_stop(args: argparse.Namespace) -> int:
+    """End the daemon, and wait until it has ended."""
+    from assistant.control.client import Client
+    from assistant.control.errors import AlreadyRunning, DaemonSilent
+    from assistant.control.instance import Instance
+
+    with Client.connect() as client:
+        client.request("stop")
+    until_s = time.monotonic() + STOP_TIMEOUT_S
+    while time.monotonic() < until_s:
+        try:
+            Instance.claim().release()
+            return 0
+        except AlreadyRunning:
+            time.sleep(0.1)
+    raise DaemonSilent(STOP_TIMEOUT_S)

@@ -1,0 +1,144 @@
+"""`onlooker run`: the daemon in the foreground. Main thread; parts and threads are the service's."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from assistant.commands.common import PullBar, add_config_option, journal_path, overrides_of, settings_of
+
+if TYPE_CHECKING:
+    from assistant.capture.source import Source
+    from assistant.config import Config
+    from assistant.speech.voice import Voice
+
+OVERRIDES = {"model": "model.name", "device": "model.device", "fps": "stream.fps"}
+
+NUM_LINES_QUEUED = 256
+JOURNAL_STOP_S = 5.0
+
+log = logging.getLogger("onlooker.run")
+
+
+def add_parser(commands) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "run",
+        help="watch a camera without end, and answer `onlooker ask`",
+        description="The daemon, in the foreground: watches one source until it is stopped, speaks up by itself, and "
+        "answers. Other commands talk to it: status, ask, pause, resume, mute, unmute, stop.",
+    )
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="a camera, an address or a file (capture.source); a file is repeated",
+    )
+    parser.add_argument("--model", metavar="NAME", help="checkpoint (model.name)")
+    parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (model.device)")
+    parser.add_argument("--fps", metavar="N", help="frames looked at a second (stream.fps)")
+    parser.add_argument("--no-say", action="store_true", help="do not speak")
+    add_config_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch until `onlooker stop`, Ctrl-C or SIGTERM. Raises what ends it otherwise."""
+    from assistant.capture.source import parse_source
+    from assistant.control.instance import Instance
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(threadName)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    config = settings_of(args, overrides_of(args, OVERRIDES)).config
+    source = parse_source(args.source or config.capture.source)
+    instance = Instance.claim()
+    try:
+        _serve(args, config, source, instance)
+    finally:
+        instance.release()
+    return 0
+
+
+def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -> None:
+    from assistant.control.server import ControlServer
+    from assistant.control.unix import UnixTransport
+    from assistant.journal.thread import Forget, run_journal
+    from assistant.journal.writer import Journal, Line
+    from assistant.mailbox import Mailbox
+    from assistant.opening import open_model
+    from assistant.pacing import PolicyPacing, settings_of
+    from assistant.policy import Policy
+    from assistant.service import Service
+
+    with PullBar() as bar:
+        model = open_model(config.model, on_progress=bar.update)
+    fixed = config.stream.silence_threshold
+    threshold = model.silence_threshold if fixed == "checkpoint" else fixed
+
+    def open_stream():
+        return model.open_stream(
+            silence_threshold=threshold,
+            window_tokens=config.stream.window_tokens,
+            max_reply_tokens=config.stream.max_reply_tokens,
+        )
+
+    voice = None if args.no_say else _open_voice(config)
+    stop_journal, inbox = threading.Event(), Mailbox[Line | Forget](NUM_LINES_QUEUED, name="journal")
+    journal_thread = None
+    if config.privacy.journal:
+        journal = Journal.open(journal_path(), config.privacy.retention_days)
+        journal_thread = threading.Thread(
+            target=lambda: run_journal(inbox, journal, stop_journal), name="onlooker-journal", daemon=True
+        )
+        journal_thread.start()
+    service = Service(
+        source,
+        config,
+        model,
+        open_stream,
+        publish=lambda kind, facts: server.publish(kind, facts),
+        pacing=PolicyPacing(Policy(settings_of(config.policy), threshold)),
+        voice=voice,
+        keep=inbox.put if journal_thread else None,
+    )
+    server = ControlServer(service, UnixTransport.listen(instance), version=_version())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: service.stop_soon())
+    server.start()
+    log.info("watching %s with %s; control socket %s", source.shown, model.name, instance.socket_path)
+    try:
+        service.run()
+    finally:
+        server.close()
+        stop_journal.set()
+        if journal_thread is not None:
+            journal_thread.join(JOURNAL_STOP_S)
+        if voice is not None:
+            voice.close(0.0)
+
+
+def _open_voice(config: Config) -> Voice | None:
+    from pathlib import Path
+
+    from assistant.speech.engines import open_engines
+    from assistant.speech.player import open_player
+    from assistant.speech.voice import Voice
+
+    voice = config.voice
+    if not voice.enabled or voice.engine == "none":
+        return None
+    player = open_player(voice.output, Path("out") / "run.wav", threading.Event(), is_file=False, lossless=False)
+    return Voice(open_engines(voice.engine, voice.rate_wpm, voice.volume), player, log.warning)
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("onlooker")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

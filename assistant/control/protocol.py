@@ -1,0 +1,167 @@
+"""What travels over the control socket: JSON objects, one a line, UTF-8. Pure: no sockets, no threads.
+
+A request has `v`, the caller's own `id` (whole number or string) and what to `do`:
+
+    {"v": 1, "id": 1, "do": "status"}       also: hello pause resume mute unmute stop reload devices
+    {"v": 1, "id": 2, "do": "ask", "text": "Where is my mug?"}
+    {"v": 1, "id": 3, "do": "cancel", "request": 2}
+    {"v": 1, "id": 4, "do": "private", "on": true}
+    {"v": 1, "id": 5, "do": "log", "query": {"since_s": 7200}}
+    {"v": 1, "id": 6, "do": "events", "kinds": ["remark", "status"], "parts": ["camera"]}
+
+Every message back carries the request's id; null where the connection as a whole is meant:
+
+    {"v": 1, "id": 1, "kind": "result", "facts": {…}}
+    {"v": 1, "id": 2, "kind": "words", "text": "On the "}    any number, then one `done`
+    {"v": 1, "id": 2, "kind": "done", "facts": {…}, "cancelled": false}
+    {"v": 1, "id": 6, "kind": "event", "event": "remark", "facts": {…}}    after a first `result`, until cancelled
+    {"v": 1, "id": 9, "kind": "error", "code": "busy", "message": "…", "remedy": "…", "exit_code": 3}
+
+Fields that are not known are ignored, both ways. After an error whose code is in CLOSING_CODES the connection ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+VERSION = 1
+MAX_LINE_BYTES = 64 * 1024  # of a request
+MAX_MESSAGE_BYTES = 256 * 1024  # of what goes back
+MAX_ID_CHARACTERS = 64
+MAX_ID_NUMBER = 2**53  # beyond it, other languages' JSON rounds
+PLAIN = ("status", "pause", "resume", "mute", "unmute", "stop", "reload", "devices")
+ACTIONS = ("hello", *PLAIN, "ask", "cancel", "private", "log", "events")
+EVENT_KINDS = ("remark", "answer", "status")
+
+MALFORMED, TOO_LONG, UNFINISHED, SLOW = "malformed", "too-long", "unfinished", "slow"
+BUSY, FORBIDDEN, STOPPING, CROWDED = "busy", "forbidden", "stopping", "crowded"
+WRONG_VERSION, UNKNOWN, INVALID, INTERNAL, TOO_LARGE = "wrong-version", "unknown", "invalid", "internal", "too-large"
+CLOSING_CODES = frozenset({MALFORMED, TOO_LONG, UNFINISHED, SLOW, FORBIDDEN, STOPPING, CROWDED})
+
+RequestId = int | str
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Which versions, and what can be done."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A request without anything to it. do: one of PLAIN."""
+
+    do: str
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question; its answer streams."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """End an open request of the same connection: an answer or a subscription."""
+
+    request: RequestId
+
+
+@dataclass(frozen=True)
+class Private:
+    """Private mode on or off."""
+
+    on: bool
+
+
+@dataclass(frozen=True)
+class Log:
+    """What was said and asked. query: for the journal to understand."""
+
+    query: Facts
+
+
+@dataclass(frozen=True)
+class Events:
+    """Subscribe. kinds: which of EVENT_KINDS. parts: of these parts only, where an event names one; empty = all."""
+
+    kinds: frozenset[str]
+    parts: frozenset[str]
+
+    def wants(self, kind: str, part: str | None) -> bool:
+        return kind in self.kinds and (not self.parts or part is None or part in self.parts)
+
+
+Body = Hello | Plain | Ask | Cancel | Private | Log | Events
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, understood."""
+
+    id: RequestId
+    body: Body
+
+
+@dataclass(frozen=True)
+class Result:
+    """The whole answer to a request that does not stream."""
+
+    id: RequestId | None
+    facts: Facts = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A piece of an answer."""
+
+    id: RequestId | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end of an answer, or of a subscription. cancelled: because the client wanted it so."""
+
+    id: RequestId | None
+    facts: Facts = field(default_factory=dict)
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened. event: one of EVENT_KINDS."""
+
+    id: RequestId | None
+    event: str
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """No. code: for programs; message and remedy: for people; exit_code: for a command that ends because of it."""
+
+    id: RequestId | None
+    code: str
+    message: str
+    remedy: str = ""
+    exit_code: int = 1
+
+
+Message = Result | Words | Done | Event | Refusal
+
+
+def is_id(value: object) -> TypeGuard[RequestId]:
+    """Whether a value can be a request's id."""
+    if isinstance(value, str):
+        return len(value) <= MAX_ID_CHARACTERS and is_text(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_ID_NUMBER
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is a string of whole characters: JSON can say half a surrogate pair, which nothing can print."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)

@@ -1,0 +1,101 @@
+"""The threads that look: capture, encoder and mind over one live source, started together and stopped together.
+
+    capture ─► [frames] ─► encoder ─► [tokens] ─► mind ─► report
+                               [questions] ────────┘
+
+A source that is lost does not end them (`Keeper`); any other fault does, and is kept in `failure`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from assistant.capture.keeper import Keeper
+from assistant.capture.source import Source
+from assistant.config import Config
+from assistant.encoder import run_encoder
+from assistant.errors import WorkerFailed
+from assistant.loop import MAX_BATCH, Pacing, Report, run_mind
+from assistant.mailbox import Mailbox
+from assistant.messages import Frame, FrameTokens, Query
+
+if TYPE_CHECKING:
+    from model.stream import Stream
+    from model.videolm import VideoLM
+
+NUM_FRAMES_QUEUED = 32
+NUM_TOKENS_QUEUED = 64
+NUM_QUESTIONS_QUEUED = 32
+STOP_TIMEOUT_S = 5.0
+
+
+class Pipeline:
+    """Use: `start`; `questions.put`; `stop`, always. Any thread may read.
+
+    failure: what ended a thread, or None. worked_at_s: by thread, the monotonic second at which it last brought
+    something forth, as of the latest `look`.
+    """
+
+    def __init__(self, source: Source, config: Config, model: VideoLM, stream: Stream, report: Report, pacing: Pacing):
+        self.failure: BaseException | None = None
+        self.questions = Mailbox[Query](NUM_QUESTIONS_QUEUED, name="questions")
+        self._frames = Mailbox[Frame](NUM_FRAMES_QUEUED, name="frames")
+        self._tokens = Mailbox[FrameTokens](NUM_TOKENS_QUEUED, name="tokens")
+        self._model, self._stream, self._report, self._pacing = model, stream, report, pacing
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.keeper = Keeper(source, self._frames, report, fps=config.stream.fps, timeout_s=config.capture.timeout_s)
+        self.worked_at_s = {"capture": 0.0, "encoder": 0.0}
+        self._num_put = {"capture": 0, "encoder": 0}
+
+    @property
+    def num_dropped(self) -> int:
+        """Frames that nobody looked at, because something behind was too slow."""
+        return self._frames.num_dropped + self._tokens.num_dropped
+
+    def look(self) -> None:
+        """Note who has worked since the last look. Called often, by one thread."""
+        for name, mailbox in (("capture", self._frames), ("encoder", self._tokens)):
+            if mailbox.num_put != self._num_put[name]:
+                self._num_put[name], self.worked_at_s[name] = mailbox.num_put, time.monotonic()
+
+    def start(self) -> None:
+        """The last consumer first."""
+        self._start("mind", self._think)
+        self._start("encoder", self._encode)
+        self._start("capture", lambda: self.keeper.run(self._stop))
+
+    def stop(self) -> list[str]:
+        """End all, from the capture to the mind, within STOP_TIMEOUT_S; gives the names of threads that hang."""
+        self._stop.set()
+        self.keeper.wake()
+        for mailbox in (self._frames, self._tokens, self.questions):
+            mailbox.close()
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        for thread in reversed(self._threads):
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        return [thread.name for thread in self._threads if thread.is_alive()]
+
+    def _think(self) -> None:
+        run_mind(self._stream, self._tokens, self.questions, self._report, self._stop, pacing=self._pacing)
+
+    def _encode(self) -> None:
+        run_encoder(self._model, self._frames, self._tokens, self._stop, lossless=False, max_batch=MAX_BATCH)
+
+    def _start(self, name: str, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=self._guard, args=(name, work), name=f"onlooker-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _guard(self, name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+            if not self._stop.is_set():
+                raise WorkerFailed("it ended by itself")
+        except BaseException as error:
+            fault = WorkerFailed(f"the {name} thread failed: {type(error).__name__}: {error}")
+            fault.__cause__ = error
+            self.failure = self.failure or fault

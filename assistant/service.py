@@ -1,0 +1,338 @@
+"""The daemon's heart: one live source watched without end, remarks made and questions answered, for whoever asks.
+
+`Service.run` is the main thread: it starts the parts, hears their events, restarts what fails, and ends all in reverse
+order. The `Handler` methods run in the control server's thread; they set flags, put questions into a mailbox, and read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from assistant.capture.source import Source
+from assistant.config import Config
+from assistant.control.handler import Handler
+from assistant.control.reply import Reply
+from assistant.errors import WorkerFailed
+from assistant.journal.writer import Line as JournalLine
+from assistant.loop import Pacing
+from assistant.mailbox import Mailbox, put_until
+from assistant.messages import Asked, Event, Query, Seen, Status, Words
+from assistant.pipeline import STOP_TIMEOUT_S, Pipeline
+from assistant.speech.voice import Line, Voice, run_voice
+
+if TYPE_CHECKING:
+    from model.stream import Stream
+    from model.videolm import VideoLM
+
+NUM_EVENTS_QUEUED = 256
+NUM_LINES_QUEUED = 16
+TICK_S = 0.2
+STALE_S = 5.0
+"""A part that has brought nothing for so long, while it should, is called stale."""
+
+MAX_RESTARTS, RESTART_WINDOW_S = 5, 60.0
+
+log = logging.getLogger("onlooker.service")
+
+
+@dataclass
+class Part:
+    """What `status` says of one part. worked_at_s: when it last did its work, monotonic; None: not yet."""
+
+    state: str = "starting"
+    detail: str = ""
+    worked_at_s: float | None = None
+
+    def facts(self, now_s: float) -> dict[str, Any]:
+        """For JSON: the age of its last work, and "stale" where it should have worked since."""
+        age_s = None if self.worked_at_s is None else round(now_s - self.worked_at_s, 1)
+        is_stale = self.state == "ready" and (age_s is None or age_s > STALE_S)
+        return {"state": "stale" if is_stale else self.state, "detail": self.detail, "age_s": age_s}
+
+
+@dataclass
+class _Open:
+    """A question that is being answered. cancelled: tells the mind."""
+
+    reply: Reply
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class Service(Handler):
+    """One run without end.
+
+    open_stream: a fresh stream of the model. publish: tells subscribers (kind, facts); any thread, never waits. keep:
+    takes what is to be kept of what was said and asked, and never waits; None if nothing is.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        config: Config,
+        model: VideoLM,
+        open_stream: Callable[[], Stream],
+        *,
+        publish: Callable[[str, Mapping[str, Any]], None],
+        pacing: Pacing | None = None,
+        voice: Voice | None = None,
+        keep: Callable[[JournalLine], object] | None = None,
+    ):
+        self._source, self._config, self._model = source, config, model
+        self._open_stream, self._publish, self._pacing = open_stream, publish, pacing or Pacing()
+        self._voice, self._keep = voice, keep
+        self._events = Mailbox[Event](NUM_EVENTS_QUEUED, name="events")
+        self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
+        self._stop = threading.Event()
+        self._is_paused = self._is_private = False
+        self._is_muted = voice is None
+        self._ids = itertools.count(1)
+        self._open: dict[int, _Open] = {}
+        self._open_lock = threading.Lock()
+        self._parts = {name: Part() for name in ("capture", "encoder", "mind", "voice")}
+        self._pipeline: Pipeline | None = None
+        self._started_s = time.monotonic()
+        self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
+        self._num_seen = self._num_remarks = self._num_dropped_before = 0
+        self._latency_s: float | None = None
+        self._remark = self._answer = self._warning = ""
+
+    # ---- the main thread -----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Watch until `stop_soon`. Raises WorkerFailed when a part fails again and again, or does not stop."""
+        voice_thread = self._start_voice()
+        try:
+            self._start_pipeline()
+            while not self._stop.is_set():
+                event = self._events.take(timeout_s=TICK_S)
+                if event is not None:
+                    self._hear(event)
+                self._look_after()
+        finally:
+            stuck = self._end_pipeline("the daemon is being stopped")
+            self._lines.close()
+            if voice_thread is not None:
+                voice_thread.join(STOP_TIMEOUT_S)
+                stuck += [voice_thread.name] if voice_thread.is_alive() else []
+        if stuck:
+            raise WorkerFailed(f"did not stop within {STOP_TIMEOUT_S:g} s: {', '.join(stuck)}")
+
+    def stop_soon(self) -> None:
+        """End `run`; any thread, signal handlers too."""
+        self._stop.set()
+
+    def _start_pipeline(self) -> None:
+        pipeline = Pipeline(self._source, self._config, self._model, self._open_stream(), self._report, self._pacing)
+        if self._is_paused:
+            pipeline.keeper.pause()
+        for name in ("capture", "encoder", "mind"):
+            self._parts[name] = Part()
+        self._pipeline = pipeline
+        pipeline.start()
+
+    def _end_pipeline(self, why: str) -> list[str]:
+        pipeline, self._pipeline = self._pipeline, None
+        stuck = pipeline.stop() if pipeline else []
+        if pipeline:
+            self._num_dropped_before += pipeline.num_dropped
+        with self._open_lock:
+            unanswered, self._open = self._open, {}
+        for question in unanswered.values():
+            question.reply.error("failed", f"the question was not answered: {why}", "ask again")
+        return stuck
+
+    def _look_after(self) -> None:
+        """Note who works, end what nobody waits for, restart what failed."""
+        pipeline = self._pipeline
+        assert pipeline is not None
+        pipeline.look()
+        for name, at_s in pipeline.worked_at_s.items():
+            self._parts[name].worked_at_s = at_s or None
+        with self._open_lock:
+            for question in self._open.values():
+                if question.reply.is_cancelled:
+                    question.cancelled.set()
+        if pipeline.failure is not None:
+            self._restart(pipeline.failure)
+
+    def _restart(self, failure: BaseException) -> None:
+        now_s = time.monotonic()
+        log.error("%s", failure, exc_info=failure)
+        if len(self._restarts_s) == MAX_RESTARTS and now_s - self._restarts_s[0] < RESTART_WINDOW_S:
+            raise WorkerFailed(f"{failure} ({MAX_RESTARTS} restarts within {RESTART_WINDOW_S:.0f} s did not help)")
+        self._restarts_s.append(now_s)
+        self._tell("mind", "failed", f"{failure}; it is started again")
+        stuck = self._end_pipeline(str(failure))
+        if stuck:
+            raise WorkerFailed(f"{failure}, and these threads hang: {', '.join(stuck)}")
+        if not self._stop.wait(min(2.0, 0.25 * len(self._restarts_s))):
+            self._start_pipeline()
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case Seen():
+                self._num_seen += 1
+                self._latency_s = event.latency_s
+                self._parts["mind"].worked_at_s = time.monotonic()
+                for name in ("encoder", "mind"):
+                    self._parts[name].state = "ready"
+            case Status():
+                self._tell(event.part, event.state, event.detail)
+            case Words():
+                self._hear_words(event)
+            case Asked():
+                self._remember("query", event.query.text, event.time_s, query_id=event.query.id)
+            case _:
+                pass
+
+    def _hear_words(self, words: Words) -> None:
+        if words.query_id is None:
+            self._remark += words.text
+            if words.final:
+                text, self._remark = self._remark.strip(), ""
+                if text and not words.unheard:
+                    self._num_remarks += 1
+                    self._make_known("remark", text, words)
+            return
+        with self._open_lock:
+            question = self._open.get(words.query_id)
+            if words.final:
+                self._open.pop(words.query_id, None)
+        if question is None:
+            return
+        self._answer += words.text
+        if words.text:
+            question.reply.words(words.text)
+        if words.final:
+            text, self._answer = self._answer.strip(), ""
+            if words.cut and not text:
+                question.reply.error("failed", self._warning or "the question was not answered", "", 1)
+            else:
+                question.reply.done({"text": text, "time_s": words.time_s, "cut": words.cut})
+                self._make_known("answer", text, words)
+
+    def _make_known(self, kind: str, text: str, words: Words) -> None:
+        self._publish(kind, {"text": text, "time_s": words.time_s, "latency_s": words.latency_s})
+        self._remember(kind, text, words.time_s, query_id=words.query_id, silence_prob=words.silence_prob)
+        if not (self._is_muted or words.cut):
+            self._lines.put(Line(text, words.time_s))
+
+    def _remember(self, kind: str, text: str, time_s: float, **about: Any) -> None:
+        if self._keep is not None and not self._is_private:
+            self._keep(JournalLine(kind, time.time(), time_s, self._source.shown, text, **about))
+
+    def _tell(self, part: str, state: str, detail: str) -> None:
+        if state == "warning":
+            self._warning = detail
+        else:
+            self._parts[part].state, self._parts[part].detail = state, detail
+        level = logging.WARNING if state in ("warning", "lost", "failed") else logging.INFO
+        log.log(level, "%s: %s %s", part, state, detail)
+        self._publish("status", {"part": part, "state": state, "detail": detail})
+
+    def _report(self, event: Event) -> bool:
+        return put_until(self._events, event, self._stop)
+
+    def _start_voice(self) -> threading.Thread | None:
+        voice = self._voice
+        if voice is None:
+            self._parts["voice"].state = "off"
+            return None
+        self._parts["voice"] = Part("idle", voice.where)
+        thread = threading.Thread(
+            target=lambda: run_voice(self._lines, voice, self._stop), name="onlooker-voice", daemon=True
+        )
+        thread.start()
+        return thread
+
+    # ---- requests: the control server's thread ----------------------------------------------------------------
+
+    def status(self, reply: Reply) -> None:
+        reply.done(self.facts())
+
+    def facts(self) -> dict[str, Any]:
+        """All that `status` says. Any thread."""
+        now_s, pipeline = time.monotonic(), self._pipeline
+        with self._open_lock:
+            num_open = len(self._open)
+        return {
+            "source": self._source.shown,
+            "model": self._model.name,
+            "device": str(self._model.device),
+            "engine": self._model.engine.kind,
+            "up_s": round(now_s - self._started_s, 1),
+            "paused": self._is_paused,
+            "private": self._is_private,
+            "journal": self._keep is not None,
+            "muted": self._is_muted,
+            "parts": {name: part.facts(now_s) for name, part in self._parts.items()},
+            "frames": self._num_seen,
+            "dropped": self._num_dropped_before + (pipeline.num_dropped if pipeline else 0),
+            "remarks": self._num_remarks,
+            "latency_s": None if self._latency_s is None else round(self._latency_s, 3),
+            "questions_open": num_open,
+            "restarts": len(self._restarts_s),
+        }
+
+    def devices(self, reply: Reply) -> None:
+        def look() -> None:
+            from assistant.devices import list_cameras, list_compute, list_sound_outputs
+
+            found = {"cameras": list_cameras(), "sound outputs": list_sound_outputs(), "compute": list_compute()}
+            reply.done({kind: [asdict(device) for device in devices] for kind, devices in found.items()})
+
+        threading.Thread(target=look, name="onlooker-devices", daemon=True).start()
+
+    def ask(self, text: str, reply: Reply) -> None:
+        pipeline, number = self._pipeline, next(self._ids)
+        if pipeline is None:
+            reply.error("busy", "the model is being started", "ask again in a moment", 3)
+            return
+        question = _Open(reply)
+        with self._open_lock:
+            self._open[number] = question
+        if not pipeline.questions.put_wait(Query(text, 0.0, number, question.cancelled), timeout_s=0):
+            with self._open_lock:
+                self._open.pop(number, None)
+            reply.error("busy", "too many questions wait already", "ask again in a moment", 3)
+
+    def log(self, query: Mapping[str, Any], reply: Reply) -> None:
+        reply.error("failed", "the daemon does not read the journal out", "use `onlooker log`, which reads its file", 3)
+
+    def pause(self, reply: Reply) -> None:
+        self._is_paused = True
+        if self._pipeline is not None:
+            self._pipeline.keeper.pause()
+        reply.done()
+
+    def resume(self, reply: Reply) -> None:
+        self._is_paused = False
+        if self._pipeline is not None:
+            self._pipeline.keeper.resume()
+        reply.done()
+
+    def private(self, is_on: bool, reply: Reply) -> None:
+        self._is_private = is_on
+        reply.done()
+
+    def mute(self, reply: Reply) -> None:
+        self._is_muted = True
+        reply.done()
+
+    def unmute(self, reply: Reply) -> None:
+        self._is_muted = self._voice is None
+        reply.done({"muted": self._is_muted})
+
+    def reload(self, reply: Reply) -> None:
+        reply.error("failed", "the configuration is read at the start only", "stop the daemon and start it again", 3)
+
+    def stop(self, reply: Reply) -> None:
+        reply.done()
+        self.stop_soon()

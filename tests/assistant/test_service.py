@@ -1,0 +1,262 @@
+"""The daemon over a real model and a real reader: it answers, is paused, loses parts and goes on, and stops at once."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assistant.capture.source import parse_source
+from assistant.config import Config
+from assistant.control.instance import RUNTIME_VARIABLE
+from assistant.errors import WorkerFailed
+from assistant.service import MAX_RESTARTS, Service
+from model.checkpoint import open_checkpoint
+from tests.assistant.camera import Camera, wait_for
+from tests.assistant.control_daemon import short_directory
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Heard:
+    """A `Reply` that keeps what it is told."""
+
+    text: str = ""
+    facts: Any = None
+    failure: str = ""
+    is_cancelled: bool = False
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def words(self, text: str) -> bool:
+        self.text += text
+        return True
+
+    def done(self, facts: Any = None) -> bool:
+        self.facts = facts
+        self.is_over.set()
+        return True
+
+    def error(self, code: str, message: str, remedy: str = "", exit_code: int = 1) -> bool:
+        self.failure = message
+        self.is_over.set()
+        return True
+
+
+@pytest.fixture(scope="module")
+def model():
+    return open_checkpoint(GOLDEN)
+
+
+@pytest.fixture
+def camera() -> Iterator[Camera]:
+    camera = Camera()
+    camera.plug()
+    yield camera
+    camera.unplug()
+
+
+class Running:
+    def __init__(self, service: Service, published: list[tuple[str, Any]]):
+        self.service, self.published = service, published
+        self.failure: BaseException | None = None
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.service.run()
+        except BaseException as error:
+            self.failure = error
+
+    def ask(self, text: str) -> Heard:
+        heard = Heard()
+        self.service.ask(text, heard)  # type: ignore[arg-type]
+        return heard
+
+    def state(self, part: str) -> str:
+        return self.service.facts()["parts"][part]["state"]
+
+
+@contextmanager
+def running(camera: Camera, model, open_stream=None) -> Iterator[Running]:
+    config = Config.model_validate({"stream": {"fps": 10}, "capture": {"timeout_s": 2}})
+    published: list[tuple[str, Any]] = []
+    service = Service(
+        parse_source(camera.address),
+        config,
+        model,
+        open_stream or (lambda: model.open_stream(window_tokens=1024, max_reply_tokens=8)),
+        publish=lambda kind, facts: published.append((kind, facts)),
+    )
+    daemon = Running(service, published)
+    try:
+        yield daemon
+    finally:
+        start_s = time.monotonic()
+        service.stop_soon()
+        daemon.thread.join(6)
+        assert not daemon.thread.is_alive()
+        assert time.monotonic() - start_s < 5
+        assert not multiprocessing.active_children()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("onlooker-")]
+
+
+def test_it_watches_and_answers_in_order(camera, model):
+    with running(camera, model) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 5, 30)
+        answers = [daemon.ask(f"What is number {number}?") for number in range(6)]
+        assert all(answer.is_over.wait(20) for answer in answers)
+        facts = daemon.service.facts()
+        assert (facts["questions_open"], facts["restarts"]) == (0, 0)
+        assert [daemon.state(part) for part in ("capture", "encoder", "mind", "voice")] == [*["ready"] * 3, "off"]
+        too_long = daemon.ask("why " * 500)
+        assert too_long.is_over.wait(20)
+        assert "shorten it" in too_long.failure
+    assert daemon.failure is None
+    assert all(answer.text.strip() == answer.facts["text"] for answer in answers)
+    said = [facts["text"] for kind, facts in daemon.published if kind == "answer"]
+    assert said == [answer.facts["text"] for answer in answers]
+    assert ("status", {"part": "capture", "state": "ready", "detail": camera.address}) in daemon.published
+
+
+def test_the_camera_is_let_go_and_taken_again(camera, model):
+    with running(camera, model) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        done = Heard()
+        daemon.service.pause(done)  # type: ignore[arg-type]
+        wait_for(lambda: not multiprocessing.active_children(), 3)
+        assert daemon.state("capture") == "paused"
+        assert daemon.ask("What was it?").is_over.wait(20), "questions are answered in the meantime"
+        num_frames = daemon.service.facts()["frames"]
+        daemon.service.resume(done)  # type: ignore[arg-type]
+        wait_for(lambda: daemon.service.facts()["frames"] > num_frames, 10)
+
+
+def test_a_lost_camera_is_said_once_and_the_rest_goes_on(camera, model):
+    with running(camera, model) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        camera.unplug()
+        wait_for(lambda: daemon.state("capture") == "lost", 3)
+        assert daemon.ask("What was it?").is_over.wait(20)
+        time.sleep(2)
+        camera.plug()
+        wait_for(lambda: daemon.state("capture") == "ready", 10)
+    states = [facts["state"] for kind, facts in daemon.published if kind == "status" and facts["part"] == "capture"]
+    assert states == ["ready", "lost", "ready"]
+
+
+class Breaking:
+    """A stream that fails when it is asked for the nth time to look."""
+
+    def __init__(self, stream, fails_at: int):
+        self._stream, self._left = stream, fails_at
+
+    def observe_many(self, frames):
+        self._left -= 1
+        if self._left == 0:
+            raise RuntimeError("CUDA error: out of memory")
+        return self._stream.observe_many(frames)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def test_a_mind_that_fails_is_started_again_and_questions_are_told(camera, model):
+    opened = []
+
+    def open_stream():
+        opened.append(model.open_stream(window_tokens=1024, max_reply_tokens=8))
+        return Breaking(opened[-1], fails_at=5 if len(opened) == 1 else 0)
+
+    with running(camera, model, open_stream) as daemon:
+        wait_for(lambda: len(opened) == 2, 30)
+        wait_for(lambda: daemon.state("mind") == "ready", 30)
+        answer = daemon.ask("Still there?")
+        assert answer.is_over.wait(20)
+        assert answer.text
+        assert daemon.service.facts()["restarts"] == 1
+    failures = [facts for kind, facts in daemon.published if kind == "status" and facts["state"] == "failed"]
+    assert len(failures) == 1
+    assert "out of memory" in failures[0]["detail"]
+
+
+def test_a_mind_that_fails_again_and_again_ends_the_run(camera, model):
+    opened = []
+
+    def open_stream():
+        opened.append(model.open_stream(window_tokens=1024, max_reply_tokens=8))
+        return Breaking(opened[-1], fails_at=1)
+
+    with running(camera, model, open_stream) as daemon:
+        daemon.thread.join(90)
+    assert isinstance(daemon.failure, WorkerFailed)
+    assert "did not help" in str(daemon.failure)
+    assert len(opened) == MAX_RESTARTS + 1
+
+
+def environ_of(directory: Path) -> dict[str, str]:
+    own = {RUNTIME_VARIABLE: str(directory), "ONLOOKER_DATA": str(directory / "data")}
+    return {**os.environ, **own, "ONLOOKER_PRIVACY__JOURNAL": "true"}
+
+
+def onlooker(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    environ = environ_of(directory)
+    command = [sys.executable, "-m", "assistant.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+
+
+def test_the_daemon_as_a_user_meets_it(make_video):
+    video = str(make_video(seconds=20, step=3))
+    with short_directory() as directory:
+        environ = environ_of(directory)
+        command = [sys.executable, "-m", "assistant.cli", "run", video, "--no-say", "--model", str(GOLDEN)]
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
+
+        missing = onlooker("status", directory=directory)
+        assert (missing.returncode, "is not running" in missing.stderr) == (3, True)
+        daemon = start()
+        try:
+            wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 60)
+            wait_for(lambda: json.loads(onlooker("status", "--json", directory=directory).stdout)["frames"] > 2, 30)
+            shown = onlooker("status", directory=directory).stdout
+            assert "  capture   ready" in shown
+            assert onlooker("ask", "What", "is", "it?", directory=directory).stdout.strip()
+            answer = onlooker("ask", "And", "the", "salt?", directory=directory).stdout.strip()
+            assert onlooker("private", "on", directory=directory).returncode == 0
+            assert onlooker("ask", "A", "secret?", directory=directory).returncode == 0
+            assert onlooker("private", "off", directory=directory).returncode == 0
+            wait_for(lambda: "salt" in onlooker("log", directory=directory).stdout, 5)
+            kept = onlooker("log", "--since", "1h", "--search", "salt", directory=directory).stdout
+            assert kept.count("\n") == 1
+            assert kept.rstrip().endswith("? And the salt?")
+            whole = json.loads(onlooker("log", "--format", "json", directory=directory).stdout)
+            (asked,) = [entry for entry in whole if entry["text"] == "And the salt?"]
+            assert answer in [entry["text"] for entry in whole if entry["query_id"] == asked["id"]]
+            assert not any("secret" in entry["text"] for entry in whole)
+            assert onlooker("pause", directory=directory).returncode == 0
+            assert ", paused" in onlooker("status", directory=directory).stdout
+            second = onlooker("run", video, "--model", str(GOLDEN), directory=directory)
+            assert (second.returncode, f"pid {daemon.pid}" in second.stderr) == (2, True)
+            daemon.send_signal(signal.SIGKILL)
+            daemon.wait(10)
+            daemon = start()
+            wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 60)
+            stopped = onlooker("stop", directory=directory)
+            assert (stopped.returncode, daemon.wait(10)) == (0, 0)
+        finally:
+            daemon.kill()
+            daemon.wait(10)
