@@ -8,11 +8,11 @@ import sys
 import traceback
 from importlib import metadata
 
-from assistant.commands import bench, config, devices, doctor, log, model, remote, run, watch
+from assistant.commands import bench, config, devices, doctor, log, model, remote, run, start, watch
 from model.errors import OnlookerError
 
 INTERRUPTED = 130
-COMMANDS = (watch, run, remote, log, bench, model, config, devices, doctor)
+COMMANDS = (watch, run, start, remote, log, bench, model, config, devices, doctor)
 
 
 def main(argv: list[str] | None = None) -> int:

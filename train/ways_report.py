@@ -79,7 +79,7 @@ def _open(arguments: argparse.Namespace, device: torch.device) -> Subject:
     decoder = build_decoder(shape.decoder, device, getattr(torch, dtype_name))
     seen = _random_tower(shape.vision, tokens, decoder) if arguments.with_vision else _random_frames(decoder, tokens)
     # As the Llama-3 tokenizer has them, with the published system prompt.
-    glue = Glue(opening=35, between=1 if tokens > 1 else 0, closing=3, reopening=3)
+    glue = Glue(opening=32, between=1 if tokens > 1 else 0, closing=3, reopening=3)
     return Subject(f"{arguments.shape}, random weights", decoder, seen, tokens, glue)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-import sys
 import threading
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.commands.common import PullBar, add_config_option, journal_path, overrides_of, settings_of
+from assistant.errors import OutputError
+from model.errors import OnlookerError
 
 if TYPE_CHECKING:
     from assistant.capture.source import Source
@@ -21,6 +24,8 @@ OVERRIDES = {"model": "model.name", "device": "model.device", "fps": "stream.fps
 NUM_LINES_QUEUED = 256
 JOURNAL_STOP_S = 5.0
 
+LOG_BYTES, NUM_OLD_LOGS = 5 << 20, 3
+
 log = logging.getLogger("onlooker.run")
 
 
@@ -31,18 +36,21 @@ def add_parser(commands) -> None:
         description="The daemon, in the foreground: watches one source until it is stopped, speaks up by itself, and "
         "answers. Other commands talk to it: status, ask, pause, resume, mute, unmute, stop.",
     )
+    add_options(parser)
+    parser.add_argument("--log", metavar="FILE", type=Path, help="write the log there, at most 20 MB, not to stderr")
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What to watch and with what: for `run`, and for `start`, which hands them on."""
     parser.add_argument(
-        "source",
-        nargs="?",
-        metavar="SOURCE",
-        help="a camera, an address or a file (capture.source); a file is repeated",
+        "source", nargs="?", metavar="SOURCE", help="camera, address or file (capture.source); a file is repeated"
     )
     parser.add_argument("--model", metavar="NAME", help="checkpoint (model.name)")
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (model.device)")
     parser.add_argument("--fps", metavar="N", help="frames looked at a second (stream.fps)")
     parser.add_argument("--no-say", action="store_true", help="do not speak")
     add_config_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,17 +58,31 @@ def run(args: argparse.Namespace) -> int:
     from assistant.capture.source import parse_source
     from assistant.control.instance import Instance
 
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(threadName)s %(name)s: %(message)s", stream=sys.stderr
-    )
     config = settings_of(args, overrides_of(args, OVERRIDES)).config
     source = parse_source(args.source or config.capture.source)
     instance = Instance.claim()
     try:
+        _open_log(args.log)
         _serve(args, config, source, instance)
+    except OnlookerError as error:
+        log.error("%s", error)
+        raise
     finally:
         instance.release()
     return 0
+
+
+def _open_log(path: Path | None) -> None:
+    """Everything of ours to stderr, or to a file that is turned over before it grows large. Raises OutputError."""
+    handler: logging.Handler = logging.StreamHandler()
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=NUM_OLD_LOGS, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"--log {path}: cannot be written: {error.strerror}") from None
+    shape = "%(asctime)s %(threadName)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=shape, handlers=[handler])
 
 
 def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -> None:
@@ -122,8 +144,6 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -
 
 
 def _open_voice(config: Config) -> Voice | None:
-    from pathlib import Path
-
     from assistant.speech.engines import open_engines
     from assistant.speech.player import open_player
     from assistant.speech.voice import Voice

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from assistant.capture.source import parse_source
@@ -208,7 +209,38 @@ def test_a_mind_that_fails_again_and_again_ends_the_run(camera, model):
 
 def environ_of(directory: Path) -> dict[str, str]:
     own = {RUNTIME_VARIABLE: str(directory), "ONLOOKER_DATA": str(directory / "data")}
+    own |= {"XDG_STATE_HOME": str(directory / "state"), "PYTHONPATH": str(ROOT)}
     return {**os.environ, **own, "ONLOOKER_PRIVACY__JOURNAL": "true"}
+
+
+def test_it_is_started_in_the_background_and_no_password_shows():
+    camera = Camera()
+    camera.plug()
+    try:
+        with short_directory() as directory:
+            address = camera.address.replace("//", "//me:hunter2@")
+            options = ("--no-say", "--model", str(GOLDEN))
+            started = onlooker("start", address, *options, directory=directory)
+            try:
+                assert started.returncode == 0, started.stderr
+                facts = json.loads(onlooker("status", "--json", directory=directory).stdout)
+                processes = [psutil.Process(facts["pid"]), *psutil.Process(facts["pid"]).children(recursive=True)]
+                lines = [" ".join(process.cmdline()) for process in processes]
+                assert any("assistant.cli run" in line for line in lines)
+                log = Path(started.stdout.rpartition("its log: ")[2].strip())
+                shown = [*lines, json.dumps(facts), log.read_text(), started.stdout]
+                assert not any("hunter2" in text for text in shown)
+                again = onlooker("start", address, *options, directory=directory)
+                assert (again.returncode, "runs already" in again.stderr) == (2, True)
+                assert onlooker("restart", address, *options, directory=directory).returncode == 0
+                new = json.loads(onlooker("status", "--json", directory=directory).stdout)
+                assert new["pid"] != facts["pid"]
+            finally:
+                onlooker("stop", directory=directory)
+            failed = onlooker("start", "no-such-file.mp4", *options, directory=directory)
+            assert (failed.returncode, "no-such-file.mp4" in failed.stderr) == (3, True)
+    finally:
+        camera.unplug()
 
 
 def onlooker(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:

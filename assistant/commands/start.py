@@ -1,0 +1,75 @@
+"""`onlooker start` and `restart`: the daemon in the background, and the wait until it answers."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+from assistant.commands.run import OVERRIDES, add_options
+from model.errors import OnlookerError
+
+START_TIMEOUT_S = 300.0  # an 8B model is read from a slow disk, or weights are fetched
+SOURCE_VARIABLE = "ONLOOKER_CAPTURE__SOURCE"
+
+
+class StartFailed(OnlookerError):
+    """The daemon did not come up; the message is what it said."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def add_parser(commands) -> None:
+    for name, text in (("start", "run the daemon in the background"), ("restart", "stop it, and start it again")):
+        sub: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        add_options(sub)
+        sub.set_defaults(run=run_start, is_restart=name == "restart")
+
+
+def run_start(args: argparse.Namespace) -> int:
+    """Start `run` in a session of its own and wait until it answers. Raises WorkerFailed with its last words."""
+    from platformdirs import user_log_path
+
+    from assistant.commands.remote import run_stop
+    from assistant.control.client import Client
+    from assistant.control.errors import DaemonLost, DaemonMissing, DaemonSilent
+
+    if args.is_restart:
+        with contextlib.suppress(DaemonMissing):
+            run_stop(args)
+    path = user_log_path("onlooker") / "onlooker.log"
+    command = [sys.executable, "-m", "assistant.cli", "run", f"--log={path}"]
+    command += [f"--{name}={value}" for name in (*OVERRIDES, "config") if (value := getattr(args, name)) is not None]
+    command += ["--no-say"] if args.no_say else []
+    # An address may hold a password, and a command line is everybody's to read.
+    environ = {**os.environ, **({SOURCE_VARIABLE: args.source} if args.source else {})}
+    with tempfile.TemporaryFile() as said:
+        daemon = subprocess.Popen(
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        )
+        until_s = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < until_s:
+            if daemon.poll() is not None:
+                said.seek(0)
+                words = said.read().decode(errors="replace").strip().splitlines()[-3:]
+                reason = "\n".join(line.removeprefix("onlooker: ") for line in words)
+                raise StartFailed(
+                    reason or f"the daemon ended with code {daemon.returncode}; see {path}", daemon.returncode
+                )
+            with contextlib.suppress(DaemonMissing, DaemonSilent, DaemonLost), Client.connect() as client:
+                if client.daemon.pid == daemon.pid:
+                    print(f"runs with pid {daemon.pid}; its log: {path}")
+                    return 0
+            time.sleep(0.2)
+    raise StartFailed(f"the daemon does not answer after {START_TIMEOUT_S:.0f} s; see {path}", 3)
