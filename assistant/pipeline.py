@@ -50,17 +50,27 @@ class Pipeline:
         self.keeper = Keeper(source, self._frames, report, fps=config.stream.fps, timeout_s=config.capture.timeout_s)
         self.worked_at_s = {"capture": 0.0, "encoder": 0.0}
         self._num_put = {"capture": 0, "encoder": 0}
+        self._waiting_since_s = time.monotonic()
 
     @property
     def num_dropped(self) -> int:
         """Frames that nobody looked at, because something behind was too slow."""
         return self._frames.num_dropped + self._tokens.num_dropped
 
-    def look(self) -> None:
-        """Note who has worked since the last look. Called often, by one thread."""
+    def look(self, minded_s: float | None) -> None:
+        """Note who has worked since the last look; minded_s: when the mind last did. Called often, by one thread."""
+        now_s = time.monotonic()
         for name, mailbox in (("capture", self._frames), ("encoder", self._tokens)):
             if mailbox.num_put != self._num_put[name]:
-                self._num_put[name], self.worked_at_s[name] = mailbox.num_put, time.monotonic()
+                self._num_put[name], self.worked_at_s[name] = mailbox.num_put, now_s
+        if not len(self._tokens):
+            self._waiting_since_s = now_s
+        elif minded_s is not None:
+            self._waiting_since_s = max(self._waiting_since_s, minded_s)
+
+    def hangs(self, patience_s: float) -> bool:
+        """Whether frames have waited for the mind for so long, as of the latest `look`."""
+        return time.monotonic() - self._waiting_since_s > patience_s
 
     def start(self) -> None:
         """The last consumer first."""

@@ -26,6 +26,7 @@ from assistant.mailbox import Mailbox, put_until
 from assistant.messages import Asked, Event, Query, Seen, Status, Words
 from assistant.pipeline import STOP_TIMEOUT_S, Pipeline
 from assistant.speech.voice import Line, Voice, run_voice
+from assistant.systemd import Notifier
 
 if TYPE_CHECKING:
     from model.stream import Stream
@@ -36,6 +37,9 @@ NUM_LINES_QUEUED = 16
 TICK_S = 0.2
 STALE_S = 5.0
 """A part that has brought nothing for so long, while it should, is called stale."""
+
+HANG_S = 120.0
+"""With frames waiting and none looked at for so long, the mind is taken for hung. Kernels compile in less."""
 
 MAX_RESTARTS, RESTART_WINDOW_S = 5, 60.0
 
@@ -83,10 +87,12 @@ class Service(Handler):
         pacing: Pacing | None = None,
         voice: Voice | None = None,
         keep: Callable[[JournalLine], object] | None = None,
+        notifier: Notifier | None = None,
     ):
         self._source, self._config, self._model = source, config, model
         self._open_stream, self._publish, self._pacing = open_stream, publish, pacing or Pacing()
         self._voice, self._keep = voice, keep
+        self._notifier, self._fed_s, self._is_up = notifier or Notifier({}), 0.0, False
         self._events = Mailbox[Event](NUM_EVENTS_QUEUED, name="events")
         self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
         self._stop = threading.Event()
@@ -116,6 +122,7 @@ class Service(Handler):
                     self._hear(event)
                 self._look_after()
         finally:
+            self._notifier.stopping()
             stuck = self._end_pipeline("the daemon is being stopped")
             self._lines.close()
             if voice_thread is not None:
@@ -152,7 +159,7 @@ class Service(Handler):
         """Note who works, end what nobody waits for, restart what failed."""
         pipeline = self._pipeline
         assert pipeline is not None
-        pipeline.look()
+        pipeline.look(self._parts["mind"].worked_at_s)
         for name, at_s in pipeline.worked_at_s.items():
             self._parts[name].worked_at_s = at_s or None
         with self._open_lock:
@@ -161,6 +168,18 @@ class Service(Handler):
                     question.cancelled.set()
         if pipeline.failure is not None:
             self._restart(pipeline.failure)
+        elif pipeline.hangs(HANG_S):
+            raise WorkerFailed(f"the mind hangs: frames wait, and none was looked at for {HANG_S:.0f} s")
+        self._feed_watchdog()
+
+    def _feed_watchdog(self) -> None:
+        now_s = time.monotonic()
+        if not self._is_up and self._parts["mind"].state == "ready":
+            self._is_up = True
+            self._notifier.ready(f"watching {self._source.shown}")
+        if self._notifier.watchdog_s is not None and now_s - self._fed_s > self._notifier.watchdog_s:
+            self._fed_s = now_s
+            self._notifier.alive()
 
     def _restart(self, failure: BaseException) -> None:
         now_s = time.monotonic()
@@ -176,11 +195,12 @@ class Service(Handler):
             self._start_pipeline()
 
     def _hear(self, event: Event) -> None:
+        if isinstance(event, Seen | Words):
+            self._parts["mind"].worked_at_s = time.monotonic()
         match event:
             case Seen():
                 self._num_seen += 1
                 self._latency_s = event.latency_s
-                self._parts["mind"].worked_at_s = time.monotonic()
                 for name in ("encoder", "mind"):
                     self._parts[name].state = "ready"
             case Status():

@@ -95,6 +95,7 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -
     from assistant.pacing import PolicyPacing, settings_of
     from assistant.policy import Policy
     from assistant.service import Service
+    from assistant.systemd import Notifier
 
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)
@@ -126,6 +127,7 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -
         pacing=PolicyPacing(Policy(settings_of(config.policy), threshold)),
         voice=voice,
         keep=inbox.put if journal_thread else None,
+        notifier=Notifier(),
     )
     server = ControlServer(service, UnixTransport.listen(instance), version=_version())
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -97,11 +97,6 @@ class Outbox:
             self._num_bytes -= len(self._messages.popleft())
         self.stalled_since_s = now_s if self._messages else None
 
-    def drop_unsent(self) -> None:
-        """Keep only the rest of a message that has been sent in part."""
-        while len(self._messages) > (self._num_sent > 0):
-            self._num_bytes -= len(self._messages.pop())
-
     @property
     def is_empty(self) -> bool:
         return not self._messages

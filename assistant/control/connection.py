@@ -42,8 +42,7 @@ class Connection:
     def __init__(self, wire: Wire, limits: Limits, wake: Callable[[], None]):
         self.wire = wire
         self.lines = LineBuffer(limits.line_bytes)
-        self.has_left = False  # it sends no more
-        self.is_broken = False  # nothing can be sent any more, either
+        self.is_broken = False  # nothing can be sent or received any more
         self.closes_at_s: float | None = None  # last words were said
         self.watched: tuple[bool, bool] = (False, False)  # reads, writes
         self._limits = limits
@@ -126,17 +125,9 @@ class Connection:
             self.closes_at_s = now_s + self._limits.linger_s
             for reply in self._open.values():
                 self._end(reply)
-                if last_words is not None and last_words.code == protocol.STOPPING:
-                    refusal = Refusal(reply.id, last_words.code, last_words.message, last_words.remedy, 3)
-                    self._outbox.put(lines.encode(refusal), now_s, force=True)
             self._open.clear()
             if last_words is not None:
                 self._outbox.put(lines.encode(last_words), now_s, force=True)
-
-    def drop_unsent(self) -> None:
-        """Forget what waits, so that last words have a chance."""
-        with self._lock:
-            self._outbox.drop_unsent()
 
     def flush(self, limit_bytes: int) -> None:
         """Send what goes without waiting."""
@@ -194,8 +185,7 @@ class Connection:
         if self._was_paused and not is_paused:
             self.lines.restart_clock(now_s)
         self._was_paused = is_paused
-        reads = not (self.has_left or is_paused or self.closes_at_s is not None)
-        return reads, not self._outbox.is_empty
+        return not is_paused and self.closes_at_s is None, not self._outbox.is_empty
 
     @property
     def may_be_served(self) -> bool:
@@ -204,7 +194,7 @@ class Connection:
 
     def _line_ends_by_s(self) -> float:
         since_s = self.lines.unfinished_since_s
-        if since_s is None or self._was_paused or self.has_left or self.lines.has_line:
+        if since_s is None or self._was_paused or self.lines.has_line:
             return float("inf")
         return since_s + self._limits.unfinished_s
 

@@ -154,15 +154,13 @@ class ControlServer:
             if data:
                 client.lines.feed(data, now_s)
             elif data is not None:
-                client.has_left = True
+                client.say_goodbye(None, now_s)  # it has left: what it asked before was answered, or is cancelled
         for _ in range(NUM_LINES_A_TURN):
             line = client.lines.take(now_s) if client.may_be_served else None
             if line is None:
                 break
             if line.strip():
                 self._handle(client, line)
-        if client.has_left and not client.lines.has_line:
-            client.say_goodbye(None, now_s)
 
     def _handle(self, client: Connection, line: bytes) -> None:
         request = lines.parse_request(line)
@@ -203,8 +201,6 @@ class ControlServer:
                 self._transport.watch(wire, reads=wanted[0], writes=wanted[1])
 
     def _drop(self, client: Connection, complaint: Refusal) -> None:
-        if complaint.code == protocol.SLOW:
-            client.drop_unsent()
         client.say_goodbye(complaint, time.monotonic())
         self._count_dropped(complaint.code)
 

@@ -166,12 +166,12 @@ class Raw:
         self.send(json.dumps({"v": 1, "id": request_id, "do": do, **fields}).encode() + b"\n")
 
     def hear(self) -> dict[str, Any] | None:
-        """The next message, or None at the end."""
+        """The next message, or None at the end (which may cut the last message of who did not read)."""
         try:
             line = self._lines.readline()
         except ConnectionError:
             return None
-        return json.loads(line) if line else None
+        return json.loads(line) if line.endswith(b"\n") else None
 
     def hear_all(self) -> list[dict[str, Any]]:
         heard = []

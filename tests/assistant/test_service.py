@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,11 +18,13 @@ from typing import Any
 import psutil
 import pytest
 
+from assistant import service
 from assistant.capture.source import parse_source
 from assistant.config import Config
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.errors import WorkerFailed
 from assistant.service import MAX_RESTARTS, Service
+from assistant.systemd import Notifier
 from model.checkpoint import open_checkpoint
 from tests.assistant.camera import Camera, wait_for
 from tests.assistant.control_daemon import short_directory
@@ -91,27 +94,28 @@ class Running:
 
 
 @contextmanager
-def running(camera: Camera, model, open_stream=None) -> Iterator[Running]:
+def running(camera: Camera, model, open_stream=None, notifier: Notifier | None = None) -> Iterator[Running]:
     config = Config.model_validate({"stream": {"fps": 10}, "capture": {"timeout_s": 2}})
     published: list[tuple[str, Any]] = []
-    service = Service(
+    watched = Service(
         parse_source(camera.address),
         config,
         model,
         open_stream or (lambda: model.open_stream(window_tokens=1024, max_reply_tokens=8)),
         publish=lambda kind, facts: published.append((kind, facts)),
+        notifier=notifier,
     )
-    daemon = Running(service, published)
+    daemon = Running(watched, published)
     try:
         yield daemon
     finally:
         start_s = time.monotonic()
-        service.stop_soon()
+        watched.stop_soon()
         daemon.thread.join(6)
         assert not daemon.thread.is_alive()
         assert time.monotonic() - start_s < 5
         assert not multiprocessing.active_children()
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("onlooker-")]
+        wait_for(lambda: not any(thread.name.startswith("onlooker-") for thread in threading.enumerate()), 5)
 
 
 def test_it_watches_and_answers_in_order(camera, model):
@@ -138,7 +142,7 @@ def test_the_camera_is_let_go_and_taken_again(camera, model):
         done = Heard()
         daemon.service.pause(done)  # type: ignore[arg-type]
         wait_for(lambda: not multiprocessing.active_children(), 3)
-        assert daemon.state("capture") == "paused"
+        wait_for(lambda: daemon.state("capture") == "paused", 1)
         assert daemon.ask("What was it?").is_over.wait(20), "questions are answered in the meantime"
         num_frames = daemon.service.facts()["frames"]
         daemon.service.resume(done)  # type: ignore[arg-type]
@@ -205,6 +209,51 @@ def test_a_mind_that_fails_again_and_again_ends_the_run(camera, model):
     assert isinstance(daemon.failure, WorkerFailed)
     assert "did not help" in str(daemon.failure)
     assert len(opened) == MAX_RESTARTS + 1
+
+
+class Hanging(Breaking):
+    """A stream that never comes back from its nth look, as a stuck kernel would not."""
+
+    hung, released = threading.Event(), threading.Event()
+
+    def observe_many(self, frames):
+        self._left -= 1
+        if self._left == 0:
+            self.hung.set()
+            self.released.wait(30)
+        return self._stream.observe_many(frames)
+
+
+def test_a_mind_that_hangs_ends_the_run(camera, model, monkeypatch):
+    monkeypatch.setattr(service, "HANG_S", 2.0)
+
+    def open_stream():
+        return Hanging(model.open_stream(window_tokens=1024, max_reply_tokens=8), fails_at=4)
+
+    with running(camera, model, open_stream) as daemon:
+        assert Hanging.hung.wait(30)
+        question = daemon.ask("Still there?")
+        assert question.is_over.wait(15)
+        assert "was not answered" in question.failure
+        Hanging.released.set()
+        daemon.thread.join(10)
+    assert "the mind hangs" in str(daemon.failure)
+
+
+def test_systemd_hears_that_it_is_ready_alive_and_stopping(camera, model, tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(20)
+        notifier = Notifier({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "600000"})
+        with running(camera, model, notifier=notifier):
+            heard = [systemd.recv(1000).decode() for _ in range(6)]
+        while heard[-1] != "STOPPING=1":
+            heard.append(systemd.recv(1000).decode())
+    assert [message for message in heard if message.startswith("READY=1")] == [
+        f"READY=1\nSTATUS=watching {camera.address}"
+    ]
+    assert heard.count("WATCHDOG=1") >= 4
 
 
 def environ_of(directory: Path) -> dict[str, str]:
