@@ -17,7 +17,8 @@ Every message back carries the request's id; null where the connection as a whol
     {"v": 1, "id": 6, "kind": "event", "event": "remark", "facts": {…}}    after a first `result`, until cancelled
     {"v": 1, "id": 9, "kind": "error", "code": "busy", "message": "…", "remedy": "…", "exit_code": 3}
 
-Fields that are not known are ignored, both ways. After an error whose code is in CLOSING_CODES the connection ends.
+Fields that are not known are ignored, both ways. After an error whose code is in CLOSING_CODES, and after `busy` with a
+null id, the connection ends. A client that ends its sending side has left: what is still open is cancelled.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ ACTIONS = ("hello", *PLAIN, "ask", "cancel", "private", "log", "events")
 EVENT_KINDS = ("remark", "answer", "status")
 
 MALFORMED, TOO_LONG, UNFINISHED, SLOW = "malformed", "too-long", "unfinished", "slow"
-BUSY, FORBIDDEN, STOPPING, CROWDED = "busy", "forbidden", "stopping", "crowded"
+BUSY, FORBIDDEN, STOPPING = "busy", "forbidden", "stopping"
 WRONG_VERSION, UNKNOWN, INVALID, INTERNAL, TOO_LARGE = "wrong-version", "unknown", "invalid", "internal", "too-large"
-CLOSING_CODES = frozenset({MALFORMED, TOO_LONG, UNFINISHED, SLOW, FORBIDDEN, STOPPING, CROWDED})
+CLOSING_CODES = frozenset({MALFORMED, TOO_LONG, UNFINISHED, SLOW, FORBIDDEN, STOPPING})
 
 RequestId = int | str
 Facts = Mapping[str, Any]

@@ -130,7 +130,7 @@ class ControlServer:
                 self._turn_away(wire, Refusal(None, protocol.FORBIDDEN, problem, exit_code=3))
             elif len(self._clients) >= self._limits.num_clients:
                 problem = f"the daemon is busy: {len(self._clients)} clients are connected, and no more can be"
-                self._turn_away(wire, Refusal(None, protocol.CROWDED, problem, "end some of them", 3))
+                self._turn_away(wire, Refusal(None, protocol.BUSY, problem, "end some of them", 3))
             else:
                 self._clients = {**self._clients, wire: Connection(wire, self._limits, self._wake)}
                 self._count("accepted")

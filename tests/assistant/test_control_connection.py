@@ -93,6 +93,9 @@ def test_what_finds_no_room_ends_the_client_with_what_came_before_and_the_reason
     for number in range(20):
         assert reply.words(str(number)), "the answering thread need not know"
     assert code_of(connection.complaint(0.0)) == "slow"
+    wire.room = 70  # one message goes, and there would be room again: but what was lost would be missing before it
+    connection.flush(70)
+    reply.words("after a gap")
     connection.say_goodbye(connection.complaint(0.0), 0.0)
     assert reply.is_cancelled
     assert not reply.words("more")
@@ -102,6 +105,7 @@ def test_what_finds_no_room_ends_the_client_with_what_came_before_and_the_reason
     assert len(said) == LIMITS.outbox_messages + 1
     assert b'"text":"7"' in said[-2]
     assert b'"code":"slow"' in said[-1]
+    assert b"gap" not in wire.sent
     assert connection.is_over(0.0)
 
 

@@ -103,10 +103,13 @@ def test_the_server_may_be_closed_by_a_handler(directory):
         def stop(reply):
             reply.done()
             daemon.server.close()
+            has_returned.set()
 
+        has_returned = threading.Event()
         daemon.daemon.stop = stop
         with Client.connect(directory) as client:
             assert client.request("stop") == {}
+            assert has_returned.wait(5)
             with pytest.raises((RequestRefused, DaemonLost)):
                 client.request("status")
 

@@ -192,15 +192,15 @@ def test_the_fifty_first_is_turned_away(served):
         client.request("status")
     with Raw(served.directory) as raw:
         refusal = raw.hear()
-        assert (refusal["code"], refusal["id"]) == ("crowded", None)
+        assert (refusal["code"], refusal["id"]) == ("busy", None)
         assert "busy: 50 clients" in refusal["message"]
         assert raw.hear() is None
     with Client.connect(served.directory) as client:
-        assert eventually(lambda: served.server.facts()["dropped"] == {"crowded": 2}), "hung up before we speak"
+        assert eventually(lambda: served.server.facts()["dropped"] == {"busy": 2}), "hung up before we speak"
         with pytest.raises(RequestRefused, match="busy: 50") as refused:
             client.request("status")
     assert refused.value.exit_code == 3
-    assert served.server.facts()["dropped"] == {"crowded": 2}
+    assert served.server.facts()["dropped"] == {"busy": 2}
     clients.pop().close()
     assert eventually(lambda: served.server.facts()["clients"] == 49)
     with Client.connect(served.directory) as client:
