@@ -185,6 +185,15 @@ def test_a_refused_request_keeps_its_exit_code(directory):
             client.events(kinds=["gossip"])
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also where a shell had it ignored, as it does for jobs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_an_answer_that_can_be_cancelled(directory):
     with running(directory) as daemon, Client.connect(directory) as client:
         answer = client.ask("hold")
