@@ -19,12 +19,13 @@ from assistant.capture.source import Source
 from assistant.capture.worker import run_capture
 from assistant.config import Config
 from assistant.encoder import run_encoder
-from assistant.errors import ConfigError, WorkerFailed
+from assistant.errors import WorkerFailed
 from assistant.loop import MAX_BATCH, run_mind
 from assistant.mailbox import Mailbox, put_until
 from assistant.messages import Event, Frame, FrameTokens, Opened, Query, Seen
+from assistant.opening import open_stream
 from assistant.speech.voice import Line, Voice, run_voice
-from model.errors import OnlookerError, StreamError
+from model.errors import OnlookerError
 
 if TYPE_CHECKING:
     from model.videolm import VideoLM
@@ -83,15 +84,7 @@ class App:
     def start(self, voice: Voice | None = None) -> None:
         """Open the stream and start all threads, the last consumer first. Raises ConfigError (window too small)."""
         plan, stream_config = self._plan, self._plan.config.stream
-        threshold = stream_config.silence_threshold
-        try:
-            stream = self._model.open_stream(
-                silence_threshold=None if threshold == "checkpoint" else threshold,
-                window_tokens=stream_config.window_tokens,
-                max_reply_tokens=stream_config.max_reply_tokens,
-            )
-        except StreamError as error:
-            raise ConfigError([f"stream.{error}"]) from None
+        stream = open_stream(self._model, stream_config)
         for query in plan.questions:
             self._questions.put(query)
         self._voice = voice

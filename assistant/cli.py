@@ -6,9 +6,9 @@ import argparse
 import os
 import sys
 import traceback
-from importlib import metadata
 
 from assistant.commands import bench, config, devices, doctor, log, model, remote, run, start, watch
+from assistant.commands.common import program_version
 from model.errors import OnlookerError
 
 INTERRUPTED = 130
@@ -43,18 +43,11 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 a fault of ours, 2 the command or the configuration is wrong, "
         "3 something is missing.",
     )
-    parser.add_argument("--version", action="version", version=f"onlooker {_version()}")
+    parser.add_argument("--version", action="version", version=f"onlooker {program_version()}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
-
-
-def _version() -> str:
-    try:
-        return metadata.version("onlooker")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import model
-from assistant.config import ModelSection
-from assistant.errors import DeviceMissing
+from assistant.config import ModelSection, StreamSection
+from assistant.errors import ConfigError, DeviceMissing
 
 if TYPE_CHECKING:
     from model.fetching import Progress
+    from model.stream import Stream
     from model.videolm import VideoLM
 
 
@@ -104,6 +105,25 @@ def open_random(shape: str, section: ModelSection) -> VideoLM:
         engine=section.engine,
         weights=section.weights,
     )
+
+
+def open_stream(model: VideoLM, section: StreamSection) -> Stream:
+    """A fresh stream, as the configuration says. Raises ConfigError (window too small)."""
+    from model.errors import StreamError
+
+    try:
+        return model.open_stream(
+            silence_threshold=None if section.silence_threshold == "checkpoint" else section.silence_threshold,
+            window_tokens=section.window_tokens,
+            max_reply_tokens=section.max_reply_tokens,
+        )
+    except StreamError as error:
+        raise ConfigError([f"stream.{error}"]) from None
+
+
+def silence_threshold(model: VideoLM, section: StreamSection) -> float:
+    """The threshold that such a stream has, 0–1."""
+    return model.silence_threshold if section.silence_threshold == "checkpoint" else section.silence_threshold
 
 
 def _prepare_libraries() -> None:

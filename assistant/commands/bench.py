@@ -115,7 +115,7 @@ def check(args: argparse.Namespace, config: Config) -> int:
 
     from assistant.capture.source import parse_source
     from assistant.comparison import compare, narrate
-    from assistant.opening import open_model
+    from assistant.opening import open_model, silence_threshold
 
     sources = [parse_source(video) for video in args.check]
     plain = config.model.model_copy(update={"engine": "plain", "weights": "dtype"})
@@ -124,8 +124,7 @@ def check(args: argparse.Namespace, config: Config) -> int:
     for section in (config.model, plain):  # the one that may not be had comes first
         with PullBar() as bar:
             model = open_model(section, on_progress=bar.update)
-        fixed = config.stream.silence_threshold
-        threshold = model.silence_threshold if fixed == "checkpoint" else fixed
+        threshold = silence_threshold(model, config.stream)
         about = about or describe(model)
         with tqdm(sources, desc=f"{model.engine.kind}, {model.engine.weights}", unit="video") as shown:
             told.append([narrate(model, config, source) for source in shown])

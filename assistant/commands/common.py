@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from assistant.config import VoiceSection
     from assistant.settings import Settings
+    from assistant.speech.voice import Voice
     from model.fetching import Progress
 
 
@@ -32,12 +35,38 @@ def overrides_of(args: argparse.Namespace, options: Mapping[str, str]) -> dict[s
 
 
 def journal_path() -> Path:
-    """Where the journal lies: $ONLOOKER_DATA/journal, else the user's data directory."""
-    from platformdirs import user_data_path
+    """Where the journal lies: beside the named weights."""
+    from model.weights import data_dir
 
-    override = os.environ.get("ONLOOKER_DATA")
-    data = Path(override).expanduser() if override else user_data_path("onlooker")
-    return data / "journal" / "journal.db"
+    return data_dir().parent / "journal" / "journal.db"
+
+
+def program_version() -> str:
+    """Of the installed package."""
+    try:
+        return metadata.version("onlooker")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def open_voice(
+    section: VoiceSection,
+    automatic: Path,
+    stop: threading.Event,
+    warn: Callable[[str], object],
+    *,
+    is_file: bool = False,
+    lossless: bool = False,
+) -> Voice | None:
+    """The voice that the configuration names, or None. automatic: the WAV file for where there is no sound device."""
+    if not section.enabled or section.engine == "none":
+        return None
+    from assistant.speech.engines import open_engines
+    from assistant.speech.player import open_player
+    from assistant.speech.voice import Voice
+
+    player = open_player(section.output, automatic, stop, is_file=is_file, lossless=lossless)
+    return Voice(open_engines(section.engine, section.rate_wpm, section.volume), player, warn)
 
 
 class PullBar:

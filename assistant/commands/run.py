@@ -10,14 +10,21 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.commands.common import PullBar, add_config_option, journal_path, overrides_of, settings_of
+from assistant.commands.common import (
+    PullBar,
+    add_config_option,
+    journal_path,
+    open_voice,
+    overrides_of,
+    program_version,
+    settings_of,
+)
 from assistant.errors import OutputError
 from model.errors import OnlookerError
 
 if TYPE_CHECKING:
     from assistant.capture.source import Source
     from assistant.config import Config
-    from assistant.speech.voice import Voice
 
 OVERRIDES = {"model": "model.name", "device": "model.device", "fps": "stream.fps"}
 
@@ -91,7 +98,7 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -
     from assistant.journal.thread import Forget, run_journal
     from assistant.journal.writer import Journal, Line
     from assistant.mailbox import Mailbox
-    from assistant.opening import open_model
+    from assistant.opening import open_model, open_stream, silence_threshold
     from assistant.pacing import PolicyPacing, settings_of
     from assistant.policy import Policy
     from assistant.service import Service
@@ -99,17 +106,7 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -
 
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)
-    fixed = config.stream.silence_threshold
-    threshold = model.silence_threshold if fixed == "checkpoint" else fixed
-
-    def open_stream():
-        return model.open_stream(
-            silence_threshold=threshold,
-            window_tokens=config.stream.window_tokens,
-            max_reply_tokens=config.stream.max_reply_tokens,
-        )
-
-    voice = None if args.no_say else _open_voice(config)
+    voice = None if args.no_say else open_voice(config.voice, Path("out") / "run.wav", threading.Event(), log.warning)
     stop_journal, inbox = threading.Event(), Mailbox[Line | Forget](NUM_LINES_QUEUED, name="journal")
     journal_thread = None
     if config.privacy.journal:
@@ -122,14 +119,14 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -
         source,
         config,
         model,
-        open_stream,
+        lambda: open_stream(model, config.stream),
         publish=lambda kind, facts: server.publish(kind, facts),
-        pacing=PolicyPacing(Policy(settings_of(config.policy), threshold)),
+        pacing=PolicyPacing(Policy(settings_of(config.policy), silence_threshold(model, config.stream))),
         voice=voice,
         keep=inbox.put if journal_thread else None,
         notifier=Notifier(),
     )
-    server = ControlServer(service, UnixTransport.listen(instance), version=_version())
+    server = ControlServer(service, UnixTransport.listen(instance), version=program_version())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop_soon())
     server.start()
@@ -143,24 +140,3 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -
             journal_thread.join(JOURNAL_STOP_S)
         if voice is not None:
             voice.close(0.0)
-
-
-def _open_voice(config: Config) -> Voice | None:
-    from assistant.speech.engines import open_engines
-    from assistant.speech.player import open_player
-    from assistant.speech.voice import Voice
-
-    voice = config.voice
-    if not voice.enabled or voice.engine == "none":
-        return None
-    player = open_player(voice.output, Path("out") / "run.wav", threading.Event(), is_file=False, lossless=False)
-    return Voice(open_engines(voice.engine, voice.rate_wpm, voice.volume), player, log.warning)
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("onlooker")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"

@@ -33,7 +33,7 @@ def add_parser(commands) -> None:
 
 
 def run_start(args: argparse.Namespace) -> int:
-    """Start `run` in a session of its own and wait until it answers. Raises WorkerFailed with its last words."""
+    """Start `run` in a session of its own and wait until it answers. Raises StartFailed with its last words."""
     from platformdirs import user_log_path
 
     from assistant.commands.remote import run_stop

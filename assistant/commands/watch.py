@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.commands.common import PullBar, add_config_option, overrides_of, settings_of
+from assistant.commands.common import PullBar, add_config_option, open_voice, overrides_of, settings_of
 from assistant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -119,17 +119,14 @@ def parse_question(text: str, number: int) -> Query:
 
 
 def _open_voice(plan: Plan, app: App, output: Output) -> Voice | None:
-    from assistant.speech.engines import open_engines
-    from assistant.speech.player import open_player
-    from assistant.speech.voice import Voice
-
-    voice = plan.config.voice
-    if not voice.enabled or voice.engine == "none":
-        return None
-    is_file = plan.source.kind == "file"
-    automatic = Path("out") / f"{plan.source.stem}.wav"
-    player = open_player(voice.output, automatic, app.stop_event, is_file=is_file, lossless=plan.lossless)
-    return Voice(open_engines(voice.engine, voice.rate_wpm, voice.volume), player, output.warn)
+    return open_voice(
+        plan.config.voice,
+        Path("out") / f"{plan.source.stem}.wav",
+        app.stop_event,
+        output.warn,
+        is_file=plan.source.kind == "file",
+        lossless=plan.lossless,
+    )
 
 
 def _follow(app: App, output: Output, subtitles: Subtitles | None, *, with_frames: bool) -> int:

@@ -8,6 +8,8 @@ import av
 import numpy as np
 import pytest
 
+from tests.assistant.control_daemon import Running, running, short_directory
+
 MakeVideo = Callable[..., Path]
 
 
@@ -101,3 +103,17 @@ def sound_packets(stream, seconds: float) -> Iterator:
         frame.sample_rate, frame.pts = 16000, start
         yield from stream.encode(frame)
     yield from stream.encode()
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A runtime directory for a daemon, with a path that is short enough for a socket."""
+    with short_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def served(directory: Path) -> Iterator[Running]:
+    """A small daemon in this process, which listens there."""
+    with running(directory) as daemon:
+        yield daemon

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from assistant.control.client import Client
 from assistant.control.transport import Peer
 from assistant.control.unix import is_trusted
-from tests.assistant.control_daemon import ROOT, running, short_directory
+from tests.assistant.control_daemon import ROOT, running
 
 NOBODY, DAEMON = 65534, 1
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -26,12 +25,6 @@ from tests.assistant.control_daemon import FakeDaemon, Raw, Running
 uid, directory = int(sys.argv[1]), Path(sys.argv[2])
 os.setgroups([]); os.setgid(uid); os.setuid(uid)
 """
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with short_directory() as path:
-        yield path
 
 
 def start_as(uid: int, directory: Path, code: str) -> subprocess.Popen[str]:

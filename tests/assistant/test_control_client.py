@@ -13,13 +13,7 @@ import pytest
 
 from assistant.control.client import Client
 from assistant.control.errors import DaemonLost, DaemonMissing, DaemonSilent, RequestRefused, VersionMismatch
-from tests.assistant.control_daemon import process, running, short_directory
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with short_directory() as path:
-        yield path
+from tests.assistant.control_daemon import process, running
 
 
 @contextlib.contextmanager

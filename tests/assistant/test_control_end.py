@@ -6,27 +6,13 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from assistant.control.client import Client
 from assistant.control.errors import DaemonLost, RequestRefused
 from assistant.errors import WorkerFailed
-from tests.assistant.control_daemon import Raw, Running, eventually, running, short_directory
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with short_directory() as path:
-        yield path
-
-
-@pytest.fixture
-def served(directory: Path) -> Iterator[Running]:
-    with running(directory) as daemon:
-        yield daemon
+from tests.assistant.control_daemon import Raw, eventually, running
 
 
 def test_an_answer_that_is_too_large_is_an_error_and_not_the_end(served):

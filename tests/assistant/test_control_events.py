@@ -1,25 +1,9 @@
 """Events come to who subscribed, in order, filtered, until cancelled."""
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from assistant.control.client import Client
-from tests.assistant.control_daemon import Raw, Running, running, short_directory
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with short_directory() as path:
-        yield path
-
-
-@pytest.fixture
-def served(directory: Path) -> Iterator[Running]:
-    with running(directory) as daemon:
-        yield daemon
+from tests.assistant.control_daemon import Raw
 
 
 def test_events_come_to_who_wants_them(served):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,16 +17,10 @@ from assistant.control.client import Client
 from assistant.control.errors import AlreadyRunning, RuntimeDirError
 from assistant.control.instance import Instance, runtime_dir
 from assistant.control.unix import UnixTransport
-from tests.assistant.control_daemon import ROOT, Raw, process, running, short_directory
+from tests.assistant.control_daemon import ROOT, Raw, process, running
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with short_directory() as path:
-        yield path
 
 
 def test_the_runtime_directory_is_named_by_the_environment_or_the_system(tmp_path):

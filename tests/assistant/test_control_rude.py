@@ -24,12 +24,6 @@ MAX_P99_S = 0.1
 MAX_GROWTH_BYTES = 150_000_000  # 50 outboxes of 1 MiB, and what the kernel and Python add
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with short_directory() as path:
-        yield path
-
-
 @contextlib.contextmanager
 def rude_process(directory: Path, *names: str) -> Iterator[None]:
     command = [sys.executable, "-m", "tests.assistant.control_rude", str(directory), *names]

@@ -3,8 +3,6 @@
 import itertools
 import os
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,19 +10,7 @@ from assistant.control import protocol
 from assistant.control.client import Client
 from assistant.control.connection import Limits
 from assistant.control.errors import RequestRefused
-from tests.assistant.control_daemon import VERSION, Raw, Running, eventually, running, short_directory
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    with short_directory() as path:
-        yield path
-
-
-@pytest.fixture
-def served(directory: Path) -> Iterator[Running]:
-    with running(directory) as daemon:
-        yield daemon
+from tests.assistant.control_daemon import VERSION, Raw, eventually
 
 
 def is_sorted(words: list[str], request_id: object) -> bool:
