@@ -1,6 +1,6 @@
 """What one model says over videos, and how it differs from what another says: for engines and weight formats.
 
-Each runs freely, through the same threads as `onlooker watch --max-speed`; after a reply that differs the two have
+Each runs freely; after a reply that differs the two have
 different pasts, and all that differs from there on counts as well. That is what a user would notice. Frames are looked
 at one by one, since what has queued by chance would change the rounding.
 """
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from assistant.app import App, Plan
 from assistant.messages import Seen, Words
+from assistant.playback import replay
 
 if TYPE_CHECKING:
     from assistant.capture.source import Source
@@ -46,20 +46,13 @@ class Difference:
 
 def narrate(model: VideoLM, config: Config, source: Source) -> Told:
     """Show the whole video to a fresh stream. Raises what ends the run, such as a file that cannot be read."""
-    app = App(Plan(source, config, lossless=True, max_batch=1), model)
     decisions, words = [], {}
-    app.start()
-    try:
-        for event in app.events():
-            if isinstance(event, Seen):
-                decisions.append(event.decision)
-            elif isinstance(event, Words):
-                frame = len(decisions) - 1
-                words[frame] = words.get(frame, "") + event.text
-    finally:
-        app.stop()
-    if app.failure:
-        raise app.failure
+    for event in replay(model, config, source, max_batch=1):
+        if isinstance(event, Seen):
+            decisions.append(event.decision)
+        elif isinstance(event, Words):
+            frame = len(decisions) - 1
+            words[frame] = words.get(frame, "") + event.text
     return Told(decisions, words)
 
 

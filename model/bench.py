@@ -3,14 +3,13 @@
 What the decoder reads is replaced by silence, or by one word, after it was computed. So every frame is passed over in
 silence and every reply is as long as was asked for, on random weights as on trained ones, and what is timed is the path
 that a running stream takes: pictures from the CPU's memory, tower, connector, decoder, decision. One thing it takes is
-left out: no word is guessed (model.draft), since a word that is always the same would always be guessed rightly.
+left out: no word is guessed (model.draft). Here the tower and the decoder take turns, in one thread.
 
 Shapes: K pictures, S image side in pixels, N tokens a frame, D decoder width.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -28,6 +27,7 @@ REPLY_TOKENS, REPLY_EVERY = 20, 20
 BACKLOG_FRAMES, LONG_BACKLOG_FRAMES = 20, 200
 MIXED_FRAMES = 600
 MIN_SAMPLES = 5
+END_FRAMES = 2000
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,9 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Tenth:
-    """One tenth of a long run: its silent frames, from picture to decision, and the memory at its end."""
+class Stretch:
+    """Frames in a row, one by one, a reply after every REPLY_EVERY-th: how long the others took, from picture to
+    decision, and the memory after the last."""
 
     silent_frame: Timing
     memory: Memory
@@ -82,11 +83,14 @@ class Tenth:
 
 @dataclass(frozen=True)
 class LongRun:
-    """One stream of `num_frames` pictures, a reply after every REPLY_EVERY-th: what has changed between its ends."""
+    """One stream of `num_frames` pictures over a full window: what has changed between its first and last frames.
+
+    Each end is a tenth of it, or END_FRAMES. Between them the pictures go MAX_FRAMES_PER_PASS at a time.
+    """
 
     num_frames: int
-    first_tenth: Tenth
-    last_tenth: Tenth
+    first: Stretch
+    last: Stretch
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,12 @@ class Bench:
     first_ms: opening the first stream of all, and its first frame. ready_ms: that, and making ready all that makes it
     fast. mixed: each of up to MIXED_FRAMES pictures, with a reply of REPLY_TOKENS words after every REPLY_EVERY-th;
     mixed_fps: of those, replies included. backlog, long_backlog: BACKLOG_FRAMES and LONG_BACKLOG_FRAMES pictures
-    encoded and decided together. memory: after those, with the model and one stream open. cache_bytes: of the KV cache.
+    encoded and decided together. opened: memory with the model alone. memory: after all those, with one stream open.
+    cache_bytes: of the KV cache.
     peak_bytes: most memory on the GPU, None on a CPU. long_run: None if none was asked for.
     """
 
+    opened: Memory
     first_ms: float
     ready_ms: float
     at_length: list[AtLength]
@@ -126,7 +132,7 @@ class Bencher:
         self._max_seconds = max_seconds
         side = model.image_size
         self._pictures_K3SS = torch.randint(0, 256, (BACKLOG_FRAMES, 3, side, side), dtype=torch.uint8)
-        self._engine = _Decided(model)
+        self._engine = Decided(model)
         self._is_prepared = False
 
     def measure(
@@ -140,6 +146,7 @@ class Bencher:
         device = self._model.device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
+        opened = self._memory()
         on_part("first frame")
         started_s = time.perf_counter()
         stream = self._open()
@@ -164,6 +171,7 @@ class Bencher:
             on_part(f"long run of {long_run_frames:,} frames")
             long_run = self._run_long(long_run_frames)
         return Bench(
+            opened=opened,
             first_ms=1000 * first_s,
             ready_ms=1000 * ready_s,
             at_length=at_length,
@@ -194,47 +202,53 @@ class Bencher:
 
     def _time_words(self, stream: Stream) -> list[float]:
         """Of one reply, without its first word, which comes with the words before a reply."""
-        with self._engine.speaking():
-            reply = stream.reply()
-            taken_s = [self._time(lambda: next(reply)) for _ in range(REPLY_TOKENS)]
-            rest = list(reply)
+        self._engine.speak()
+        reply = stream.reply()
+        taken_s = [self._time(lambda: next(reply)) for _ in range(REPLY_TOKENS)]
+        rest = list(reply)
         assert not rest
         return taken_s[1:]
 
     def _mix(self) -> list[float]:
         taken_s, until_s = [], time.perf_counter() + self._max_seconds
-        for frame_s, has_reply in islice(self._frames_and_replies(), MIXED_FRAMES):
+        for frame_s, has_reply in islice(self._frames_and_replies(self._open()), MIXED_FRAMES):
             taken_s.append(frame_s)
             if has_reply and time.perf_counter() > until_s:
                 break
         return taken_s
 
     def _run_long(self, num_frames: int) -> LongRun:
-        frames, num_tenth = self._frames_and_replies(), num_frames // 10
-        assert num_tenth
+        stream, num_end = self._open(filled=self._window_tokens), min(END_FRAMES, num_frames // 10)
+        frames = self._frames_and_replies(stream)
+        assert num_end
 
-        def tenth() -> Tenth:
-            silent_s = [frame_s for frame_s, has_reply in islice(frames, num_tenth) if not has_reply]
-            return Tenth(Timing.of(silent_s), self._memory())
+        def stretch() -> Stretch:
+            silent_s = [frame_s for frame_s, has_reply in islice(frames, num_end) if not has_reply]
+            return Stretch(Timing.of(silent_s), self._memory())
 
-        first = tenth()
-        for _ in islice(frames, num_frames - 2 * num_tenth):
-            pass
-        return LongRun(num_frames, first, tenth())
+        first = stretch()
+        for number, start in enumerate(range(2 * num_end, num_frames, MAX_FRAMES_PER_PASS), 1):
+            together = min(MAX_FRAMES_PER_PASS, num_frames - start)
+            stream.observe_many(self._model.encode(self._pictures_K3SS[:together]))
+            if number % REPLY_EVERY == 0:
+                self._reply(stream)
+        return LongRun(num_frames, first, stretch())
 
-    def _frames_and_replies(self) -> Iterator[tuple[float, bool]]:
-        """One stream without end: the seconds of each picture, and whether a reply after it is in them."""
-        stream = self._open()
+    def _frames_and_replies(self, stream: Stream) -> Iterator[tuple[float, bool]]:
+        """Without end: the seconds of each picture, and whether a reply after it is in them."""
 
         def frame_with_reply() -> None:
             self._look_and_observe(stream)
-            with self._engine.speaking():
-                pieces = list(stream.reply())
-            assert len(pieces) == REPLY_TOKENS
+            self._reply(stream)
 
         for number in count(1):
             has_reply = number % REPLY_EVERY == 0
             yield self._time(frame_with_reply if has_reply else lambda: self._look_and_observe(stream)), has_reply
+
+    def _reply(self, stream: Stream) -> None:
+        self._engine.speak()
+        pieces = list(stream.reply())
+        assert len(pieces) == REPLY_TOKENS
 
     def _look_and_observe(self, stream: Stream) -> None:
         stream.observe(self._model.encode(self._pictures_K3SS[:1])[0])
@@ -296,24 +310,26 @@ class Bencher:
         return Memory(psutil.Process().memory_info().rss, gpu_bytes)
 
 
-class _Decided(Engine):
-    """A model's engine, whose readings say silence, or one word while `speaking`, whatever was computed."""
+class Decided(Engine):
+    """A model's engine, whose readings say silence or one word, whatever was computed: the same work for all weights.
 
-    def __init__(self, model: VideoLM) -> None:
+    reply_every: a reply of REPLY_TOKENS words follows after so many frames; None: only where `speak` is called.
+    busy_s: seconds spent in passes so far, what is copied back included.
+    """
+
+    max_draft_tokens = 0  # one word again and again would always be guessed rightly
+
+    def __init__(self, model: VideoLM, *, reply_every: int | None = None) -> None:
         self._engine = engine = model.engine
         self.kind, self.weights = engine.kind, engine.weights
         self.decoder, self.device, self.dtype, self.width = engine.decoder, engine.device, engine.dtype, engine.width
+        self.busy_s = 0.0
         self._silence, self._word = model.grammar.silence_id, model.grammar.ids(" a")[-1]
-        self._winner = self._silence
+        self._reply_every, self._num_frames, self._words_left = reply_every, 0, 0
 
-    @contextmanager
-    def speaking(self) -> Iterator[None]:
-        """Within, the word wins."""
-        self._winner = self._word
-        try:
-            yield
-        finally:
-            self._winner = self._silence
+    def speak(self) -> None:
+        """The next passes are those of a reply."""
+        self._words_left = REPLY_TOKENS
 
     def embed(self, ids: Sequence[int], *, keep: bool = False) -> Tensor:
         return self._engine.embed(ids, keep=keep)
@@ -322,8 +338,23 @@ class _Decided(Engine):
         return self._engine.make_cache(capacity)
 
     def read(self, cache: KVRing, embeds_TE: Tensor, wanted: Sequence[int], watched_id: int) -> list[Reading]:
+        started_s = time.perf_counter()
         readings = self._engine.read(cache, embeds_TE, wanted, watched_id)
-        return [Reading(reading.watched_prob, self._winner) for reading in readings]
+        self.busy_s += time.perf_counter() - started_s
+        if self._words_left:
+            self._words_left -= 1
+            return [Reading(reading.watched_prob, self._word) for reading in readings]
+        return list(self._over_frames(readings))
+
+    def _over_frames(self, readings: list[Reading]) -> Iterator[Reading]:
+        """Up to the frame that speaks; what comes after it will be read again."""
+        for prob, _ in readings:
+            self._num_frames += 1
+            if self._reply_every and self._num_frames % self._reply_every == 0:
+                self.speak()
+                yield Reading(prob, self._word)
+                return
+            yield Reading(prob, self._silence)
 
     def prepare(self, cache: KVRing) -> bool:
         return self._engine.prepare(cache)

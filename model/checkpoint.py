@@ -178,7 +178,7 @@ def _assemble(
         decoder = _merge_lora(decoder, spec.lora, checkpoint.lora)
     if checkpoint.decoder:
         _load(decoder, checkpoint.decoder, "decoder", strict=False)  # tied weights stand there once
-    vision = open_vision(spec.vision)
+    vision = open_vision(spec.vision, device)
     if checkpoint.vision:
         _load(vision, checkpoint.vision, "vision")
     connector = make_connector(vision.feature_width, decoder.config.hidden_size)
@@ -279,7 +279,8 @@ def _split(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def _merge_lora(decoder: PreTrainedModel, spec: LoraSpec, tensors: dict[str, Tensor]) -> PreTrainedModel:
-    adapted = get_peft_model(decoder, spec.to_peft())
+    with decoder.device:  # on a CPU, the random adapters of an 8B decoder take seconds
+        adapted = get_peft_model(decoder, spec.to_peft())
     result = set_peft_model_state_dict(adapted, tensors)
     missing = [name for name in result.missing_keys if "lora_" in name]
     if missing or result.unexpected_keys:

@@ -12,8 +12,8 @@ Shapes: T rows of a pass, E decoder width, W wanted rows, B pictures, S their si
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -25,6 +25,7 @@ from model.cache import KVRing
 from model.decoder import append, embedding, make_ring
 from model.errors import CheckpointError
 from model.grammar import Cursor, Grammar
+from model.graphs import Recorder, Shelf
 from model.vision import VisionTower
 
 MAX_ROWS = 256
@@ -32,9 +33,6 @@ MAX_ROWS = 256
 
 MAX_FRAMES_PER_PASS = 16
 """Frames that are decided in one pass; so many rows of it can be wanted."""
-
-MAX_GRAPHS = 48
-"""Of a cache. The usual sizes stay; of the others those go that were not used for longest."""
 
 ENCODER_SIZES = (1, 2, 4, 8, 16)
 _ROW_STEP = 16
@@ -62,6 +60,8 @@ class Engine(ABC):
 
     kind: Kind = "plain"
     weights: Weights = "dtype"
+    max_draft_tokens = MAX_FRAMES_PER_PASS - 1
+    """So many words of a reply may be guessed at a time (model.draft)."""
 
     def __init__(self, decoder: PreTrainedModel) -> None:
         self.decoder = decoder
@@ -131,9 +131,8 @@ class GraphEngine(Engine):
         is_cuda = self.device.type == "cuda"
         self._meta_host = torch.zeros(len(self._meta), dtype=torch.long, pin_memory=is_cuda)
         self._read_host = torch.zeros((MAX_FRAMES_PER_PASS, 2), pin_memory=is_cuda)
-        self._graphs: WeakKeyDictionary[KVRing, dict[Size, _Graph | None]] = WeakKeyDictionary()
-        self._recorder = _Recorder(self.device) if is_cuda else None
-        self._may_prepare = True
+        self._shelves: WeakKeyDictionary[KVRing, Shelf[Size]] = WeakKeyDictionary()
+        self._recorder = Recorder(self.device, "the decoder") if is_cuda else None
 
     def make_cache(self, capacity: int) -> KVRing:
         cache = super().make_cache(capacity)
@@ -155,26 +154,20 @@ class GraphEngine(Engine):
 
     def prepare(self, cache: KVRing) -> bool:
         """Record the graph of one more usual size; False if all of them are there, or no memory for more."""
-        graphs = self._graphs.setdefault(cache, {})
-        missing = [size for size in self._usual if graphs.get(size) is None]
-        if self._recorder is None or not missing or not self._may_prepare:
-            return False
         with torch.inference_mode(), torch.cuda.device_of(self._meta):
             self._fill_in(cache.num_tokens, 0, 0, [])  # nothing counts: the cache is left as it is
-            try:
-                self._compute(cache, missing[0])  # compiles what is not compiled yet, which a recording cannot
-                graphs[missing[0]] = self._record(cache, missing[0])
-            except torch.OutOfMemoryError:
-                self._may_prepare = False
-            torch.cuda.current_stream(self.device).synchronize()
-        return self._may_prepare and len(missing) > 1
+            is_more = self._shelf(cache).prepare(lambda size: self._compute(cache, size))
+            if self.device.type == "cuda":
+                torch.cuda.current_stream(self.device).synchronize()
+        return is_more
 
     def _pass(self, cache: KVRing, embeds_TE: Tensor, wanted: list[int], watched_id: int) -> list[Reading]:
         start, rows = cache.num_tokens, len(embeds_TE)
         cache.set_length(start + rows)
         self._fill_in(start, rows, watched_id, wanted)
         self._residual_TE[:rows] = embeds_TE
-        results_W2 = self._run(cache, self._fit(rows, len(wanted)))
+        size = self._fit(rows, len(wanted))
+        results_W2 = self._shelf(cache).run(size, lambda size: self._compute(cache, size))
         read = self._read_host[: len(wanted)]
         read.copy_(results_W2[: len(wanted)], non_blocking=True)
         if self.device.type == "cuda":
@@ -192,20 +185,10 @@ class GraphEngine(Engine):
         padded = -(-rows // _ROW_STEP) * _ROW_STEP, 1 << (num_wanted - 1).bit_length()
         return min([*wide, padded])
 
-    def _run(self, cache: KVRing, size: Size) -> Tensor:
-        graphs = self._graphs.setdefault(cache, {})
-        is_new = size not in graphs
-        graph = graphs[size] = graphs.pop(size, None)  # the latest used is the last
-        if len(graphs) > MAX_GRAPHS:
-            del graphs[next(old for old in graphs if old not in self._usual)]
-        if is_new or self._recorder is None:
-            return self._compute(cache, size)
-        graph = graphs[size] = graph or self._record(cache, size)
-        return graph.replay()
-
-    def _record(self, cache: KVRing, size: Size) -> "_Graph":
-        assert self._recorder is not None
-        return self._recorder.record(lambda: self._compute(cache, size))
+    def _shelf(self, cache: KVRing) -> Shelf[Size]:
+        if cache not in self._shelves:
+            self._shelves[cache] = Shelf(self._recorder, self._usual)
+        return self._shelves[cache]
 
     def _compute(self, cache: KVRing, size: Size) -> Tensor:
         rows, num_wanted = size
@@ -255,13 +238,11 @@ class GraphEncoder(Encoder):
         super().__init__(vision, connector)
         self._device = next(vision.parameters()).device
         self._stream = torch.cuda.Stream(self._device)
-        self._recorder = _Recorder(self._device)
+        self._shelf = Shelf[int](Recorder(self._device, f"the vision tower {vision.spec.name}"), ENCODER_SIZES)
         side = vision.spec.image_size
         shape = (ENCODER_SIZES[-1], 3, side, side)
         self._host = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
         self._frames = torch.zeros(shape, dtype=torch.uint8, device=self._device)
-        self._graphs: dict[int, _Graph | None] = {}
-        self._may_prepare = True
         self._stream.wait_stream(torch.cuda.current_stream(self._device))  # on which all of this was made
 
     @torch.inference_mode()
@@ -278,17 +259,10 @@ class GraphEncoder(Encoder):
 
     @torch.inference_mode()
     def prepare(self) -> bool:
-        missing = [size for size in ENCODER_SIZES if self._graphs.get(size) is None]
-        if not missing or not self._may_prepare:
-            return False
         with torch.cuda.stream(self._stream):
-            try:
-                Encoder.__call__(self, self._frames[: missing[0]])  # libraries choose their kernels, unrecorded
-                self._graphs[missing[0]] = self._record(missing[0])
-            except torch.OutOfMemoryError:
-                self._may_prepare = False
+            is_more = self._shelf.prepare(self._compute)
         self._stream.synchronize()
-        return self._may_prepare and len(missing) > 1
+        return is_more
 
     def _encode(self, part: Tensor) -> Tensor:
         count = len(part)
@@ -298,60 +272,10 @@ class GraphEncoder(Encoder):
             part = self._host[:count]
         self._frames[:count].copy_(part, non_blocking=True)
         size = next(size for size in ENCODER_SIZES if size >= count)
-        return self._run(size)[:count].clone()
+        return self._shelf.run(size, self._compute)[:count].clone()
 
-    def _run(self, size: int) -> Tensor:
-        if size not in self._graphs:
-            self._graphs[size] = None
-            return super().__call__(self._frames[:size])
-        graph = self._graphs[size] or self._record(size)
-        self._graphs[size] = graph
-        return graph.replay()
-
-    def _record(self, size: int) -> "_Graph":
-        try:
-            return self._recorder.record(lambda: Encoder.__call__(self, self._frames[:size]))
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"engine: the vision tower {self.vision.spec.name} cannot be recorded as a CUDA graph ({error}); set "
-                "engine to 'plain'"
-            ) from error
-
-
-class _Graph:
-    """A recorded CUDA graph and the tensor that each replay writes."""
-
-    def __init__(self, graph: Any, output: Tensor) -> None:
-        self._graph, self._output = graph, output
-
-    def replay(self) -> Tensor:
-        self._graph.replay()
-        return self._output
-
-
-class _Recorder:
-    """Records graphs that share one memory pool, for they never run at the same time."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
-        self._pool = torch.cuda.graph_pool_handle()
-        self._device = device
-        self._first = self.record(lambda: torch.zeros(1, device=device))  # a pool whose last graph has gone is no more
-
-    def record(self, act: Callable[[], Tensor]) -> _Graph:
-        """What `act` launches. Other threads may go on using the GPU: nothing here waits for all of it."""
-        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            try:
-                output = act()
-            finally:
-                graph.capture_end()
-        current.wait_stream(self._stream)
-        return _Graph(graph, output)
+    def _compute(self, size: int) -> Tensor:
+        return super().__call__(self._frames[:size])
 
 
 def make_engine(

@@ -86,7 +86,7 @@ def open_shape(
         raise CheckpointError(f"shape {name!r}: must be one of {', '.join(SHAPES)}")
     shape = SHAPES[name]
     decoder = build_decoder(shape.decoder, device, dtype, attention)
-    vision = open_vision(shape.vision)
+    vision = open_vision(shape.vision, device)
     with device:
         connector = make_connector(vision.feature_width, decoder.config.hidden_size)
     vision.fold()

@@ -96,7 +96,7 @@ class Stream:
         self.reply_ids: list[int] = []
         """Ids of the latest reply, with its end-of-sequence if the model wrote it."""
         self._is_replying = False
-        self._drafter = Drafter(min(options.draft_tokens, MAX_FRAMES_PER_PASS - 1))
+        self._drafter = Drafter(min(options.draft_tokens, engine.max_draft_tokens))
         self._history: Tensor | None = None
         if options.eviction == "recompute":
             self._history = torch.zeros((options.window_tokens, engine.width), dtype=engine.dtype, device=engine.device)

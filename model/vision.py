@@ -22,6 +22,7 @@ from model.errors import CheckpointError
 from model.frames import normalize
 
 Library = Literal["timm", "open_clip", "transformers"]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ def _position_codes(grid: int, width: int) -> Tensor:
     return F.pad(torch.cat((rows, columns), dim=1), (0, width % 2))
 
 
-def open_vision(spec: VisionSpec) -> VisionTower:
-    """The tower that `spec` describes, with its weights, in evaluation mode, float32 on the CPU.
+def open_vision(spec: VisionSpec, device: torch.device = CPU) -> VisionTower:
+    """The tower that `spec` describes, with its weights, in evaluation mode, float32 on `device`.
 
     Raises CheckpointError if the encoder or its file is unknown, WeightsError if named weights cannot be had.
     """
@@ -114,9 +115,10 @@ def open_vision(spec: VisionSpec) -> VisionTower:
     }
     if spec.library not in towers:
         raise CheckpointError(f"vision.library = {spec.library!r}: must be one of {', '.join(towers)}")
-    tower = towers[spec.library](spec)
-    if spec.grid_positions:
-        tower._position_codes = _position_codes(spec.grid, tower.feature_width)
+    with device:  # on a CPU, the random weights that a large tower begins with take half a minute
+        tower = towers[spec.library](spec)
+        if spec.grid_positions:
+            tower._position_codes = _position_codes(spec.grid, tower.feature_width)
     return tower.eval().requires_grad_(False)
 
 

@@ -9,15 +9,18 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant.commands.common import PullBar, add_config_option, overrides_of, settings_of
 from assistant.errors import UsageError
+from assistant.loop import MAX_BATCH
 
 if TYPE_CHECKING:
     from assistant.comparison import Told
     from assistant.config import Config
+    from assistant.playback import Playback
     from model.bench import Bench, Memory, Timing
     from model.videolm import VideoLM
 
@@ -52,6 +55,9 @@ def add_parser(commands) -> None:
     parser.add_argument("--seconds", metavar="S", type=float, default=20.0, help="at most, for each thing (20)")
     parser.add_argument("--frames", metavar="N", type=int, default=0, help="also a long run of so many frames (10000)")
     parser.add_argument(
+        "--video", metavar="VIDEO", help="also all of this video, as fast as it goes, through the threads of a run"
+    )
+    parser.add_argument(
         "--check",
         metavar="VIDEO",
         nargs="+",
@@ -69,12 +75,15 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print. Raises UsageError, and what opening a model raises."""
     import psutil
 
-    from assistant.opening import open_model, open_random
+    from assistant.capture.source import parse_source
+    from assistant.opening import open_model, open_random, settle
+    from assistant.playback import play
 
     _check(args)
     config = settings_of(args, overrides_of(args, OVERRIDES)).config
     if args.check:
         return check(args, config)
+    source = parse_source(args.video) if args.video else None
     load = round(psutil.getloadavg()[0], 2)  # what other programs do meanwhile falsifies the figures
     started_s = time.perf_counter()
     if args.shape:
@@ -83,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         with PullBar() as bar:
             model = open_model(config.model, on_progress=bar.update)
     opened_s = time.perf_counter() - started_s
+    settle()
     from model.bench import Bencher  # torch, which `open_model` prepares
 
     window = config.stream.window_tokens
@@ -96,7 +106,13 @@ def run(args: argparse.Namespace) -> int:
     report = {**describe(model), "load": load, "window_tokens": window, "opened_s": opened_s}
     report |= {f"{name}_s": opened_s + ms / 1000 for name, ms in (("start", bench.first_ms), ("ready", bench.ready_ms))}
     report |= dataclasses.asdict(bench)
-    table = make_table(report, bench)
+    playbacks: dict[int, Playback] = {}
+    if source:
+        for max_batch in (1, MAX_BATCH):
+            print(f"bench: {args.video}, {max_batch} at a time …", file=sys.stderr, flush=True)
+            playbacks[max_batch] = play(model, config, source, max_batch=max_batch)
+    report["playbacks"] = {max_batch: dataclasses.asdict(playback) for max_batch, playback in playbacks.items()}
+    table = make_table(report, bench, playbacks)
     print(json.dumps(report) if args.json else table)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -105,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
         draw(bench, report, args.out / "bench.png")
     if args.append:
         with args.append.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(headline(report, bench), ensure_ascii=False) + "\n")
+            file.write(json.dumps(headline(report, bench, playbacks), ensure_ascii=False) + "\n")
     return 0
 
 
@@ -154,8 +170,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--out {args.out}: is a file, and must be a folder")
     if args.check and args.shape:
         raise UsageError(f"--check with --shape {args.shape}: random weights decide at random; name a --model instead")
-    if args.check and (args.out or args.append or args.frames):
-        raise UsageError("--check measures nothing: it goes without --out, --append and --frames")
+    if args.check and (args.out or args.append or args.frames or args.video):
+        raise UsageError("--check measures nothing: it goes without --out, --append, --frames and --video")
 
 
 def describe(model: VideoLM) -> dict[str, Any]:
@@ -203,7 +219,7 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
-def headline(report: dict[str, Any], bench: Bench) -> dict[str, Any]:
+def headline(report: dict[str, Any], bench: Bench, playbacks: Mapping[int, Playback]) -> dict[str, Any]:
     """One line of a history: what was measured and where, and the figures that matter, the window being full."""
     full = bench.at_length[-1]
     about = ("date", "commit", "model", "dtype", "engine", "weights", "window_tokens", "device", "cpu", "torch", "load")
@@ -216,18 +232,22 @@ def headline(report: dict[str, Any], bench: Bench) -> dict[str, Any]:
         "long_backlog_p50_ms": bench.long_backlog.p50_ms,
         "start_s": report["start_s"],
         "ready_s": report["ready_s"],
+        "opened_mib": (bench.opened.gpu_bytes or bench.opened.process_bytes) / MIB,
         "process_mib": bench.memory.process_bytes / MIB,
     }
     if bench.peak_bytes is not None:
         figures["gpu_peak_mib"] = bench.peak_bytes / MIB
     if bench.long_run is not None:
         figures["long_run_frames"] = bench.long_run.num_frames
-        figures["first_tenth_p99_ms"] = bench.long_run.first_tenth.silent_frame.p99_ms
-        figures["last_tenth_p99_ms"] = bench.long_run.last_tenth.silent_frame.p99_ms
+        figures["long_run_first_p99_ms"] = bench.long_run.first.silent_frame.p99_ms
+        figures["long_run_last_p99_ms"] = bench.long_run.last.silent_frame.p99_ms
+    for max_batch, playback in playbacks.items():
+        figures[f"video_fps_by_{max_batch}"] = playback.num_frames / playback.seconds
+        figures[f"video_decoder_fps_by_{max_batch}"] = playback.num_frames / playback.decoder_s
     return {name: report[name] for name in about} | {name: round(value, 2) for name, value in figures.items()}
 
 
-def make_table(report: dict[str, Any], bench: Bench) -> str:
+def make_table(report: dict[str, Any], bench: Bench, playbacks: Mapping[int, Playback]) -> str:
     """All figures in Markdown."""
     from model.bench import BACKLOG_FRAMES, LONG_BACKLOG_FRAMES, REPLY_EVERY, REPLY_TOKENS
 
@@ -239,11 +259,11 @@ def make_table(report: dict[str, Any], bench: Bench) -> str:
         rows.append(("– one word of a reply", at.token))
     rows.append((f"backlog of {BACKLOG_FRAMES} frames", bench.backlog))
     rows.append((f"backlog of {LONG_BACKLOG_FRAMES} frames", bench.long_backlog))
-    tenths = []
+    ends = []
     if bench.long_run is not None:
-        tenths = [("first", bench.long_run.first_tenth), ("last", bench.long_run.last_tenth)]
-        frames = f"silent frame, {{}} tenth of {bench.long_run.num_frames:,} frames"
-        rows += [(frames.format(which), tenth.silent_frame) for which, tenth in tenths]
+        ends = [("first", bench.long_run.first), ("last", bench.long_run.last)]
+        frames = f"silent frame, {{}} of {bench.long_run.num_frames:,} frames"
+        rows += [(frames.format(which), end.silent_frame) for which, end in ends]
     lines = [f"| {name} | {t.p50_ms:.1f} | {t.p95_ms:.1f} | {t.p99_ms:.1f} | {t.count} |" for name, t in rows]
     peak = "" if bench.peak_bytes is None else f", at most {bench.peak_bytes / MIB:,.0f} MiB on the GPU"
     return "\n".join(
@@ -260,8 +280,14 @@ def make_table(report: dict[str, Any], bench: Bench) -> str:
             f"({bench.mixed.count} frames)",
             f"start to first decision {report['start_s']:.1f} s (opened in {report['opened_s']:.1f} s, first frame in "
             f"{bench.first_ms / 1000:.1f} s), to full speed {report['ready_s']:.1f} s",
-            f"memory {_mib(bench.memory)}{peak}; cache {bench.cache_bytes / MIB:,.0f} MiB",
-            *(f"memory after the {which} tenth {_mib(tenth.memory)}" for which, tenth in tenths),
+            *(
+                f"the video, at most {max_batch} at a time: {playback.num_frames / playback.seconds:,.1f} frames/s "
+                f"({playback.num_frames:,} frames), the decoder alone {playback.num_frames / playback.decoder_s:,.1f}"
+                for max_batch, playback in playbacks.items()
+            ),
+            f"memory {_mib(bench.opened)} with the model open, {_mib(bench.memory)} with a stream{peak}",
+            f"cache {bench.cache_bytes / MIB:,.0f} MiB",
+            *(f"memory after the {which} of the long run {_mib(end.memory)}" for which, end in ends),
         ]
     )
 

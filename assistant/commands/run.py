@@ -98,7 +98,7 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -
     from assistant.journal.thread import Forget, run_journal
     from assistant.journal.writer import Journal, Line
     from assistant.mailbox import Mailbox
-    from assistant.opening import open_model, open_stream, silence_threshold
+    from assistant.opening import open_model, open_stream, settle, silence_threshold
     from assistant.pacing import PolicyPacing, settings_of
     from assistant.policy import Policy
     from assistant.service import Service
@@ -106,6 +106,7 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -
 
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)
+    settle()
     voice = None if args.no_say else open_voice(config.voice, Path("out") / "run.wav", threading.Event(), log.warning)
     stop_journal, inbox = threading.Event(), Mailbox[Line | Forget](NUM_LINES_QUEUED, name="journal")
     journal_thread = None

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     """Watch until the source ends, Ctrl-C or SIGTERM. Raises what any part found wrong; returns 0 or 130."""
     from assistant.app import App, Plan
     from assistant.capture.source import parse_source
-    from assistant.opening import open_model
+    from assistant.opening import open_model, settle
     from assistant.output import Subtitles, make_output
 
     overrides = overrides_of(args, OVERRIDES)
@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(source, config, questions, lossless=args.max_speed)
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)
+    settle()
     app = App(plan, model)
     with _interrupted_by(signal.SIGINT, signal.SIGTERM):
         app.start(_open_voice(plan, app, output))

@@ -194,16 +194,28 @@ def test_bench_measures_a_shape_and_appends_to_a_history(capsys, tmp_path):
         code, shown, _ = run(capsys, "bench", *fast, "--frames", "20", "--append", str(history))
         assert code == 0
         assert shown.startswith("tiny, random weights, float32, ")
-        assert "| silent frame, last tenth of 20 frames |" in shown
+        assert "| silent frame, last of 20 frames |" in shown
         assert "\nstart to first decision " in shown
         assert len(history.read_text().splitlines()) == number
     line = json.loads(history.read_text().splitlines()[-1])
     assert (line["model"], line["window_tokens"], line["long_run_frames"]) == ("tiny, random weights", 512, 20)
     assert line["backlog_p50_ms"] < line["long_backlog_p50_ms"]
     assert f"{line['mixed_fps']:.2f} frames/s" in shown
-    only_some = {"long_run_frames", "first_tenth_p99_ms", "last_tenth_p99_ms"}
+    only_some = {"opened_mib", "long_run_frames", "long_run_first_p99_ms", "long_run_last_p99_ms"}
     kept = (ROOT / "tests/bench/history.jsonl").read_text().splitlines()
     assert [set(line) - set(json.loads(old)) - only_some for old in kept] == [set()] * len(kept)
+
+
+def test_bench_plays_a_video_with_its_own_replies(capsys, make_video):
+    video = str(make_video(seconds=15))  # 30 frames: one reply
+    fast = ("--shape", "tiny", "--device", "cpu", "--samples", "1", "--seconds", "0.01", "--window", "512")
+    code, shown, _ = run(capsys, "bench", *fast, "--video", video, "--json")
+    assert code == 0
+    playbacks = json.loads(shown)["playbacks"]
+    assert set(playbacks) == {"1", "16"}
+    for playback in playbacks.values():
+        assert playback["num_frames"] == 30
+        assert 0 < playback["decoder_s"] < playback["seconds"]
 
 
 def test_bench_checks_against_the_plain_engine(capsys, make_video, monkeypatch):

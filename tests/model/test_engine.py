@@ -9,6 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from model import engine as engines
+from model import graphs
 from model.checkpoint import open_checkpoint
 from model.decoder import append, make_ring
 from model.engine import GraphEngine, PlainEngine
@@ -182,13 +183,13 @@ def test_streams_of_different_windows_share_an_engine() -> None:
 
 
 def test_sizes_that_are_rare_go_and_the_usual_ones_stay(monkeypatch) -> None:
-    monkeypatch.setattr(engines, "MAX_GRAPHS", 3)
+    monkeypatch.setattr(graphs, "MAX_GRAPHS", 3)
     decoder = llama()
     engine = GraphEngine(decoder, torch.device(DEVICE), usual=[(1, 1)])
     cache = engine.make_cache(400)
     for rows in (1, 16, 32, 48, 16, 64):
         engine.read(cache, random_rows(decoder, rows), [rows - 1], 3)
-    assert list(engine._graphs[cache]) == [(1, 1), (16, 1), (64, 1)]
+    assert list(engine._shelves[cache]._graphs) == [(1, 1), (16, 1), (64, 1)]
 
 
 def test_keys_move_down_in_place_as_they_do_without_a_kernel() -> None:
