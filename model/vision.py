@@ -164,7 +164,12 @@ class OpenClipTower(VisionTower):
 
         if spec.name not in open_clip.list_models():
             raise CheckpointError(f"vision.name = {spec.name!r}: open_clip knows no such model")
-        clip = open_clip.create_model(spec.name, pretrained=spec.weights or None, load_weights=bool(spec.weights))
+        clip = open_clip.create_model(
+            spec.name,
+            pretrained=spec.weights or None,
+            load_weights=bool(spec.weights),
+            device=torch.get_default_device(),
+        )
         self.visual: Any = clip.visual
         self.trunk: Any = self.visual.trunk if isinstance(self.visual, TimmModel) else None
         _lay_out(self.trunk)
