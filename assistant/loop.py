@@ -14,6 +14,7 @@ from assistant.messages import Asked, Event, FrameTokens, Query, Seen, Status, W
 from model.errors import StreamError
 
 if TYPE_CHECKING:
+    from assistant.config import Config
     from model.stream import Decision, Stream
 
 MAX_BATCH = 16
@@ -27,6 +28,9 @@ class Pacing:
 
     Called by the mind's thread only, in the order of the frames.
     """
+
+    def update(self, config: Config) -> None:
+        """Go on as this configuration says. Any thread."""
 
     def threshold(self, own: float) -> float:
         """The silence threshold for the next frames; own: the stream's, as it was opened."""

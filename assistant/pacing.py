@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from assistant.config import PolicySection
+from assistant.config import Config, PolicySection
 from assistant.loop import Pacing
 from assistant.policy import Policy, PolicySettings
 
@@ -18,21 +18,35 @@ if TYPE_CHECKING:
 class PolicyPacing(Pacing):
     """Asks a policy. The mind's thread owns it.
 
-    clock: monotonic seconds. minute_of_day: local time, 0–1440.
+    checkpoint_threshold: what `stream.silence_threshold = "checkpoint"` means. clock: monotonic seconds. minute_of_day:
+    local time, 0–1440.
     """
 
     def __init__(
         self,
         policy: Policy,
         *,
+        checkpoint_threshold: float,
         clock: Callable[[], float] = time.monotonic,
         minute_of_day: Callable[[], float] | None = None,
     ):
         self._policy, self._clock = policy, clock
+        self._checkpoint = checkpoint_threshold
+        self._wanted: tuple[PolicySettings, float] | None = None  # put there by any thread
         self._minute_of_day = minute_of_day or _local_minute
 
+    def update(self, config: Config) -> None:
+        threshold = config.stream.silence_threshold
+        self._wanted = settings_of(config.policy), self._checkpoint if threshold == "checkpoint" else threshold
+
     def threshold(self, own: float) -> float:
+        self._take_over()
         return self._policy.silence_threshold(self._clock(), self._minute_of_day())
+
+    def _take_over(self) -> None:
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            self._policy.update(*wanted)
 
     def wants(self, decision: Decision) -> bool:
         return self._policy.consider(decision.silence_prob, decision.speaks, self._clock(), self._minute_of_day())

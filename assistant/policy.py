@@ -75,8 +75,13 @@ class Policy:
         self._remarks_s: deque[float] = deque()  # those of the last hour that the promise counts
         self._said_s: dict[str, float] = {}  # by the sentence's digest, oldest first
 
-    def update(self, settings: PolicySettings) -> None:
-        """Go on with other settings. The bucket stays as full as it is; another promise counts from now on."""
+    def update(self, settings: PolicySettings, threshold: float | None = None) -> None:
+        """Go on with other settings. The bucket stays as full as it is; another promise counts from now on.
+
+        threshold: another one than `checkpoint_threshold`.
+        """
+        if threshold is not None:
+            self._threshold, self._own = threshold, 1 - threshold
         if settings.remarks_per_hour != self._settings.remarks_per_hour:
             self._remarks_s.clear()
         self._settings = settings

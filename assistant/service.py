@@ -15,18 +15,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from assistant.capture.source import Source
-from assistant.config import Config
+from assistant.capture.source import Source, parse_source
+from assistant.config import Config, StreamSection, VoiceSection
 from assistant.control.handler import Handler
 from assistant.control.reply import Reply
-from assistant.errors import WorkerFailed
+from assistant.errors import OutputError, WorkerFailed
+from assistant.journal.thread import JournalThread
 from assistant.journal.writer import Line as JournalLine
 from assistant.loop import Pacing
 from assistant.mailbox import Mailbox, put_until
 from assistant.messages import Asked, Event, Query, Seen, Status, Words
+from assistant.modes import ModesFile
 from assistant.pipeline import STOP_TIMEOUT_S, Pipeline
+from assistant.reload import ConfigFile, changes, waits_for_a_start
 from assistant.speech.voice import Line, Voice, run_voice
 from assistant.systemd import Notifier
+from model.errors import OnlookerError
 
 if TYPE_CHECKING:
     from model.stream import Stream
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 NUM_EVENTS_QUEUED = 256
 NUM_LINES_QUEUED = 16
+NUM_RELOADS_QUEUED = 16
 TICK_S = 0.2
 STALE_S = 5.0
 """A part that has brought nothing for so long, while it should, is called stale."""
@@ -72,8 +77,9 @@ class _Open:
 class Service(Handler):
     """One run without end.
 
-    open_stream: a fresh stream of the model. publish: tells subscribers (kind, facts); any thread, never waits. keep:
-    takes what is to be kept of what was said and asked, and never waits; None if nothing is.
+    open_stream: a fresh stream of the model; raises ConfigError for a window too small. open_voice: None for silence.
+    publish: tells subscribers (kind, facts); any thread, never waits. check: called often by the main thread; raises
+    what is to end the run. config_file: None where no edit is to take effect.
     """
 
     def __init__(
@@ -81,27 +87,35 @@ class Service(Handler):
         source: Source,
         config: Config,
         model: VideoLM,
-        open_stream: Callable[[], Stream],
+        open_stream: Callable[[StreamSection], Stream],
         *,
         publish: Callable[[str, Mapping[str, Any]], None],
         pacing: Pacing | None = None,
-        voice: Voice | None = None,
-        keep: Callable[[JournalLine], object] | None = None,
+        open_voice: Callable[[VoiceSection], Voice | None] = lambda _: None,
+        journal: JournalThread | None = None,
+        modes: ModesFile | None = None,
+        config_file: ConfigFile | None = None,
         notifier: Notifier | None = None,
+        check: Callable[[], None] = lambda: None,
     ):
         self._source, self._config, self._model = source, config, model
         self._open_stream, self._publish, self._pacing = open_stream, publish, pacing or Pacing()
-        self._voice, self._keep = voice, keep
+        self._open_voice, self._voice, self._voice_thread = open_voice, None, None
+        self._journal, self._modes, self._config_file, self._check = (
+            journal,
+            modes or ModesFile(None),
+            config_file,
+            check,
+        )
+        self._reloads: Mailbox[Reply] = Mailbox(NUM_RELOADS_QUEUED, name="reloads")
         self._notifier, self._fed_s, self._is_up = notifier or Notifier({}), 0.0, False
         self._events = Mailbox[Event](NUM_EVENTS_QUEUED, name="events")
         self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
         self._stop = threading.Event()
-        self._is_paused = self._is_private = False
-        self._is_muted = voice is None
         self._ids = itertools.count(1)
         self._open: dict[int, _Open] = {}
         self._open_lock = threading.Lock()
-        self._parts = {name: Part() for name in ("capture", "encoder", "mind", "voice")}
+        self._parts = {name: Part() for name in ("capture", "encoder", "mind", "voice", "journal", "config")}
         self._pipeline: Pipeline | None = None
         self._started_s = time.monotonic()
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
@@ -113,8 +127,10 @@ class Service(Handler):
 
     def run(self) -> None:
         """Watch until `stop_soon`. Raises WorkerFailed when a part fails again and again, or does not stop."""
-        voice_thread = self._start_voice()
         try:
+            self._start_voice()
+            self._start_journal()
+            self._tell("config", "failed" if self._modes.trouble else "in effect", self._modes.trouble)
             self._start_pipeline()
             while not self._stop.is_set():
                 event = self._events.take(timeout_s=TICK_S)
@@ -123,11 +139,9 @@ class Service(Handler):
                 self._look_after()
         finally:
             self._notifier.stopping()
-            stuck = self._end_pipeline("the daemon is being stopped")
-            self._lines.close()
-            if voice_thread is not None:
-                voice_thread.join(STOP_TIMEOUT_S)
-                stuck += [voice_thread.name] if voice_thread.is_alive() else []
+            stuck = self._end_pipeline("the daemon is being stopped") + self._end_voice()
+            if self._journal is not None:
+                self._journal.close()
         if stuck:
             raise WorkerFailed(f"did not stop within {STOP_TIMEOUT_S:g} s: {', '.join(stuck)}")
 
@@ -136,8 +150,9 @@ class Service(Handler):
         self._stop.set()
 
     def _start_pipeline(self) -> None:
-        pipeline = Pipeline(self._source, self._config, self._model, self._open_stream(), self._report, self._pacing)
-        if self._is_paused:
+        stream = self._open_stream(self._config.stream)
+        pipeline = Pipeline(self._source, self._config, self._model, stream, self._report, self._pacing)
+        if self._modes.now.paused:
             pipeline.keeper.pause()
         for name in ("capture", "encoder", "mind"):
             self._parts[name] = Part()
@@ -170,7 +185,52 @@ class Service(Handler):
             self._restart(pipeline.failure)
         elif pipeline.hangs(HANG_S):
             raise WorkerFailed(f"the mind hangs: frames wait, and none was looked at for {HANG_S:.0f} s")
+        self._check()
+        self._reconfigure()
         self._feed_watchdog()
+
+    def _reconfigure(self) -> None:
+        """Take over what was edited, and answer those who asked for it."""
+        if self._config_file is None:
+            return
+        asked = self._reloads.take_many(NUM_RELOADS_QUEUED, timeout_s=0)
+        try:
+            config = self._config_file.poll(now=bool(asked))
+            if config is None:
+                return
+            changed = changes(self._config, config)
+            self._apply(config, changed)
+        except OnlookerError as error:  # a mistake of the user's: nothing has changed
+            self._tell("config", "failed", str(error))
+            for reply in asked:
+                reply.error("failed", str(error), "the old values stay in effect", error.exit_code)
+            return
+        waiting = waits_for_a_start(changed)
+        detail = f"{', '.join(waiting)}: at the next start" if waiting else ""
+        self._tell("config", "in effect", detail)
+        for reply in asked:
+            reply.done({"changed": sorted(changed), "at_next_start": waiting})
+
+    def _apply(self, config: Config, changed: Mapping[str, object]) -> None:
+        """Raises OnlookerError before anything has changed."""
+        source = parse_source(config.capture.source) if "capture.source" in changed else self._source
+        if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens"}:
+            self._open_stream(config.stream)  # it is opened again below; this one finds mistakes
+        self._source, self._config = source, config
+        if any(key.startswith("voice.") for key in changed):
+            stuck = self._end_voice()
+            if stuck:
+                raise WorkerFailed(f"did not stop within {STOP_TIMEOUT_S:g} s: {', '.join(stuck)}")
+            self._start_voice()
+        if any(key.startswith("privacy.") for key in changed):
+            self._start_journal()
+        self._pacing.update(config)
+        if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens"}:
+            self._end_pipeline("the configuration was changed")
+            self._start_pipeline()
+        elif any(key.startswith("capture.") or key == "stream.fps" for key in changed):
+            assert self._pipeline is not None
+            self._pipeline.keeper.change(source, fps=config.stream.fps, timeout_s=config.capture.timeout_s)
 
     def _feed_watchdog(self) -> None:
         now_s = time.monotonic()
@@ -241,12 +301,12 @@ class Service(Handler):
     def _make_known(self, kind: str, text: str, words: Words) -> None:
         self._publish(kind, {"text": text, "time_s": words.time_s, "latency_s": words.latency_s})
         self._remember(kind, text, words.time_s, query_id=words.query_id, silence_prob=words.silence_prob)
-        if not (self._is_muted or words.cut):
+        if not (self._modes.now.muted or words.cut):
             self._lines.put(Line(text, words.time_s))
 
     def _remember(self, kind: str, text: str, time_s: float, **about: Any) -> None:
-        if self._keep is not None and not self._is_private:
-            self._keep(JournalLine(kind, time.time(), time_s, self._source.shown, text, **about))
+        if self._journal is not None and not self._modes.now.private:
+            self._journal.keep(JournalLine(kind, time.time(), time_s, self._source.shown, text, **about))
 
     def _tell(self, part: str, state: str, detail: str) -> None:
         if state == "warning":
@@ -260,17 +320,32 @@ class Service(Handler):
     def _report(self, event: Event) -> bool:
         return put_until(self._events, event, self._stop)
 
-    def _start_voice(self) -> threading.Thread | None:
-        voice = self._voice
-        if voice is None:
-            self._parts["voice"].state = "off"
-            return None
-        self._parts["voice"] = Part("idle", voice.where)
-        thread = threading.Thread(
-            target=lambda: run_voice(self._lines, voice, self._stop), name="onlooker-voice", daemon=True
-        )
-        thread.start()
-        return thread
+    def _start_voice(self) -> None:
+        self._lines = lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
+        self._voice = voice = self._open_voice(self._config.voice)
+        self._parts["voice"] = Part("idle", voice.where) if voice else Part("off")
+        if voice is not None:
+            self._voice_thread = threading.Thread(
+                target=lambda: run_voice(lines, voice, self._stop), name="onlooker-voice", daemon=True
+            )
+            self._voice_thread.start()
+
+    def _end_voice(self) -> list[str]:
+        """Gives the thread's name if it hangs."""
+        voice, thread, self._voice, self._voice_thread = self._voice, self._voice_thread, None, None
+        self._lines.close()
+        if voice is None or thread is None:
+            return []
+        thread.join(STOP_TIMEOUT_S)
+        if thread.is_alive():
+            return [thread.name]
+        voice.close(0.0)
+        return []
+
+    def _start_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.apply(self._config.privacy)
+        self._parts["journal"] = Part("on" if self._journal and self._journal.is_on else "off")
 
     # ---- requests: the control server's thread ----------------------------------------------------------------
 
@@ -288,10 +363,10 @@ class Service(Handler):
             "device": str(self._model.device),
             "engine": self._model.engine.kind,
             "up_s": round(now_s - self._started_s, 1),
-            "paused": self._is_paused,
-            "private": self._is_private,
-            "journal": self._keep is not None,
-            "muted": self._is_muted,
+            "paused": self._modes.now.paused,
+            "private": self._modes.now.private,
+            "journal": self._journal is not None and self._journal.is_on,
+            "muted": self._modes.now.muted or self._voice is None,
             "parts": {name: part.facts(now_s) for name, part in self._parts.items()},
             "frames": self._num_seen,
             "dropped": self._num_dropped_before + (pipeline.num_dropped if pipeline else 0),
@@ -327,31 +402,36 @@ class Service(Handler):
         reply.error("failed", "the daemon does not read the journal out", "use `onlooker log`, which reads its file", 3)
 
     def pause(self, reply: Reply) -> None:
-        self._is_paused = True
         if self._pipeline is not None:
             self._pipeline.keeper.pause()
-        reply.done()
+        self._switch(reply, paused=True)
 
     def resume(self, reply: Reply) -> None:
-        self._is_paused = False
         if self._pipeline is not None:
             self._pipeline.keeper.resume()
-        reply.done()
+        self._switch(reply, paused=False)
 
     def private(self, is_on: bool, reply: Reply) -> None:
-        self._is_private = is_on
-        reply.done()
+        self._switch(reply, private=is_on)
 
     def mute(self, reply: Reply) -> None:
-        self._is_muted = True
-        reply.done()
+        self._switch(reply, muted=True)
 
     def unmute(self, reply: Reply) -> None:
-        self._is_muted = self._voice is None
-        reply.done({"muted": self._is_muted})
+        self._switch(reply, muted=False)
+
+    def _switch(self, reply: Reply, **changes: bool) -> None:
+        try:
+            self._modes.switch(**changes)
+        except OutputError as error:
+            log.warning("%s", error)
+            reply.error("failed", str(error), exit_code=error.exit_code)
+            return
+        reply.done()
 
     def reload(self, reply: Reply) -> None:
-        reply.error("failed", "the configuration is read at the start only", "stop the daemon and start it again", 3)
+        if self._config_file is None or not self._reloads.put_wait(reply, timeout_s=0):
+            reply.error("busy", "the configuration is being read already", "try again in a moment", 3)
 
     def stop(self, reply: Reply) -> None:
         reply.done()

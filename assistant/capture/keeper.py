@@ -60,6 +60,12 @@ class Keeper:
         self._delay_s = FIRST_DELAY_S
         self._break.set()
 
+    def change(self, source: Source, *, fps: float, timeout_s: float) -> None:
+        """Go on with another source, or another rate. Any thread."""
+        self._source, self._fps, self._timeout_s = source, fps, timeout_s
+        self._delay_s = FIRST_DELAY_S
+        self._break.set()
+
     def wake(self) -> None:
         """Look at `stop` and at the pause at once."""
         self._break.set()

@@ -41,6 +41,11 @@ def journal_path() -> Path:
     return data_dir().parent / "journal" / "journal.db"
 
 
+def modes_path() -> Path:
+    """Where the daemon keeps what was paused, muted or private."""
+    return journal_path().parent.parent / "modes.json"
+
+
 def program_version() -> str:
     """Of the installed package."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import sys
 import threading
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -14,6 +15,7 @@ from assistant.commands.common import (
     PullBar,
     add_config_option,
     journal_path,
+    modes_path,
     open_voice,
     overrides_of,
     program_version,
@@ -24,12 +26,11 @@ from model.errors import OnlookerError
 
 if TYPE_CHECKING:
     from assistant.capture.source import Source
-    from assistant.config import Config
+    from assistant.config import VoiceSection
+    from assistant.settings import Settings
+    from assistant.speech.voice import Voice
 
 OVERRIDES = {"model": "model.name", "device": "model.device", "fps": "stream.fps"}
-
-NUM_LINES_QUEUED = 256
-JOURNAL_STOP_S = 5.0
 
 LOG_BYTES, NUM_OLD_LOGS = 5 << 20, 3
 
@@ -65,12 +66,13 @@ def run(args: argparse.Namespace) -> int:
     from assistant.capture.source import parse_source
     from assistant.control.instance import Instance
 
-    config = settings_of(args, overrides_of(args, OVERRIDES)).config
-    source = parse_source(args.source or config.capture.source)
+    settings = _read(args)
+    source = parse_source(settings.config.capture.source)
     instance = Instance.claim()
     try:
         _open_log(args.log)
-        _serve(args, config, source, instance)
+        _show_stacks_on_demand(args.log)
+        _serve(args, settings, source, instance)
     except OnlookerError as error:
         log.error("%s", error)
         raise
@@ -92,40 +94,56 @@ def _open_log(path: Path | None) -> None:
     logging.basicConfig(level=logging.INFO, format=shape, handlers=[handler])
 
 
-def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -> None:
+def _show_stacks_on_demand(log_path: Path | None) -> None:
+    """At SIGUSR1, and at a crash: where every thread is just now, on stderr or in a file beside the log."""
+    import faulthandler
+
+    file = sys.stderr if log_path is None else log_path.with_suffix(".stacks").open("w", encoding="utf-8")
+    faulthandler.enable(file)  # which keeps it open
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, file)
+
+
+def _serve(args: argparse.Namespace, settings: Settings, source: Source, instance) -> None:
     from assistant.control.server import ControlServer
     from assistant.control.unix import UnixTransport
-    from assistant.journal.thread import Forget, run_journal
-    from assistant.journal.writer import Journal, Line
-    from assistant.mailbox import Mailbox
+    from assistant.journal.thread import JournalThread
+    from assistant.modes import ModesFile
     from assistant.opening import open_model, open_stream, settle, silence_threshold
-    from assistant.pacing import PolicyPacing, settings_of
+    from assistant.pacing import PolicyPacing
+    from assistant.pacing import settings_of as policy_settings_of
     from assistant.policy import Policy
+    from assistant.reload import ConfigFile
     from assistant.service import Service
+    from assistant.settings import user_config_path
     from assistant.systemd import Notifier
 
+    config = settings.config
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)
     settle()
-    voice = None if args.no_say else open_voice(config.voice, Path("out") / "run.wav", threading.Event(), log.warning)
-    stop_journal, inbox = threading.Event(), Mailbox[Line | Forget](NUM_LINES_QUEUED, name="journal")
-    journal_thread = None
-    if config.privacy.journal:
-        journal = Journal.open(journal_path(), config.privacy.retention_days)
-        journal_thread = threading.Thread(
-            target=lambda: run_journal(inbox, journal, stop_journal), name="onlooker-journal", daemon=True
-        )
-        journal_thread.start()
+    policy = Policy(policy_settings_of(config.policy), silence_threshold(model, config.stream))
+
+    def open_daemon_voice(section: VoiceSection) -> Voice | None:
+        return None if args.no_say else open_voice(section, Path("out") / "run.wav", threading.Event(), log.warning)
+
+    def check() -> None:
+        if server.failure is not None:
+            raise server.failure
+
     service = Service(
         source,
         config,
         model,
-        lambda: open_stream(model, config.stream),
+        lambda section: open_stream(model, section),
         publish=lambda kind, facts: server.publish(kind, facts),
-        pacing=PolicyPacing(Policy(settings_of(config.policy), silence_threshold(model, config.stream))),
-        voice=voice,
-        keep=inbox.put if journal_thread else None,
+        pacing=PolicyPacing(policy, checkpoint_threshold=model.silence_threshold),
+        open_voice=open_daemon_voice,
+        journal=JournalThread(journal_path()),
+        modes=ModesFile(modes_path()),
+        config_file=ConfigFile(lambda: _read(args), settings, user_config_path()),
         notifier=Notifier(),
+        check=check,
     )
     server = ControlServer(service, UnixTransport.listen(instance), version=program_version())
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -136,8 +154,11 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance) -
         service.run()
     finally:
         server.close()
-        stop_journal.set()
-        if journal_thread is not None:
-            journal_thread.join(JOURNAL_STOP_S)
-        if voice is not None:
-            voice.close(0.0)
+
+
+def _read(args: argparse.Namespace) -> Settings:
+    """The configuration in effect for this command line. Raises ConfigError."""
+    overrides = overrides_of(args, OVERRIDES)
+    if args.source:
+        overrides["capture.source"] = ("SOURCE", args.source)
+    return settings_of(args, overrides)

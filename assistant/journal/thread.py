@@ -7,11 +7,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from assistant.config import PrivacySection
 from assistant.journal.writer import FLUSH_EVERY_S, Deleted, Journal, Line
 from assistant.mailbox import Mailbox
 
 PURGE_EVERY_S = 6 * 3600.0
+NUM_LINES_QUEUED = 256
+STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -24,15 +28,51 @@ class Forget:
     everything: bool = False
 
 
-def run_journal(inbox: Mailbox[Line | Forget], journal: Journal, stop: threading.Event) -> None:
-    """The body of the journal's thread: write what comes until `stop` is set or the inbox is drained, then close.
+class JournalThread:
+    """The journal that the configuration wants, and its thread. One thread uses `apply` and `close`, any may `keep`."""
 
-    What is in the inbox when `stop` is set is still written.
-    """
+    def __init__(self, path: Path):
+        self._path = path
+        self._inbox: Mailbox[Line | Forget] | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_on(self) -> bool:
+        return self._inbox is not None
+
+    def apply(self, section: PrivacySection) -> None:
+        """Begin, end, or go on with another retention. Raises JournalError."""
+        self.close()
+        if not section.journal:
+            return
+        journal = Journal.open(self._path, section.retention_days)
+        inbox = Mailbox[Line | Forget](NUM_LINES_QUEUED, name="journal")
+        self._thread = threading.Thread(
+            target=lambda: run_journal(inbox, journal), name="onlooker-journal", daemon=True
+        )
+        self._thread.start()
+        self._inbox = inbox
+
+    def keep(self, line: Line) -> None:
+        """Never waits."""
+        inbox = self._inbox
+        if inbox is not None:
+            inbox.put(line)
+
+    def close(self) -> None:
+        """Write what is still to be written, within STOP_TIMEOUT_S."""
+        inbox, thread, self._inbox, self._thread = self._inbox, self._thread, None, None
+        if inbox is not None and thread is not None:
+            inbox.close()
+            thread.join(STOP_TIMEOUT_S)
+
+
+def run_journal(inbox: Mailbox[Line | Forget], journal: Journal) -> None:
+    """The body of the journal's thread: write what comes until the inbox is drained, then close."""
     purged_unix_s = -math.inf
     is_last = False
     while not is_last:
-        is_last = stop.is_set() or inbox.is_drained
+        is_last = inbox.is_drained
         for item in inbox.take_many(inbox.capacity, timeout_s=0 if is_last else FLUSH_EVERY_S / 4):
             if isinstance(item, Line):
                 journal.write(item)

@@ -844,8 +844,8 @@ def test_markdown_is_a_day_by_the_hour(open_journal: OpenJournal, path: Path) ->
 
 def test_the_thread_writes_deletes_and_closes(open_journal: OpenJournal, path: Path) -> None:
     journal = open_journal(1)
-    inbox, stop = Mailbox[Line | Forget](64, name="journal"), threading.Event()
-    thread = threading.Thread(target=run_journal, args=(inbox, journal, stop))
+    inbox = Mailbox[Line | Forget](64, name="journal")
+    thread = threading.Thread(target=run_journal, args=(inbox, journal))
     now_unix_s = time.time()
     inbox.put(line("too old", now_unix_s - 2 * DAY_S))
     inbox.put(line("one", now_unix_s))
@@ -858,7 +858,7 @@ def test_the_thread_writes_deletes_and_closes(open_journal: OpenJournal, path: P
     assert done == [Deleted(1, is_done=True, is_gone=True)]
     for index in range(50):
         inbox.put(line(f"last {index}", now_unix_s))
-    stop.set()
+    inbox.close()
     thread.join(10)
     assert not thread.is_alive()
     assert texts(path) == ["two", *(f"last {index}" for index in range(50))]

@@ -23,7 +23,13 @@ from assistant.capture.source import parse_source
 from assistant.config import Config
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.errors import WorkerFailed
+from assistant.journal.reading import entries
+from assistant.journal.thread import JournalThread
+from assistant.pacing import PolicyPacing
+from assistant.policy import Policy, PolicySettings
+from assistant.reload import ConfigFile
 from assistant.service import MAX_RESTARTS, Service
+from assistant.settings import load_settings
 from assistant.systemd import Notifier
 from model.checkpoint import open_checkpoint
 from tests.assistant.camera import Camera, wait_for
@@ -94,16 +100,16 @@ class Running:
 
 
 @contextmanager
-def running(camera: Camera, model, open_stream=None, notifier: Notifier | None = None) -> Iterator[Running]:
+def running(camera: Camera, model, open_stream=None, **parts: Any) -> Iterator[Running]:
     config = Config.model_validate({"stream": {"fps": 10}, "capture": {"timeout_s": 2}})
     published: list[tuple[str, Any]] = []
     watched = Service(
         parse_source(camera.address),
         config,
         model,
-        open_stream or (lambda: model.open_stream(window_tokens=1024, max_reply_tokens=8)),
+        open_stream or (lambda _: model.open_stream(window_tokens=1024, max_reply_tokens=8)),
         publish=lambda kind, facts: published.append((kind, facts)),
-        notifier=notifier,
+        **parts,
     )
     daemon = Running(watched, published)
     try:
@@ -162,6 +168,65 @@ def test_a_lost_camera_is_said_once_and_the_rest_goes_on(camera, model):
     assert states == ["ready", "lost", "ready"]
 
 
+def test_an_edit_takes_effect_and_a_mistake_does_not(camera, model, tmp_path):
+    path = tmp_path / "config.toml"
+    journal = JournalThread(tmp_path / "journal.db")
+
+    def write(text: str) -> None:
+        path.write_text(f'[capture]\nsource = "{camera.address}"\ntimeout_s = 2\n{text}')
+
+    def reload(daemon: Running) -> Heard:
+        heard = Heard()
+        daemon.service.reload(heard)  # type: ignore[arg-type]
+        assert heard.is_over.wait(5)
+        return heard
+
+    write("")
+    file = ConfigFile(lambda: load_settings(path, environ={}), load_settings(path, environ={}), path)
+    policy = PolicyPacing(Policy(PolicySettings(), 0.5), checkpoint_threshold=0.5)
+    with running(camera, model, config_file=file, journal=journal, pacing=policy) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 5, 30)
+        write("[stream]\nfps = 2\n[privacy]\njournal = true\n[policy]\ndo_not_disturb = true\n")
+        wait_for(lambda: daemon.service.facts()["journal"], 2.5)
+        wait_for(lambda: policy.threshold(0.5) == 0.0, 2.5)
+        wait_for(lambda: daemon.state("capture") == "ready", 10)
+        before = daemon.service.facts()["frames"]
+        time.sleep(3)
+        assert 4 <= daemon.service.facts()["frames"] - before <= 9, "two a second, not ten"
+        assert daemon.ask("What is it?").is_over.wait(20)
+        wait_for(lambda: [entry.text for entry in entries(tmp_path / "journal.db")][:1] == ["What is it?"], 5)
+
+        write("[stream]\nfps = 0\n")
+        refused = reload(daemon)
+        assert "fps = 0" in refused.failure
+        assert daemon.state("config") == "failed"
+        assert daemon.service.facts()["journal"], "the old values stay"
+
+        write('[stream]\nwindow_tokens = 1500\n[model]\nweights = "int8"\n')
+        done = reload(daemon)
+        assert set(done.facts["changed"]) >= {"stream.window_tokens", "model.weights", "privacy.journal"}
+        assert done.facts["at_next_start"] == ["model.weights"]
+        facts = daemon.service.facts()
+        assert (facts["parts"]["config"]["state"], facts["journal"], facts["restarts"]) == ("in effect", False, 0)
+        assert "model.weights" in facts["parts"]["config"]["detail"]
+        wait_for(lambda: daemon.service.facts()["frames"] > facts["frames"], 30)
+    assert daemon.failure is None
+
+
+def test_a_control_socket_that_fails_ends_the_run(camera, model):
+    failure: list[WorkerFailed] = []
+
+    def check() -> None:
+        if failure:
+            raise failure[0]
+
+    with running(camera, model, check=check) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        failure.append(WorkerFailed("the control thread failed"))
+        daemon.thread.join(6)
+        assert daemon.failure is failure[0]
+
+
 class Breaking:
     """A stream that fails when it is asked for the nth time to look."""
 
@@ -181,7 +246,7 @@ class Breaking:
 def test_a_mind_that_fails_is_started_again_and_questions_are_told(camera, model):
     opened = []
 
-    def open_stream():
+    def open_stream(_):
         opened.append(model.open_stream(window_tokens=1024, max_reply_tokens=8))
         return Breaking(opened[-1], fails_at=5 if len(opened) == 1 else 0)
 
@@ -200,7 +265,7 @@ def test_a_mind_that_fails_is_started_again_and_questions_are_told(camera, model
 def test_a_mind_that_fails_again_and_again_ends_the_run(camera, model):
     opened = []
 
-    def open_stream():
+    def open_stream(_):
         opened.append(model.open_stream(window_tokens=1024, max_reply_tokens=8))
         return Breaking(opened[-1], fails_at=1)
 
@@ -227,7 +292,7 @@ class Hanging(Breaking):
 def test_a_mind_that_hangs_ends_the_run(camera, model, monkeypatch):
     monkeypatch.setattr(service, "HANG_S", 2.0)
 
-    def open_stream():
+    def open_stream(_):
         return Hanging(model.open_stream(window_tokens=1024, max_reply_tokens=8), fails_at=4)
 
     with running(camera, model, open_stream) as daemon:
@@ -279,6 +344,8 @@ def test_it_is_started_in_the_background_and_no_password_shows():
                 log = Path(started.stdout.rpartition("its log: ")[2].strip())
                 shown = [*lines, json.dumps(facts), log.read_text(), started.stdout]
                 assert not any("hunter2" in text for text in shown)
+                os.kill(facts["pid"], signal.SIGUSR1)
+                wait_for(lambda: "in run_mind" in log.with_suffix(".stacks").read_text(), 5)
                 again = onlooker("start", address, *options, directory=directory)
                 assert (again.returncode, "runs already" in again.stderr) == (2, True)
                 assert onlooker("restart", address, *options, directory=directory).returncode == 0
@@ -296,6 +363,12 @@ def onlooker(*arguments: str, directory: Path) -> subprocess.CompletedProcess[st
     environ = environ_of(directory)
     command = [sys.executable, "-m", "assistant.cli", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+
+
+def reads(pid: int, path: str) -> bool:
+    """Whether the process, or a child of it, has the file open."""
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    return any(file.path == path for process in processes for file in process.open_files())
 
 
 def test_the_daemon_as_a_user_meets_it(make_video):
@@ -336,6 +409,13 @@ def test_the_daemon_as_a_user_meets_it(make_video):
             daemon.wait(10)
             daemon = start()
             wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 60)
+            shown = onlooker("status", directory=directory).stdout
+            assert ", paused" in shown, "no restart opens a camera that was closed"
+            assert "  capture   paused" in shown
+            assert not reads(daemon.pid, video)
+            assert onlooker("resume", directory=directory).returncode == 0
+            wait_for(lambda: json.loads(onlooker("status", "--json", directory=directory).stdout)["frames"] > 2, 30)
+            assert reads(daemon.pid, video)
             stopped = onlooker("stop", directory=directory)
             assert (stopped.returncode, daemon.wait(10)) == (0, 0)
         finally:
