@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assistant.capture.source import Source
-from assistant.capture.worker import run_capture
+from assistant.capture.worker import run_capture, turn_of
 from assistant.config import Config
 from assistant.encoder import run_encoder
 from assistant.errors import WorkerFailed
@@ -106,6 +106,7 @@ class App:
                 fps=stream_config.fps,
                 timeout_s=plan.config.capture.timeout_s,
                 lossless=plan.lossless,
+                turn=turn_of(plan.config.capture),
             )
 
         self._start("mind", think)

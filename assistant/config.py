@@ -39,6 +39,12 @@ def _voice_output(value: str) -> str:
     return value
 
 
+def _quarter(value: int) -> int:
+    if value not in (0, 90, 180, 270):
+        raise ValueError("not a quarter turn")
+    return value
+
+
 def _hours(value: list[str]) -> list[str]:
     time = r"([01]?\d|2[0-3]):[0-5]\d"
     if not all(re.fullmatch(f"{time}-{time}", item) for item in value):
@@ -89,7 +95,9 @@ class CaptureSection(Section):
     source: Annotated[
         Text, Must('"camera:N", "camera:/dev/videoN", a video file, "demo", or an address such as "rtsp://…"')
     ] = "camera:0"
-    timeout_s: Annotated[Number, Field(ge=1, le=120), Must("1–120 (seconds)")] = 10.0
+    timeout_s: Annotated[Number, Field(ge=0.5, le=120), Must("0.5–120 (seconds)")] = 2.5
+    rotate_degrees: Annotated[Whole, AfterValidator(_quarter), Must("0, 90, 180 or 270")] = 0
+    mirror: Annotated[bool, Must("true or false")] = False
 
 
 class PolicySection(Section):

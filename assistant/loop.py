@@ -149,7 +149,7 @@ class _Mind:
         asked_at_s = self._clock()
         self._report(Asked(query, self._last_s, late=query.asked_s > self._last_s + LATE_S))
         try:
-            self._stream.ask(query.text)
+            self._stream.ask(query.text, query.notes)
         except StreamError as error:
             self._report(Status("mind", "warning", f"the question was not asked: {error}", self._clock()))
             self._leave_unanswered(query)

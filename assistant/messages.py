@@ -44,13 +44,15 @@ class Query:
     """A question of the user's, to be asked after the last frame at or before `asked_s` (seconds in the
     stream).
 
-    asked_s = 0 means at once: after the frame in hand. cancelled: set by whoever wants no answer any more.
+    asked_s = 0 means at once: after the frame in hand. cancelled: set by whoever wants no answer any more. notes: lines
+    of the past that may bear on it.
     """
 
     text: str
     asked_s: float
     id: int
     cancelled: Flag | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from assistant.capture.keeper import Keeper
 from assistant.capture.source import Source
+from assistant.capture.worker import turn_of
 from assistant.config import Config
 from assistant.encoder import run_encoder
 from assistant.errors import WorkerFailed
@@ -44,13 +45,26 @@ class Pipeline:
         self.questions = Mailbox[Query](NUM_QUESTIONS_QUEUED, name="questions")
         self._frames = Mailbox[Frame](NUM_FRAMES_QUEUED, name="frames")
         self._tokens = Mailbox[FrameTokens](NUM_TOKENS_QUEUED, name="tokens")
+        self._fps = config.stream.fps
         self._model, self._stream, self._report, self._pacing = model, stream, report, pacing
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self.keeper = Keeper(source, self._frames, report, fps=config.stream.fps, timeout_s=config.capture.timeout_s)
+        self.keeper = Keeper(
+            source,
+            self._frames,
+            report,
+            fps=config.stream.fps,
+            timeout_s=config.capture.timeout_s,
+            turn=turn_of(config.capture),
+        )
         self.worked_at_s = {"capture": 0.0, "encoder": 0.0}
         self._num_put = {"capture": 0, "encoder": 0}
         self._waiting_since_s = time.monotonic()
+
+    @property
+    def seen_s(self) -> float:
+        """For how long back the stream still has what it saw, about, in seconds of full rate."""
+        return self._stream.num_frames_kept / self._fps
 
     @property
     def num_dropped(self) -> int:

@@ -16,17 +16,19 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assistant.capture.source import Source, parse_source
+from assistant.capture.worker import turn_of
 from assistant.config import Config, StreamSection, VoiceSection
 from assistant.control.handler import Handler
 from assistant.control.reply import Reply
 from assistant.errors import OutputError, WorkerFailed
+from assistant.journal.memory import notes_of, recollect, told
 from assistant.journal.thread import JournalThread
 from assistant.journal.writer import Line as JournalLine
 from assistant.loop import Pacing
 from assistant.mailbox import Mailbox, put_until
 from assistant.messages import Asked, Event, Query, Seen, Status, Words
 from assistant.modes import ModesFile
-from assistant.pipeline import STOP_TIMEOUT_S, Pipeline
+from assistant.pipeline import NUM_QUESTIONS_QUEUED, STOP_TIMEOUT_S, Pipeline
 from assistant.reload import ConfigFile, changes, waits_for_a_start
 from assistant.speech.voice import Line, Voice, run_voice
 from assistant.systemd import Notifier
@@ -64,6 +66,14 @@ class Part:
         age_s = None if self.worked_at_s is None else round(now_s - self.worked_at_s, 1)
         is_stale = self.state == "ready" and (age_s is None or age_s > STALE_S)
         return {"state": "stale" if is_stale else self.state, "detail": self.detail, "age_s": age_s}
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A question that has come, for the main thread."""
+
+    number: int
+    text: str
 
 
 @dataclass
@@ -109,7 +119,7 @@ class Service(Handler):
         )
         self._reloads: Mailbox[Reply] = Mailbox(NUM_RELOADS_QUEUED, name="reloads")
         self._notifier, self._fed_s, self._is_up = notifier or Notifier({}), 0.0, False
-        self._events = Mailbox[Event](NUM_EVENTS_QUEUED, name="events")
+        self._events = Mailbox[Event | _Wanted](NUM_EVENTS_QUEUED, name="events")
         self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
         self._stop = threading.Event()
         self._ids = itertools.count(1)
@@ -121,6 +131,7 @@ class Service(Handler):
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._num_seen = self._num_remarks = self._num_dropped_before = 0
         self._latency_s: float | None = None
+        self._time_s = 0.0  # in the stream, of the last frame that was looked at
         self._remark = self._answer = self._warning = ""
 
     # ---- the main thread -----------------------------------------------------------------------------------
@@ -230,7 +241,12 @@ class Service(Handler):
             self._start_pipeline()
         elif any(key.startswith("capture.") or key == "stream.fps" for key in changed):
             assert self._pipeline is not None
-            self._pipeline.keeper.change(source, fps=config.stream.fps, timeout_s=config.capture.timeout_s)
+            self._pipeline.keeper.change(
+                source,
+                fps=config.stream.fps,
+                timeout_s=config.capture.timeout_s,
+                turn=turn_of(config.capture),
+            )
 
     def _feed_watchdog(self) -> None:
         now_s = time.monotonic()
@@ -254,23 +270,50 @@ class Service(Handler):
         if not self._stop.wait(min(2.0, 0.25 * len(self._restarts_s))):
             self._start_pipeline()
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: Event | _Wanted) -> None:
         if isinstance(event, Seen | Words):
             self._parts["mind"].worked_at_s = time.monotonic()
         match event:
             case Seen():
                 self._num_seen += 1
-                self._latency_s = event.latency_s
+                self._latency_s, self._time_s = event.latency_s, event.time_s
                 for name in ("encoder", "mind"):
                     self._parts[name].state = "ready"
             case Status():
                 self._tell(event.part, event.state, event.detail)
             case Words():
                 self._hear_words(event)
+            case _Wanted():
+                self._pass_on(event)
             case Asked():
                 self._remember("query", event.query.text, event.time_s, query_id=event.query.id)
             case _:
                 pass
+
+    def _pass_on(self, wanted: _Wanted) -> None:
+        """To the mind, with what the journal knows of it; or answer from that, where the mind could not read it."""
+        pipeline = self._pipeline
+        with self._open_lock:
+            question = self._open.get(wanted.number)
+        if pipeline is None or question is None:
+            return
+        now_s, found = time.time(), []
+        if self._journal is not None and self._journal.is_on:
+            found = recollect(self._journal.path, wanted.text, now_s, now_s - pipeline.seen_s)
+        if found and not self._model.reads_notes:
+            with self._open_lock:
+                self._open.pop(wanted.number, None)
+            self._remember("query", wanted.text, self._time_s, query_id=wanted.number)
+            text = told(found, now_s)
+            question.reply.words(text)
+            question.reply.done({"text": text, "time_s": self._time_s, "cut": False})
+            self._make_known("answer", text, Words(0, "", True, self._time_s, wanted.number, None, 0.0))
+            return
+        query = Query(wanted.text, 0.0, wanted.number, question.cancelled, notes_of(found, now_s))
+        if not pipeline.questions.put_wait(query, timeout_s=0):
+            with self._open_lock:
+                self._open.pop(wanted.number, None)
+            question.reply.error("busy", "too many questions wait already", "ask again in a moment", 3)
 
     def _hear_words(self, words: Words) -> None:
         if words.query_id is None:
@@ -386,14 +429,15 @@ class Service(Handler):
         threading.Thread(target=look, name="onlooker-devices", daemon=True).start()
 
     def ask(self, text: str, reply: Reply) -> None:
-        pipeline, number = self._pipeline, next(self._ids)
-        if pipeline is None:
+        if self._pipeline is None:
             reply.error("busy", "the model is being started", "ask again in a moment", 3)
             return
-        question = _Open(reply)
+        number = next(self._ids)
         with self._open_lock:
-            self._open[number] = question
-        if not pipeline.questions.put_wait(Query(text, 0.0, number, question.cancelled), timeout_s=0):
+            has_room = len(self._open) < NUM_QUESTIONS_QUEUED
+            if has_room:
+                self._open[number] = _Open(reply)
+        if not has_room or not self._events.put_wait(_Wanted(number, text), timeout_s=0):
             with self._open_lock:
                 self._open.pop(number, None)
             reply.error("busy", "too many questions wait already", "ask again in a moment", 3)

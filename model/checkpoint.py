@@ -61,7 +61,8 @@ class LoraSpec:
 class CheckpointSpec:
     """What a checkpoint is.
 
-    decoder: a named weight, a folder or a hub name. fps: frames a second. silence_threshold: 0–1.
+    decoder: a named weight, a folder or a hub name. fps: frames a second. silence_threshold: 0–1. reads_notes: see
+    `VideoLM`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class CheckpointSpec:
     lora: LoraSpec | None = None
     fps: float = 2.0
     silence_threshold: float = 0.725
+    reads_notes: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ def _assemble(
         grammar=grammar,
         fps=spec.fps,
         silence_threshold=spec.silence_threshold,
+        reads_notes=spec.reads_notes,
     )
 
 
@@ -251,6 +254,7 @@ def _read_reference(folder: Path) -> Checkpoint:
         vision=VisionSpec(**found.vision),
         grammar=GrammarSpec(**found.grammar),
         lora=LoraSpec(config["r"], config["lora_alpha"], targets if isinstance(targets, str) else tuple(targets)),
+        reads_notes=True,  # its base is a chat model of billions of weights
     )
     tensors = _read_tensors(found.adapter / "adapter_model.safetensors")
     prefix = f"{PEFT_PREFIX}connector."

@@ -131,6 +131,7 @@ class GraphEngine(Engine):
         is_cuda = self.device.type == "cuda"
         self._meta_host = torch.zeros(len(self._meta), dtype=torch.long, pin_memory=is_cuda)
         self._read_host = torch.zeros((MAX_FRAMES_PER_PASS, 2), pin_memory=is_cuda)
+        self._read = self._read_host.to(self.device)  # of all graphs: one of their own each would be memory that grows
         self._shelves: WeakKeyDictionary[KVRing, Shelf[Size]] = WeakKeyDictionary()
         self._recorder = Recorder(self.device, "the decoder") if is_cuda else None
 
@@ -194,7 +195,8 @@ class GraphEngine(Engine):
         rows, num_wanted = size
         wanted_W = self._meta[_WANTED : _WANTED + num_wanted]
         logits_WV = self._fused.run(cache, self._residual_TE[:rows], self._meta, wanted_W)
-        return _judge(logits_WV, self._meta[_WATCHED : _WATCHED + 1])
+        read_W2 = self._read[:num_wanted]
+        return read_W2.copy_(_judge(logits_WV, self._meta[_WATCHED : _WATCHED + 1]))
 
 
 def _judge(logits_WV: Tensor, watched: Tensor | int) -> Tensor:

@@ -191,6 +191,10 @@ class Grammar:
         """Ids of plain text; special tokens in it are split into ordinary ones."""
         return list(self._encode(text)[0])
 
+    def with_notes(self, question: str, notes: Sequence[str]) -> str:
+        """The question of a turn, with what is known of the past before it; without notes the question as it is."""
+        return f"(Earlier: {' '.join(notes)}) {question}" if notes else question
+
     def text(self, ids: Sequence[int]) -> str:
         """What a reply's ids say; the end-of-sequence is left out."""
         return self._tokenizer.decode([i for i in ids if i != self.eos_id], skip_special_tokens=True)

@@ -5,7 +5,7 @@ One thread owns a stream; nothing here locks. The grammar decides what stands be
 Shapes: K frames, N tokens a frame, D decoder width, T tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -117,6 +117,11 @@ class Stream:
         return self._marks.num_frames
 
     @property
+    def num_frames_kept(self) -> int:
+        """Frames that are still in the cache, but for those of the prefix. Any thread may read it."""
+        return len(self._marks.frame_ends)
+
+    @property
     def kept_tokens(self) -> int:
         """Length of the prefix that is never evicted."""
         return self._marks.kept
@@ -199,12 +204,13 @@ class Stream:
 
     # ---- words ---------------------------------------------------------------------------------------------
 
-    def ask(self, text: str) -> None:
-        """Queue a question; `reply` answers it. Several may be asked before one reply.
+    def ask(self, text: str, notes: Sequence[str] = ()) -> None:
+        """Queue a question; `reply` answers it. Several may be asked before one reply. notes: of the past.
 
         Raises StreamError if the questions together would take more than an eighth of the window.
         """
         self._check_idle()
+        text = self._grammar.with_notes(text, notes)
         cursor = replace(self.cursor, questions=(*self.cursor.questions, text))
         length, limit = sum(len(self._grammar.ids(q)) for q in cursor.questions), self.capacity // 8
         if length > limit:

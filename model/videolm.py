@@ -19,7 +19,8 @@ class VideoLM:
     """Frames to frame tokens, and streams over them.
 
     `preprocess` and `encode` may run in another thread than the streams, all of which run in one.
-    fps: frames a second it was trained at. silence_threshold: what it was calibrated for, 0–1.
+    fps: frames a second it was trained at. silence_threshold: what it was calibrated for, 0–1. reads_notes: whether a
+    question with notes of the past beside it is answered from them.
     """
 
     def __init__(
@@ -31,7 +32,9 @@ class VideoLM:
         grammar: Grammar,
         fps: float,
         silence_threshold: float,
+        reads_notes: bool = False,
     ) -> None:
+        self.reads_notes = reads_notes
         self.name = name
         self.engine = engine
         self.encoder = encoder

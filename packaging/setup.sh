@@ -33,8 +33,21 @@ system_packages() { # Debian package names of what is missing
     command -v espeak-ng >/dev/null || echo espeak-ng    # the second voice
     "$1" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
     case " ${extras[*]} " in
-        *" test "*) command -v npm >/dev/null || echo npm ;; # brings a tokenizer to test with
+        *" test "*) test_packages ;;
     esac
+}
+
+test_packages() { # cameras without hardware, and a tokenizer to test with
+    command -v npm >/dev/null || echo npm
+    command -v dbus-run-session >/dev/null || echo dbus dbus-daemon
+    command -v wireplumber >/dev/null || echo pipewire wireplumber
+    command -v pw-v4l2 >/dev/null || echo pipewire-v4l2
+    command -v gst-launch-1.0 >/dev/null || echo gstreamer1.0-tools
+    [ -n "$(find /usr/lib -name libgstpipewire.so -print -quit)" ] || echo gstreamer1.0-pipewire
+    [ -n "$(find /usr/lib -name libgstx264.so -print -quit)" ] || echo gstreamer1.0-plugins-ugly
+    [ -n "$(find /usr/lib -name libgstrtp.so -print -quit)" ] || echo gstreamer1.0-plugins-good
+    [ -n "$(find /usr/lib -name 'GstRtspServer-1.0.typelib' -print -quit)" ] || echo gir1.2-gst-rtsp-server-1.0
+    /usr/bin/python3 -c 'import gi' 2>/dev/null || echo python3-gi
 }
 
 extras=("$@")

@@ -19,7 +19,7 @@ MAX_FAILED_READS = 5
 def read_camera(start: Start, outlet: Outlet) -> None:
     """Ship the camera's frames until it is lost or the parent goes away. Raises SourceFailed."""
     # read by OpenCV when its V4L2 part is loaded: how long it waits for a camera that stopped delivering
-    os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(max(1, round(start.timeout_s / 2)))
+    os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(max(1, round(start.timeout_s)))
     os.environ["OPENCV_LOG_LEVEL"] = "OFF"
     import cv2
 
@@ -37,7 +37,6 @@ def read_camera(start: Start, outlet: Outlet) -> None:
         first_s: float | None = None
         num_failed = 0
         while True:
-            outlet.alive()
             is_read, bgr = camera.read()
             now_s = time.monotonic()
             if not is_read or bgr is None:
@@ -47,6 +46,7 @@ def read_camera(start: Start, outlet: Outlet) -> None:
                 time.sleep(0.05)
                 continue
             num_failed = 0
+            outlet.alive()
             if first_s is None:
                 first_s = now_s
                 outlet.ready(bgr.shape[1], bgr.shape[0], None, is_live=True)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from assistant.capture.source import Source
-from assistant.capture.worker import Place, run_capture
+from assistant.capture.worker import NO_TURN, Place, Turn, run_capture
 from assistant.errors import MediaError, SourceMissing, WorkerFailed
 from assistant.mailbox import Mailbox
 from assistant.messages import Event, Frame, Opened, Status
@@ -35,9 +35,10 @@ class Keeper:
         *,
         fps: float,
         timeout_s: float,
+        turn: Turn = NO_TURN,
     ):
         self._source, self._frames, self._report = source, frames, report
-        self._fps, self._timeout_s = fps, timeout_s
+        self._fps, self._timeout_s, self._turn = fps, timeout_s, turn
         self._place = Place()
         self._state = "opening"
         self._is_paused = threading.Event()
@@ -60,9 +61,9 @@ class Keeper:
         self._delay_s = FIRST_DELAY_S
         self._break.set()
 
-    def change(self, source: Source, *, fps: float, timeout_s: float) -> None:
+    def change(self, source: Source, *, fps: float, timeout_s: float, turn: Turn = NO_TURN) -> None:
         """Go on with another source, or another rate. Any thread."""
-        self._source, self._fps, self._timeout_s = source, fps, timeout_s
+        self._source, self._fps, self._timeout_s, self._turn = source, fps, timeout_s, turn
         self._delay_s = FIRST_DELAY_S
         self._break.set()
 
@@ -100,6 +101,7 @@ class Keeper:
                 fps=self._fps,
                 timeout_s=self._timeout_s,
                 lossless=False,
+                turn=self._turn,
                 place=self._place,
             )
             why = f"{self._source.shown}: it ended"

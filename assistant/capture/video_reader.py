@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 EARLY_END_S = 1.0
+PATIENCE_S = 10.0  # to open it, or for the next piece of a file; a live source is given up earlier by the parent
 
 
 def read_video(start: Start, outlet: Outlet) -> None:
@@ -159,7 +160,7 @@ def _open(start: Start) -> InputContainer:
 
     options = {"rtsp_transport": "tcp"} if start.target.startswith("rtsp") else {}
     try:
-        return av.open(start.target, timeout=start.timeout_s, options=options)
+        return av.open(start.target, timeout=_patience_s(start), options=options)
     except InvalidDataError:
         text = f"{start.shown}: is not a video that can be read (not a known format, or cut off before its index)"
         raise SourceFailed("media", text) from None
@@ -167,12 +168,16 @@ def _open(start: Start) -> InputContainer:
         raise SourceFailed("missing", f"{start.shown}: cannot be opened: {_reason(error, start)}") from None
 
 
+def _patience_s(start: Start) -> float:
+    return max(PATIENCE_S, start.timeout_s)
+
+
 def _reason(error: Exception, start: Start) -> str:
     """What libav says, without the address: that one may hold a password."""
     from av.error import ExitError, FFmpegError
 
     if isinstance(error, (ExitError, TimeoutError)):
-        return f"no answer within {start.timeout_s:g} s"
+        return f"no answer within {_patience_s(start):g} s"
     words = error.strerror if isinstance(error, (FFmpegError, OSError)) else None
     return words or type(error).__name__
 

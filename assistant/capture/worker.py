@@ -29,12 +29,20 @@ from assistant.capture.protocol import (
     Warned,
 )
 from assistant.capture.source import Source
+from assistant.capture.stillness import Stillness
 from assistant.children import Child
+from assistant.config import CaptureSection
 from assistant.errors import MediaError, SourceMissing, WorkerFailed
 from assistant.mailbox import Mailbox, put_until, sleep_until
 from assistant.messages import Event, Frame, Opened, Status
 
 START_TIMEOUT_S = 30.0  # a fresh interpreter on a busy machine, on top of the source's own time-out
+END_GRACE_S = 0.3  # a reader that is stuck in a driver never ends by itself
+FILE_PATIENCE_S = 10.0  # more than `timeout_s`: nobody waits for the next moment of a file
+STILL = {
+    "black": "the picture is black: is the lens covered, or the light off?",
+    "frozen": "the picture does not change at all: the camera may hang",
+}
 
 
 @dataclass
@@ -46,6 +54,27 @@ class Place:
     index: int = 0
 
 
+@dataclass(frozen=True)
+class Turn:
+    """How a camera is mounted. degrees: clockwise, a multiple of 90. mirror: left and right change sides, after it."""
+
+    degrees: int = 0
+    mirror: bool = False
+
+    def apply(self, pixels_HW3: np.ndarray) -> np.ndarray:
+        """A copy of its own."""
+        turned = np.rot90(pixels_HW3, -self.degrees // 90)
+        return np.array(turned[:, ::-1] if self.mirror else turned, order="C")
+
+
+NO_TURN = Turn()
+
+
+def turn_of(section: CaptureSection) -> Turn:
+    """What the configuration says of the camera's mounting."""
+    return Turn(section.rotate_degrees, section.mirror)
+
+
 def run_capture(
     source: Source,
     frames: Mailbox[Frame],
@@ -55,12 +84,14 @@ def run_capture(
     fps: float,
     timeout_s: float,
     lossless: bool,
+    turn: Turn = NO_TURN,
     place: Place | None = None,
 ) -> None:
     """Post the source's frames, `fps` a second of its own time, until it ends or `stop` is set; then close
     `frames`, unless this is one of several times that a source is opened for one stream.
 
-    lossless: nothing is dropped and nothing is paced (files only). place: where in the stream the source begins; it is
+    timeout_s: a live source that brings no picture for so long is lost; there is more time to open it. lossless:
+    nothing is dropped and nothing is paced (files only). place: where in the stream the source begins; it is
     moved on. Raises MediaError, SourceMissing or WorkerFailed.
     """
     memory = _shared_memory()
@@ -68,10 +99,19 @@ def run_capture(
     try:
         child.send(Start(source.kind, source.target, source.shown, fps, timeout_s, memory.name))
         _take_pictures(
-            child, memory, source, frames, report, stop, place or Place(), timeout_s=timeout_s, lossless=lossless
+            child,
+            memory,
+            source,
+            frames,
+            report,
+            stop,
+            place or Place(),
+            turn,
+            timeout_s=timeout_s,
+            lossless=lossless,
         )
     finally:
-        child.end()
+        child.end(grace_s=END_GRACE_S)
         memory.close()
         memory.unlink()
         if place is None:
@@ -86,6 +126,7 @@ def _take_pictures(
     report: Callable[[Event], object],
     stop: threading.Event,
     place: Place,
+    turn: Turn,
     *,
     timeout_s: float,
     lossless: bool,
@@ -95,6 +136,7 @@ def _take_pictures(
     offset_s = 0.0  # of the source's second 0 in the stream
     patience_s = START_TIMEOUT_S + timeout_s
     heard_at_s = time.monotonic()
+    stillness = Stillness()
     while not stop.is_set():
         try:
             message = child.receive(timeout_s=0.1)
@@ -102,20 +144,23 @@ def _take_pictures(
             raise SourceMissing(f"{source.shown}: its reader died: {child.how_it_died()}; start again") from None
         if message is None:
             if time.monotonic() - heard_at_s > patience_s:
-                raise SourceMissing(f"{source.shown}: nothing came for {patience_s:.0f} s; it is taken for lost")
+                raise SourceMissing(f"{source.shown}: nothing came for {patience_s:g} s; it is taken for lost")
             continue
         match message:
             case Ready():
                 is_live = message.is_live
-                patience_s = timeout_s + 2.0
+                patience_s = timeout_s if is_live else timeout_s + FILE_PATIENCE_S
                 report(Opened(message.width, message.height, message.duration_s, message.is_live))
             case Picture():
                 offset = message.slot * SLOT_BYTES
                 count = message.width * message.height * 3
                 assert memory.buf is not None
                 flat = np.frombuffer(memory.buf, np.uint8, count, offset)
-                pixels = flat.reshape(message.height, message.width, 3).copy()
+                pixels = turn.apply(flat.reshape(message.height, message.width, 3))
                 del flat
+                still = stillness.note(pixels, message.captured_s) if is_live else None
+                if still is not None:
+                    report(Status("capture", "ready", STILL.get(still, source.shown), time.monotonic()))
                 child.send(message.slot)
                 frames.note_lost(message.num_lost)
                 captured_s = message.captured_s

@@ -108,20 +108,37 @@ def recall(
     each. Empty if nothing fits, or the journal cannot be read; never raises for what a question holds.
     """
     now = datetime.fromtimestamp(now_unix_s)
+    found = recall_entries(
+        path, question, now_unix_s, max_lines=max_lines, max_chars=max_chars, before_unix_s=before_unix_s
+    )
+    return [line_of(entry, now) for entry in sorted(found, key=lambda entry: (entry.at_unix_s, entry.id))]
+
+
+def recall_entries(
+    path: Path,
+    question: str,
+    now_unix_s: float,
+    *,
+    max_lines: int,
+    max_chars: int,
+    before_unix_s: float | None = None,
+) -> list[Entry]:
+    """The entries behind `recall`, the most fitting first."""
+    now = datetime.fromtimestamp(now_unix_s)
     before_unix_s = now_unix_s if before_unix_s is None else before_unix_s
     try:
         with reading(path) as db:
             ranked = _Memory(db, question, now, before_unix_s).ranked(max_lines)
     except JournalError:
         return []
-    chosen: list[tuple[Entry, str]] = []
+    chosen: list[Entry] = []
     num_chars = 0
     for entry in ranked:
-        line = _line(entry, now)
-        if len(chosen) < max_lines and num_chars + len(line) + 1 <= max_chars:
-            num_chars += len(line) + 1
-            chosen.append((entry, line))
-    return [line for _, line in sorted(chosen, key=lambda one: (one[0].at_unix_s, one[0].id))]
+        length = len(line_of(entry, now)) + 1
+        if len(chosen) < max_lines and num_chars + length <= max_chars:
+            num_chars += length
+            chosen.append(entry)
+    return chosen
 
 
 class _Memory:
@@ -238,7 +255,8 @@ def _distinct(found: list[Entry]) -> list[Entry]:
     return kept
 
 
-def _line(entry: Entry, now: datetime) -> str:
+def line_of(entry: Entry, now: datetime) -> str:
+    """An entry as it is told: its day, unless that is today, its time, and its text."""
     at = datetime.fromtimestamp(entry.at_unix_s)
     days = (now.date() - at.date()).days
     day = f"{_WEEKDAYS[at.weekday()]} {at.day} {_MONTHS[at.month - 1]} "

@@ -32,7 +32,7 @@ class JournalThread:
     """The journal that the configuration wants, and its thread. One thread uses `apply` and `close`, any may `keep`."""
 
     def __init__(self, path: Path):
-        self._path = path
+        self.path = path
         self._inbox: Mailbox[Line | Forget] | None = None
         self._thread: threading.Thread | None = None
 
@@ -45,7 +45,7 @@ class JournalThread:
         self.close()
         if not section.journal:
             return
-        journal = Journal.open(self._path, section.retention_days)
+        journal = Journal.open(self.path, section.retention_days)
         inbox = Mailbox[Line | Forget](NUM_LINES_QUEUED, name="journal")
         self._thread = threading.Thread(
             target=lambda: run_journal(inbox, journal), name="onlooker-journal", daemon=True

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from assistant.capture import worker
 from assistant.capture.protocol import MAX_SIDE_PX
 from assistant.capture.source import parse_source
 from assistant.capture.worker import run_capture
@@ -230,7 +231,8 @@ def test_a_decoder_that_crashes_is_one_message(make_video):
     assert "its reader died: ended by signal SIGKILL" in str(failure)
 
 
-def test_a_decoder_that_hangs_is_killed(make_video):
+def test_a_decoder_that_hangs_is_killed(make_video, monkeypatch):
+    monkeypatch.setattr(worker, "FILE_PATIENCE_S", 2.0)
     frames, failure = run_and_disturb(make_video(seconds=60, fps=5), signal.SIGSTOP)
     assert len(frames) == 2
     assert "nothing came for 3 s" in str(failure)

@@ -45,7 +45,7 @@ class ScriptedStream:
                 break
         return decisions
 
-    def ask(self, text: str) -> None:
+    def ask(self, text: str, notes: tuple[str, ...] = ()) -> None:
         if len(text) > 100:
             raise StreamError("a question of 101 tokens: shorten it")
         self.log.append(f"? {text}")

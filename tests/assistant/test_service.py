@@ -25,6 +25,8 @@ from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.errors import WorkerFailed
 from assistant.journal.reading import entries
 from assistant.journal.thread import JournalThread
+from assistant.journal.writer import Journal
+from assistant.journal.writer import Line as JournalLine
 from assistant.pacing import PolicyPacing
 from assistant.policy import Policy, PolicySettings
 from assistant.reload import ConfigFile
@@ -100,8 +102,8 @@ class Running:
 
 
 @contextmanager
-def running(camera: Camera, model, open_stream=None, **parts: Any) -> Iterator[Running]:
-    config = Config.model_validate({"stream": {"fps": 10}, "capture": {"timeout_s": 2}})
+def running(camera: Camera, model, open_stream=None, config: Config | None = None, **parts: Any) -> Iterator[Running]:
+    config = config or Config.model_validate({"stream": {"fps": 10}, "capture": {"timeout_s": 2}})
     published: list[tuple[str, Any]] = []
     watched = Service(
         parse_source(camera.address),
@@ -211,6 +213,47 @@ def test_an_edit_takes_effect_and_a_mistake_does_not(camera, model, tmp_path):
         assert "model.weights" in facts["parts"]["config"]["detail"]
         wait_for(lambda: daemon.service.facts()["frames"] > facts["frames"], 30)
     assert daemon.failure is None
+
+
+def test_the_past_is_answered_from_the_journal(camera, model, tmp_path, monkeypatch):
+    """Word for word, where the model has not learnt to read notes; one that has gets them with the question."""
+    monkeypatch.setattr(model, "reads_notes", False)
+    path = tmp_path / "journal.db"
+    old = Journal.open(path, None)
+    for minutes, text in ((120, "You put the keys in the drawer."), (90, "You water the fern.")):
+        old.write(JournalLine("remark", time.time() - 60 * minutes, 0.0, "camera:0", text))
+    old.close()
+    journal = JournalThread(path)
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    class Listening(Breaking):
+        def ask(self, text, notes=()):
+            asked.append((text, notes))
+            self._stream.ask(text, notes)
+
+    def open_stream(_):
+        return Listening(model.open_stream(window_tokens=1024, max_reply_tokens=8), fails_at=0)
+
+    config = Config.model_validate({"privacy": {"journal": True}})
+    with running(camera, model, open_stream, journal=journal, config=config) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        answer = daemon.ask("Where did I put the keys?")
+        assert answer.is_over.wait(5)
+        at = time.strftime("%H:%M", time.localtime(time.time() - 7200))
+        assert answer.text == answer.facts["text"]
+        assert answer.text.endswith(f"{at}, you put the keys in the drawer.")
+        assert asked == []
+        assert daemon.ask("What is it?").is_over.wait(20)
+        assert asked == [("What is it?", ())]
+        wait_for(lambda: len(entries(path)) == 6, 5)
+        kept = [(entry.kind, entry.text) for entry in entries(path)]
+        assert kept[2:4] == [("query", "Where did I put the keys?"), ("answer", answer.text)]
+
+        monkeypatch.setattr(model, "reads_notes", True)
+        assert daemon.ask("Did I water the fern?").is_over.wait(20)
+        (text, notes) = asked[-1]
+        assert text == "Did I water the fern?"
+        assert any(note.endswith("You water the fern.") for note in notes)
 
 
 def test_a_control_socket_that_fails_ends_the_run(camera, model):

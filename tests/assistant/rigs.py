@@ -1,0 +1,94 @@
+"""Real devices without hardware: a webcam that PipeWire makes, and an RTSP camera that GStreamer serves.
+
+Debian's pipewire, wireplumber, pipewire-v4l2 and GStreamer must be there; `packaging/setup.sh test` sees to it.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+TEST_PICTURE = ["videotestsrc", "is-live=true", "pattern=ball", "!"]
+
+
+class Webcam:
+    """A V4L2 camera in a PipeWire of its own. Programs see it as /dev/video0 when they are started by `pw-v4l2`.
+
+    environ: to be added to their environment. Use as a context manager; it is plugged in by `plug`.
+    """
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="onlooker-webcam-")
+        self.environ = {"XDG_RUNTIME_DIR": self._directory.name}
+        self._everything = {**os.environ, **self.environ}
+        self._server: subprocess.Popen[bytes] | None = None
+        self._picture: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Webcam":
+        script = "pipewire & sleep 0.7; wireplumber & wait"
+        self._server = self._start("dbus-run-session", "--", "sh", "-c", script)
+        until_s = time.monotonic() + 10
+        while not (Path(self._directory.name) / "pipewire-0").exists():
+            assert time.monotonic() < until_s, "PipeWire does not start"
+            time.sleep(0.1)
+        time.sleep(1.5)  # WirePlumber takes over
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.unplug()
+        if self._server is not None:
+            os.killpg(self._server.pid, signal.SIGTERM)
+            self._server.wait(10)
+        self._directory.cleanup()
+
+    def plug(self) -> None:
+        properties = "p,media.class=Video/Source,node.name=onlooker-test-camera"
+        caps = "video/x-raw,format=YUY2,width=320,height=240,framerate=15/1"
+        sink = ["pipewiresink", "mode=provide", f"stream-properties={properties}"]
+        self._picture = self._start("gst-launch-1.0", "-q", *TEST_PICTURE, caps, "!", *sink)
+
+    def unplug(self) -> None:
+        if self._picture is not None:
+            self._picture.kill()
+            self._picture.wait(10)
+            self._picture = None
+
+    def _start(self, *command: str) -> subprocess.Popen[bytes]:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, env=self._everything, start_new_session=True, **quiet)
+
+
+class RtspCamera:
+    """A camera that speaks RTSP, in a process that can be frozen and killed."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.address = f"rtsp://127.0.0.1:{self._port}/cam"
+        self._process: subprocess.Popen[str] | None = None
+
+    def plug(self) -> None:
+        script = Path(__file__).with_name("rtsp_camera.py")
+        # Debian's own Python: the bindings of GObject are its packages
+        command = ["/usr/bin/python3", str(script), str(self._port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def freeze(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def unplug(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None

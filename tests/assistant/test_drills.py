@@ -1,0 +1,134 @@
+"""Cameras that are pulled, frozen and killed, under the daemon as a user runs it; the figures are printed.
+
+The short form runs always; ONLOOKER_DRILLS=full takes the cameras away as often as a week may.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from assistant.control.client import Client
+from assistant.control.instance import RUNTIME_VARIABLE
+from model.errors import OnlookerError
+from tests.assistant.camera import wait_for
+from tests.assistant.control_daemon import short_directory
+from tests.assistant.rigs import RtspCamera, Webcam
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+IS_FULL = os.environ.get("ONLOOKER_DRILLS") == "full"
+
+
+class Daemon:
+    """A running daemon. log: its file."""
+
+    def __init__(self, directory: Path, pid: int):
+        self.directory, self.log = directory, directory / "run.log"
+        self.process = psutil.Process(pid)
+
+    def facts(self) -> dict[str, Any]:
+        with Client.connect(self.directory) as client:
+            return dict(client.request("status"))
+
+    def state(self) -> str:
+        return self.facts()["parts"]["capture"]["state"]
+
+    def footprint(self) -> tuple[int, int, float]:
+        """Threads, open files and memory in MB of the daemon and its children."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return (
+            sum(process.num_threads() for process in family),
+            sum(process.num_fds() for process in family),
+            sum(process.memory_info().rss for process in family) / 1e6,
+        )
+
+
+@contextmanager
+def daemon(source: str, *prefix: str, environ: dict[str, str] | None = None) -> Iterator[Daemon]:
+    with short_directory() as directory:
+        own = {RUNTIME_VARIABLE: str(directory), "ONLOOKER_DATA": str(directory / "data"), "PYTHONPATH": str(ROOT)}
+        options = ["--no-say", "--fps", "5", "--model", str(GOLDEN), "--log", str(directory / "run.log")]
+        command = [*prefix, sys.executable, "-m", "assistant.cli", "run", source, *options]
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own, **(environ or {})})
+        try:
+            running = Daemon(directory, process.pid)
+            wait_for(lambda: answers(running), 60)
+            yield running
+        finally:
+            process.terminate()
+            start_s = time.monotonic()
+            assert process.wait(10) == 0
+            assert time.monotonic() - start_s < 5
+
+
+def answers(running: Daemon) -> bool:
+    try:
+        running.facts()
+    except OnlookerError:
+        return False
+    return True
+
+
+def drill(
+    running: Daemon, times: int, take: Callable[[], None], give: Callable[[], None], *, lost_s: float, back_s: float
+) -> None:
+    """Take the camera away so many times and give it back; it is noticed, it comes back, and nothing grows."""
+    wait_for(lambda: running.facts()["frames"] > 10, 60)
+    before = running.footprint()
+    taken, given = [], []
+    for _ in range(times):
+        take()
+        taken.append(wait_for(lambda: running.state() == "lost", lost_s + 2))
+        frames = running.facts()["frames"]
+        time.sleep(1)
+        give()
+        given.append(wait_for(lambda frames=frames: running.facts()["frames"] > frames, back_s + 5))
+    time.sleep(3)
+    after = running.footprint()
+    log = running.log.read_text()
+    figures = {
+        "times": times,
+        "lost_s": [round(f(taken), 2) for f in (statistics.median, max)],
+        "back_s": [round(f(given), 2) for f in (statistics.median, max)],
+        "footprint": [before, after],
+    }
+    print(json.dumps(figures))
+    assert max(taken) <= lost_s
+    assert max(given) <= back_s
+    assert log.count("capture: lost") == times, "one notification each"
+    assert abs(after[0] - before[0]) <= 2
+    assert after[1] <= before[1] + 4
+    assert after[2] <= before[2] + 60
+    assert running.facts()["restarts"] == 0
+
+
+def test_a_webcam_that_is_unplugged_and_plugged_in_again():
+    with Webcam() as camera:
+        camera.plug()
+        with daemon("camera:0", "pw-v4l2", environ=camera.environ) as running:
+            drill(running, 20 if IS_FULL else 3, camera.unplug, camera.plug, lost_s=3, back_s=3)
+
+
+@pytest.fixture
+def rtsp() -> Iterator[RtspCamera]:
+    camera = RtspCamera()
+    camera.plug()
+    yield camera
+    camera.unplug()
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_a_network_camera_that_is(how, rtsp):
+    take, give = (rtsp.freeze, rtsp.thaw) if how == "frozen" else (rtsp.unplug, rtsp.plug)
+    with daemon(rtsp.address) as running:
+        drill(running, 10 if IS_FULL else 2, take, give, lost_s=5, back_s=5)
