@@ -67,6 +67,11 @@ class Pipeline:
         return self._stream.num_frames_kept / self._fps
 
     @property
+    def is_prepared(self) -> bool:
+        """Whether all is ready that makes the stream fast."""
+        return self._stream.is_prepared
+
+    @property
     def num_dropped(self) -> int:
         """Frames that nobody looked at, because something behind was too slow."""
         return self._frames.num_dropped + self._tokens.num_dropped

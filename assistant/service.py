@@ -20,7 +20,8 @@ from assistant.capture.worker import turn_of
 from assistant.config import Config, StreamSection, VoiceSection
 from assistant.control.handler import Handler
 from assistant.control.reply import Reply
-from assistant.errors import OutputError, WorkerFailed
+from assistant.errors import ConfigError, OutputError, WorkerFailed
+from assistant.faults import ProcessSpoilt, fault_of
 from assistant.journal.memory import notes_of, recollect, told
 from assistant.journal.thread import JournalThread
 from assistant.journal.writer import Line as JournalLine
@@ -195,7 +196,7 @@ class Service(Handler):
         if pipeline.failure is not None:
             self._restart(pipeline.failure)
         elif pipeline.hangs(HANG_S):
-            raise WorkerFailed(f"the mind hangs: frames wait, and none was looked at for {HANG_S:.0f} s")
+            raise ProcessSpoilt(f"the mind hangs: frames wait, and none was looked at for {HANG_S:.0f} s")
         self._check()
         self._reconfigure()
         self._feed_watchdog()
@@ -263,12 +264,30 @@ class Service(Handler):
         if len(self._restarts_s) == MAX_RESTARTS and now_s - self._restarts_s[0] < RESTART_WINDOW_S:
             raise WorkerFailed(f"{failure} ({MAX_RESTARTS} restarts within {RESTART_WINDOW_S:.0f} s did not help)")
         self._restarts_s.append(now_s)
-        self._tell("mind", "failed", f"{failure}; it is started again")
+        fault = fault_of(failure)
+        if fault == "gpu":
+            raise ProcessSpoilt(str(failure))
+        smaller = self._smaller() if fault == "memory" else None
+        how = f"with a memory of {smaller} tokens" if smaller else "as it was"
+        self._tell("mind", "failed", f"{failure}; it is started again {how}")
         stuck = self._end_pipeline(str(failure))
         if stuck:
-            raise WorkerFailed(f"{failure}, and these threads hang: {', '.join(stuck)}")
+            raise ProcessSpoilt(f"{failure}, and these threads hang: {', '.join(stuck)}")
+        if smaller:
+            self._config = self._config.model_copy(
+                update={"stream": self._config.stream.model_copy(update={"window_tokens": smaller})}
+            )
         if not self._stop.wait(min(2.0, 0.25 * len(self._restarts_s))):
             self._start_pipeline()
+
+    def _smaller(self) -> int | None:
+        """Half the window, if that is enough for a stream. An edit of the configuration brings the whole one back."""
+        half = self._config.stream.window_tokens // 2
+        try:
+            self._open_stream(self._config.stream.model_copy(update={"window_tokens": half}))
+        except ConfigError:
+            return None
+        return half
 
     def _hear(self, event: Event | _Wanted) -> None:
         if isinstance(event, Seen | Words):
@@ -405,6 +424,7 @@ class Service(Handler):
             "model": self._model.name,
             "device": str(self._model.device),
             "engine": self._model.engine.kind,
+            "full_speed": pipeline is not None and pipeline.is_prepared,
             "up_s": round(now_s - self._started_s, 1),
             "paused": self._modes.now.paused,
             "private": self._modes.now.private,

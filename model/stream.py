@@ -96,6 +96,8 @@ class Stream:
         self.reply_ids: list[int] = []
         """Ids of the latest reply, with its end-of-sequence if the model wrote it."""
         self._is_replying = False
+        self.is_prepared = False
+        """Whether all is ready that makes this stream fast."""
         self._drafter = Drafter(min(options.draft_tokens, engine.max_draft_tokens))
         self._history: Tensor | None = None
         if options.eviction == "recompute":
@@ -338,7 +340,8 @@ class Stream:
 
     def prepare(self) -> bool:
         """Make one more thing ready that will make this stream faster; False if all is. For idle moments."""
-        return self._engine.prepare(self.cache)
+        self.is_prepared = not self._engine.prepare(self.cache)
+        return not self.is_prepared
 
     def _append(self, embeds_TD: Tensor, wanted: list[int]) -> list[Reading]:
         start = self.num_tokens

@@ -46,7 +46,10 @@ def run_status(args: argparse.Namespace) -> int:
 def describe(facts: Mapping[str, Any]) -> str:
     """For people: one line a part, the newest figures below."""
     modes = [word for word in ("paused", "private", "muted") if facts[word]]
-    lines = [f"{facts['source']}, {facts['model']} on {facts['device']}{', ' if modes else ''}{', '.join(modes)}"]
+    warming = "" if facts["full_speed"] else ", not yet at full speed"
+    lines = [
+        f"{facts['source']}, {facts['model']} on {facts['device']}{''.join(f', {mode}' for mode in modes)}{warming}"
+    ]
     for name, part in facts["parts"].items():
         age = "" if part["age_s"] is None else f", {part['age_s']:g} s ago"
         lines.append(f"  {name:<9} {part['state']}{age}{': ' if part['detail'] else ''}{part['detail']}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
+import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ from assistant.commands.common import (
     settings_of,
 )
 from assistant.errors import OutputError
+from assistant.faults import ProcessSpoilt
 from model.errors import OnlookerError
 
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     from assistant.speech.voice import Voice
 
 OVERRIDES = {"model": "model.name", "device": "model.device", "fps": "stream.fps"}
+
+BORN_VARIABLE = "ONLOOKER_BORN_AT"
+MAX_BIRTHS, BIRTH_WINDOW_S = 5, 600.0
 
 LOG_BYTES, NUM_OLD_LOGS = 5 << 20, 3
 
@@ -68,17 +74,32 @@ def run(args: argparse.Namespace) -> int:
 
     settings = _read(args)
     source = parse_source(settings.config.capture.source)
-    instance = Instance.claim()
+    instance, spoilt = Instance.claim(), None
     try:
         _open_log(args.log)
         _show_stacks_on_demand(args.log)
         _serve(args, settings, source, instance)
+    except ProcessSpoilt as error:
+        log.error("%s; the daemon begins anew", error)
+        spoilt = error
     except OnlookerError as error:
         log.error("%s", error)
         raise
     finally:
         instance.release()
+    if spoilt is not None:
+        _begin_anew(spoilt)
     return 0
+
+
+def _begin_anew(error: ProcessSpoilt) -> None:
+    """The same command in a new process, with the pid of this one. Raises the error if that did not help of late."""
+    times_s = [float(text) for text in os.environ.get(BORN_VARIABLE, "").split(",") if text]
+    times_s = [at_s for at_s in times_s if time.time() - at_s < BIRTH_WINDOW_S]
+    if len(times_s) >= MAX_BIRTHS:
+        raise error
+    os.environ[BORN_VARIABLE] = ",".join(str(at_s) for at_s in [*times_s, time.time()])
+    os.execv(sys.executable, [sys.executable, "-m", "assistant.cli", *sys.argv[1:]])
 
 
 def _open_log(path: Path | None) -> None:

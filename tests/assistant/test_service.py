@@ -17,12 +17,15 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from assistant import service
 from assistant.capture.source import parse_source
+from assistant.commands.run import BORN_VARIABLE, MAX_BIRTHS, _begin_anew
 from assistant.config import Config
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.errors import WorkerFailed
+from assistant.faults import ProcessSpoilt
 from assistant.journal.reading import entries
 from assistant.journal.thread import JournalThread
 from assistant.journal.writer import Journal
@@ -273,13 +276,14 @@ def test_a_control_socket_that_fails_ends_the_run(camera, model):
 class Breaking:
     """A stream that fails when it is asked for the nth time to look."""
 
-    def __init__(self, stream, fails_at: int):
+    def __init__(self, stream, fails_at: int, error: Exception | None = None):
         self._stream, self._left = stream, fails_at
+        self._error = error or RuntimeError("the decoder is upset")
 
     def observe_many(self, frames):
         self._left -= 1
         if self._left == 0:
-            raise RuntimeError("CUDA error: out of memory")
+            raise self._error
         return self._stream.observe_many(frames)
 
     def __getattr__(self, name: str) -> Any:
@@ -302,7 +306,7 @@ def test_a_mind_that_fails_is_started_again_and_questions_are_told(camera, model
         assert daemon.service.facts()["restarts"] == 1
     failures = [facts for kind, facts in daemon.published if kind == "status" and facts["state"] == "failed"]
     assert len(failures) == 1
-    assert "out of memory" in failures[0]["detail"]
+    assert "upset" in failures[0]["detail"]
 
 
 def test_a_mind_that_fails_again_and_again_ends_the_run(camera, model):
@@ -317,6 +321,87 @@ def test_a_mind_that_fails_again_and_again_ends_the_run(camera, model):
     assert isinstance(daemon.failure, WorkerFailed)
     assert "did not help" in str(daemon.failure)
     assert len(opened) == MAX_RESTARTS + 1
+
+
+def test_a_gpu_that_is_full_is_asked_for_less(camera, model):
+    windows = []
+
+    def open_stream(section):
+        windows.append(section.window_tokens)
+        stream = model.open_stream(window_tokens=section.window_tokens, max_reply_tokens=8)
+        full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return Breaking(stream, 3 if section.window_tokens > 1024 else 0, full)
+
+    config = Config.model_validate({"stream": {"fps": 10, "window_tokens": 4096}})
+    with running(camera, model, open_stream, config=config) as daemon:
+        wait_for(lambda: daemon.service.facts()["restarts"] == 2, 60)
+        wait_for(lambda: daemon.state("mind") == "ready", 30)
+        assert windows[0] == 4096
+        assert windows[-1] == 1024
+        assert daemon.ask("Still there?").is_over.wait(20)
+    told = [facts["detail"] for kind, facts in daemon.published if kind == "status" and facts["state"] == "failed"]
+    assert ["2048 tokens" in told[0], "1024 tokens" in told[1]] == [True, True]
+
+
+def test_a_gpu_that_is_lost_needs_a_new_process(camera, model):
+    def open_stream(_):
+        stream = model.open_stream(window_tokens=1024, max_reply_tokens=8)
+        return Breaking(stream, 4, RuntimeError("CUDA error: unspecified launch failure"))
+
+    with running(camera, model, open_stream) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 1, 30)
+        question = daemon.ask("Still there?")
+        daemon.thread.join(20)
+        assert question.is_over.wait(1)
+    assert isinstance(daemon.failure, ProcessSpoilt)
+
+
+def test_the_daemon_begins_anew_with_the_same_pid(make_video, tmp_path):
+    """Twice; `python -m assistant.cli` is what it becomes, so the fault is put into that."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if sys.argv[:1] == ['-m']:\n"
+        "    import os\n"
+        "    from assistant import service\n"
+        "    from assistant.faults import ProcessSpoilt\n"
+        "    really = service.Service.run\n"
+        "    def run(self):\n"
+        "        if os.environ.get('ONLOOKER_BORN_AT', '').count(',') < 1:\n"
+        "            raise ProcessSpoilt('the GPU was lost')\n"
+        "        really(self)\n"
+        "    service.Service.run = run\n"
+    )
+    with short_directory() as directory:
+        environ = environ_of(directory)
+        environ["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
+        options = ["--no-say", "--model", str(GOLDEN), "--log", str(directory / "run.log")]
+        command = [sys.executable, "-m", "assistant.cli", "run", str(make_video(seconds=5)), *options]
+        daemon = subprocess.Popen(command, cwd=ROOT, env=environ)
+        try:
+            wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 60)
+            wait_for(lambda: json.loads(onlooker("status", "--json", directory=directory).stdout)["frames"] > 2, 30)
+            assert json.loads(onlooker("status", "--json", directory=directory).stdout)["pid"] == daemon.pid
+            assert (directory / "run.log").read_text().count("the daemon begins anew") == 2
+            assert onlooker("stop", directory=directory).returncode == 0
+            assert daemon.wait(10) == 0
+        finally:
+            daemon.kill()
+            daemon.wait(10)
+
+
+def test_a_daemon_that_begins_anew_again_and_again_ends(monkeypatch):
+    begun: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, command: begun.append(command))
+    monkeypatch.setattr(sys, "argv", ["onlooker", "run", "demo"])
+    monkeypatch.delenv(BORN_VARIABLE, raising=False)
+    for _ in range(MAX_BIRTHS):
+        _begin_anew(ProcessSpoilt("the GPU was lost"))
+    assert begun == [[sys.executable, "-m", "assistant.cli", "run", "demo"]] * MAX_BIRTHS
+    with pytest.raises(ProcessSpoilt):
+        _begin_anew(ProcessSpoilt("the GPU was lost"))
+    monkeypatch.setattr(time, "time", lambda: 1e12)
+    _begin_anew(ProcessSpoilt("the GPU was lost"))
+    assert len(begun) == MAX_BIRTHS + 1
 
 
 class Hanging(Breaking):
