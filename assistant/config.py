@@ -95,7 +95,7 @@ class CaptureSection(Section):
     source: Annotated[
         Text, Must('"camera:N", "camera:/dev/videoN", a video file, "demo", or an address such as "rtsp://…"')
     ] = "camera:0"
-    timeout_s: Annotated[Number, Field(ge=0.5, le=120), Must("0.5–120 (seconds)")] = 2.5
+    timeout_s: Annotated[Number, Field(ge=0.5, le=120), Must("0.5–120 (seconds)")] = 2.0
     rotate_degrees: Annotated[Whole, AfterValidator(_quarter), Must("0, 90, 180 or 270")] = 0
     mirror: Annotated[bool, Must("true or false")] = False
 

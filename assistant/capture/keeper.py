@@ -16,7 +16,7 @@ from assistant.errors import MediaError, SourceMissing, WorkerFailed
 from assistant.mailbox import Mailbox
 from assistant.messages import Event, Frame, Opened, Status
 
-FIRST_DELAY_S, LAST_DELAY_S = 0.5, 2.0
+FIRST_DELAY_S, LAST_DELAY_S = 0.1, 2.0
 """Between two attempts to open a source: what returns is noticed within LAST_DELAY_S and the time of opening it."""
 
 

@@ -37,12 +37,16 @@ from assistant.mailbox import Mailbox, put_until, sleep_until
 from assistant.messages import Event, Frame, Opened, Status
 
 START_TIMEOUT_S = 30.0  # a fresh interpreter on a busy machine, on top of the source's own time-out
-END_GRACE_S = 0.3  # a reader that is stuck in a driver never ends by itself
+END_GRACE_S = 0.3
 FILE_PATIENCE_S = 10.0  # more than `timeout_s`: nobody waits for the next moment of a file
 STILL = {
     "black": "the picture is black: is the lens covered, or the light off?",
     "frozen": "the picture does not change at all: the camera may hang",
 }
+
+
+class _Silent(Exception):
+    """The reader says nothing any more."""
 
 
 @dataclass
@@ -96,6 +100,7 @@ def run_capture(
     """
     memory = _shared_memory()
     child = Child(capture_main, name=f"onlooker-capture {source.shown}")
+    grace_s = END_GRACE_S
     try:
         child.send(Start(source.kind, source.target, source.shown, fps, timeout_s, memory.name))
         _take_pictures(
@@ -110,8 +115,11 @@ def run_capture(
             timeout_s=timeout_s,
             lossless=lossless,
         )
+    except _Silent as error:
+        grace_s = 0.0  # it is stuck, in a driver perhaps, and would not end by itself
+        raise SourceMissing(str(error)) from None
     finally:
-        child.end(grace_s=END_GRACE_S)
+        child.end(grace_s=grace_s)
         memory.close()
         memory.unlink()
         if place is None:
@@ -144,7 +152,7 @@ def _take_pictures(
             raise SourceMissing(f"{source.shown}: its reader died: {child.how_it_died()}; start again") from None
         if message is None:
             if time.monotonic() - heard_at_s > patience_s:
-                raise SourceMissing(f"{source.shown}: nothing came for {patience_s:g} s; it is taken for lost")
+                raise _Silent(f"{source.shown}: nothing came for {patience_s:g} s; it is taken for lost")
             continue
         match message:
             case Ready():

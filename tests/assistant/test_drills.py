@@ -5,6 +5,7 @@ The short form runs always; ONLOOKER_DRILLS=full takes the cameras away as often
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 
 from assistant.control.client import Client
 from assistant.control.instance import RUNTIME_VARIABLE
+from assistant.journal.reading import entries
 from model.errors import OnlookerError
 from tests.assistant.camera import wait_for
 from tests.assistant.control_daemon import short_directory
@@ -27,6 +29,7 @@ from tests.assistant.rigs import RtspCamera, Webcam
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 IS_FULL = os.environ.get("ONLOOKER_DRILLS") == "full"
+NUM_KILLS = 200 if IS_FULL else 2
 
 
 class Daemon:
@@ -132,3 +135,99 @@ def test_a_network_camera_that_is(how, rtsp):
     take, give = (rtsp.freeze, rtsp.thaw) if how == "frozen" else (rtsp.unplug, rtsp.plug)
     with daemon(rtsp.address) as running:
         drill(running, 10 if IS_FULL else 2, take, give, lost_s=5, back_s=5)
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGSTOP"])
+def test_a_reader_that_dies_or_hangs_is_replaced(name, rtsp):
+    with daemon(rtsp.address) as running:
+        wait_for(lambda: running.facts()["frames"] > 10, 60)
+        taken = []
+        for _ in range(10 if IS_FULL else 2):
+            (reader,) = [
+                child for child in running.process.children() if "resource_tracker" not in str(child.cmdline())
+            ]
+            frames, killed_s = running.facts()["frames"], time.monotonic()
+            reader.send_signal(signal.Signals[name])
+            while running.facts()["frames"] <= frames + 1 or not reader_of(running, but=reader.pid):
+                facts = running.facts()["parts"]["capture"]
+                assert facts["state"] != "ready" or facts["age_s"] < 5, "status says ready, and nothing comes"
+                assert time.monotonic() - killed_s < 10
+                time.sleep(0.05)
+            taken.append(time.monotonic() - killed_s)
+            wait_for(lambda: running.state() == "ready", 5)
+        print(json.dumps({"signal": name, "back_s": [round(f(taken), 2) for f in (statistics.median, max)]}))
+        assert max(taken) <= 5
+        assert running.facts()["restarts"] == 0
+
+
+def reader_of(running: Daemon, *, but: int) -> bool:
+    return any(
+        child.pid != but and "multiprocessing-fork" in str(child.cmdline()) for child in running.process.children()
+    )
+
+
+def test_a_daemon_that_is_killed_starts_clean_and_knows_what_it_knew(make_video):
+    video = str(make_video(seconds=20, step=3))
+    with short_directory() as directory:
+        own = {RUNTIME_VARIABLE: str(directory), "ONLOOKER_DATA": str(directory / "data"), "PYTHONPATH": str(ROOT)}
+        environ = {**os.environ, **own, "ONLOOKER_PRIVACY__JOURNAL": "true"}
+        command = [sys.executable, "-m", "assistant.cli", "run", video, "--no-say", "--model", str(GOLDEN)]
+        path, known = directory / "data" / "journal" / "journal.db", 0
+        for number in range(NUM_KILLS):
+            process = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
+            try:
+                running = Daemon(directory, process.pid)
+                wait_for(lambda running=running: answers(running) and running.facts()["frames"], 60)
+                with Client.connect(directory) as client:
+                    list(client.ask(f"Question {number}?"))
+                wait_for(lambda known=known: path.exists() and len(entries(path)) >= known + 2, 10)
+                known = len(entries(path))
+                children = process_family(process.pid)
+            finally:
+                process.kill()
+                process.wait(10)
+            wait_for(lambda children=children: not any(child.is_running() for child in children), 5)
+            assert len(entries(path)) >= known
+        assert [entry.text for entry in entries(path) if entry.kind == "query"] == [
+            f"Question {number}?" for number in range(NUM_KILLS)
+        ]
+
+
+def process_family(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+class SlowModel:
+    """`python -m assistant.cli` with a decoder that takes two seconds a frame."""
+
+    text = (
+        "import sys\n"
+        "if sys.argv[:1] == ['-m']:\n"
+        "    import time\n"
+        "    from model.stream import Stream\n"
+        "    really = Stream.observe_many\n"
+        "    def observe_many(self, frames):\n"
+        "        time.sleep(2)\n"
+        "        return really(self, frames[:1])\n"
+        "    Stream.observe_many = observe_many\n"
+    )
+
+
+def test_a_slow_model_sees_the_present_and_memory_stays(rtsp, tmp_path):
+    """Two seconds a frame at five frames a second: the oldest are dropped and counted, none is looked at very late."""
+    (tmp_path / "sitecustomize.py").write_text(SlowModel.text)
+    environ = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    seconds = 300 if IS_FULL else 60
+    with daemon(rtsp.address, environ=environ) as running:
+        wait_for(lambda: running.facts()["frames"] > 2, 60)
+        time.sleep(30)
+        before = running.footprint()
+        dropped, frames = running.facts()["dropped"], running.facts()["frames"]
+        time.sleep(seconds)
+        facts, after = running.facts(), running.footprint()
+        print(json.dumps({"seconds": seconds, "facts": facts, "footprint": [before, after]}))
+        num_seen, num_dropped = facts["frames"] - frames, facts["dropped"] - dropped
+        assert num_seen == pytest.approx(seconds / 2, rel=0.2)
+        assert num_seen + num_dropped == pytest.approx(5 * seconds, rel=0.1)
+        assert facts["latency_s"] < 60, "what waits is bounded: 96 frames at five a second, and those in hand"
+        assert after[2] < before[2] + 5
