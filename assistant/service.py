@@ -23,7 +23,8 @@ from assistant.control.reply import Reply
 from assistant.errors import ConfigError, OutputError, WorkerFailed
 from assistant.faults import ProcessSpoilt, fault_of
 from assistant.journal.memory import notes_of, recollect, told
-from assistant.journal.thread import JournalThread
+from assistant.journal.thread import Forget, JournalThread
+from assistant.journal.writer import Deleted
 from assistant.journal.writer import Line as JournalLine
 from assistant.loop import Pacing
 from assistant.mailbox import Mailbox, put_until
@@ -463,7 +464,22 @@ class Service(Handler):
             reply.error("busy", "too many questions wait already", "ask again in a moment", 3)
 
     def log(self, query: Mapping[str, Any], reply: Reply) -> None:
-        reply.error("failed", "the daemon does not read the journal out", "use `onlooker log`, which reads its file", 3)
+        """Deletes lines: {"ids": [numbers]}, or {"everything": true}."""
+        ids, is_all = query.get("ids"), query.get("everything") is True
+        is_list = isinstance(ids, list) and all(type(number) is int for number in ids)
+        if is_all == is_list:
+            reply.error("invalid", "what is to be deleted is not said", "give ids, or everything", 2)
+            return
+
+        def done(deleted: Deleted) -> None:
+            if deleted.is_done:
+                reply.done({"num_entries": deleted.num_entries, "is_gone": deleted.is_gone})
+            else:
+                reply.error("failed", "nothing was deleted: the journal cannot be written", "see the log")
+
+        request = Forget(done, ids=tuple(ids) if is_list and ids is not None else None, everything=is_all)
+        if self._journal is None or not self._journal.forget(request):
+            reply.error("failed", "the daemon keeps no journal", "stop it, and delete then", 3)
 
     def pause(self, reply: Reply) -> None:
         if self._pipeline is not None:

@@ -1,4 +1,4 @@
-"""`onlooker config path|check|show`: where the configuration lies, whether it is right, what is in effect."""
+"""`onlooker config path|check|show|edit`: where the configuration lies, whether it is right, what is in effect."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from assistant.commands.common import add_config_option, settings_of
+from assistant.errors import ConfigError, OutputError, UsageError
 
 
 def add_parser(commands) -> None:
@@ -22,7 +23,9 @@ def add_parser(commands) -> None:
     show = actions.add_parser("show", help="print every key with its value in effect, and who set it")
     show.add_argument("--json", action="store_true", help="as one JSON object")
     show.set_defaults(run=run_show)
-    for action in (path, check, show):
+    edit = actions.add_parser("edit", help="open the file in your editor; what is wrong in it is not taken over")
+    edit.set_defaults(run=run_edit)
+    for action in (path, check, show, edit):
         add_config_option(action)
 
 
@@ -41,6 +44,63 @@ def run_check(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     print(f"{settings.path}: ok" if settings.path else "no configuration file; the defaults are in effect")
     return 0
+
+
+def run_edit(args: argparse.Namespace) -> int:
+    """Edit a copy until it is right, and put it in the file's place. Raises ConfigError, UsageError, OutputError."""
+    import os
+    import shlex
+    import subprocess
+    import tempfile
+
+    from assistant.settings import find_config, load_settings, user_config_path
+
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "nano"
+    path = find_config(args.config, os.environ) or user_config_path()
+    text = path.read_text(encoding="utf-8") if path.exists() else defaults()
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "config.toml"
+        draft.write_text(text, encoding="utf-8")
+        while True:
+            try:
+                code = subprocess.run([*shlex.split(editor), str(draft)], check=False).returncode
+            except OSError as error:
+                raise UsageError(
+                    f"$EDITOR = {editor!r}: cannot be started: {error.strerror}; set it to yours"
+                ) from None
+            edited = draft.read_text(encoding="utf-8")
+            if code or edited == text:
+                print("nothing changed")
+                return 0
+            try:
+                load_settings(draft, environ={})
+                break
+            except ConfigError as error:
+                print(str(error).replace(str(draft), str(path)))
+                if input("Edit again? [Y/n] ").strip().lower() in ("n", "no"):
+                    return error.exit_code
+    replacement = path.with_name(f"{path.name}.draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replacement.write_text(edited, encoding="utf-8")
+        replacement.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+    print(f"{path}: written; a running daemon takes it over within seconds")
+    return 0
+
+
+def defaults() -> str:
+    """All keys with what they must be, commented out: a file to begin with."""
+    from assistant.config import Config, all_keys
+
+    must_be, lines = all_keys(), []
+    for section, keys in Config().model_dump().items():
+        lines.append(f"[{section}]")
+        for key, value in keys.items():
+            lines += [f"# {must_be[f'{section}.{key}']}", f"# {key} = {json.dumps(value, ensure_ascii=False)}"]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def run_show(args: argparse.Namespace) -> int:

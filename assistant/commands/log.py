@@ -10,9 +10,11 @@ import sys
 import time
 
 from assistant.commands.common import journal_path
-from assistant.errors import UsageError
+from assistant.errors import OutputError, UsageError
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+IDS_AT_ONCE = 2000
+FORGET_TIMEOUT_S = 60.0
 FORMATS = ("text", "json", "jsonl", "srt", "markdown")
 
 
@@ -28,6 +30,8 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="jsonl is what `python -m train prepare` reads"
     )
+    parser.add_argument("--forget", action="store_true", help="delete these lines for good, all that --since names")
+    parser.add_argument("--yes", action="store_true", help="do not ask first")
     parser.set_defaults(run=run)
 
 
@@ -46,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
     if args.limit < 1:
         raise UsageError(f"--limit {args.limit}: must be at least 1")
     since_unix_s = None if args.since is None else time.time() - args.since
+    if args.forget:
+        found = entries(journal_path(), since_unix_s=since_unix_s, search=args.search)
+        return forget([entry.id for entry in found], is_asked=not args.yes)
     newest = entries(journal_path(), since_unix_s=since_unix_s, search=args.search, limit=args.limit, newest_first=True)
     found = newest[::-1]
     match args.format:
@@ -61,4 +68,32 @@ def run(args: argparse.Namespace) -> int:
             for entry in found:
                 at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at_unix_s))
                 print(f"{at}  {'? ' if entry.kind == 'query' else ''}{entry.text}")
+    return 0
+
+
+def forget(ids: list[int], *, is_asked: bool) -> int:
+    """Delete lines for good, through the daemon if it runs. Raises JournalErrors and what the daemon says."""
+    from assistant.control.client import Client
+    from assistant.control.errors import DaemonMissing
+    from assistant.journal.writer import Journal
+
+    if is_asked and ids and input(f"Delete {len(ids):,} lines for good? [y/N] ").strip().lower() not in ("y", "yes"):
+        return 0
+    num_deleted, is_gone = 0, True
+    try:
+        with Client.connect() as client:
+            for first in range(0, len(ids), IDS_AT_ONCE):
+                fields = {"query": {"ids": ids[first : first + IDS_AT_ONCE]}}
+                facts = client.request("log", fields, timeout_s=FORGET_TIMEOUT_S)
+                num_deleted, is_gone = num_deleted + facts["num_entries"], facts["is_gone"]
+    except DaemonMissing:
+        journal = Journal.open(journal_path(), None)
+        try:
+            deleted = journal.delete(ids=ids)
+        finally:
+            journal.close()
+        if not deleted.is_done:
+            raise OutputError(f"{journal_path()}: cannot be written; nothing was deleted") from None
+        num_deleted, is_gone = deleted.num_entries, deleted.is_gone
+    print(f"{num_deleted:,} lines deleted" + ("" if is_gone else "; their last traces go as soon as nobody reads"))
     return 0

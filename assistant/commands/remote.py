@@ -1,4 +1,4 @@
-"""The commands that talk to the running daemon: status, ask, pause, resume, mute, unmute, private, stop."""
+"""The commands that talk to the running daemon: status, ask, pause, resume, mute, unmute, private, reload, stop."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def add_parser(commands) -> None:
     private: argparse.ArgumentParser = commands.add_parser("private", help="keep nothing of what is seen and said")
     private.add_argument("state", choices=("on", "off"))
     private.set_defaults(run=run_private)
+    reload: argparse.ArgumentParser = commands.add_parser("reload", help="take over an edited configuration at once")
+    reload.set_defaults(run=run_reload)
     commands.add_parser("stop", help="end the daemon").set_defaults(run=run_stop)
 
 
@@ -84,6 +86,18 @@ def run_simple(args: argparse.Namespace) -> int:
 
     with Client.connect() as client:
         client.request(args.do)
+    return 0
+
+
+def run_reload(args: argparse.Namespace) -> int:
+    """Have the configuration read now. Raises what is wrong with it, as the daemon says it."""
+    from assistant.control.client import Client
+
+    with Client.connect() as client:
+        facts = client.request("reload")
+    print("changed: " + (", ".join(facts["changed"]) or "nothing"))
+    if facts["at_next_start"]:
+        print(f"at the next start (`onlooker restart`): {', '.join(facts['at_next_start'])}")
     return 0
 
 

@@ -59,6 +59,11 @@ class JournalThread:
         if inbox is not None:
             inbox.put(line)
 
+    def forget(self, request: Forget) -> bool:
+        """Have lines deleted; never waits. False: there is no journal, or too much waits already. Any thread."""
+        inbox = self._inbox
+        return inbox is not None and inbox.put_wait(request, timeout_s=0)
+
     def close(self) -> None:
         """Write what is still to be written, within STOP_TIMEOUT_S."""
         inbox, thread, self._inbox, self._thread = self._inbox, self._thread, None, None

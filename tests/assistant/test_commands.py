@@ -277,3 +277,54 @@ def test_bench_refuses_what_cannot_be_measured(capsys, arguments, said):
     code, _, told = run(capsys, "bench", *arguments)
     assert code in (2, 3)
     assert said in told
+
+
+@pytest.fixture
+def editor(tmp_path, monkeypatch) -> Path:
+    """What $EDITOR runs: it replaces the file by what lies in `edits`, one after another."""
+    script = tmp_path / "editor.sh"
+    script.write_text(
+        '#!/bin/sh\nnext=$(ls "$(dirname "$0")"/edits | head -n 1)\nmv "$(dirname "$0")/edits/$next" "$1"\n'
+    )
+    script.chmod(0o755)
+    (tmp_path / "edits").mkdir()
+    monkeypatch.setenv("VISUAL", str(script))
+    return tmp_path / "edits"
+
+
+def test_config_edit_takes_over_only_what_is_right(capsys, tmp_path, monkeypatch, editor):
+    path = tmp_path / "config.toml"
+    path.write_text("[stream]\nfps = 2.0\n")
+    monkeypatch.setenv("ONLOOKER_CONFIG", str(path))
+    (editor / "1").write_text("[stream]\nfps = 0\n")
+    (editor / "2").write_text("[stream]\nfps = 3.0 # mine\n")
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "")
+    code, shown, _ = run(capsys, "config", "edit")
+    assert (code, len(asked)) == (0, 1)
+    assert f"{path}: stream.fps = 0: must be 0.1–30" in shown
+    assert path.read_text() == "[stream]\nfps = 3.0 # mine\n"
+    (editor / "3").write_text("[stream]\nfps = 0\n")
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    code, _, _ = run(capsys, "config", "edit")
+    assert (code, path.read_text()) == (2, "[stream]\nfps = 3.0 # mine\n")
+    (editor / "4").write_text(path.read_text())
+    assert run(capsys, "config", "edit")[:2] == (0, "nothing changed\n")
+    monkeypatch.setenv("VISUAL", "/no/such/editor")
+    code, _, told = run(capsys, "config", "edit")
+    assert (code, "/no/such/editor" in told) == (2, True)
+
+
+def test_a_new_configuration_begins_with_every_key_in_comments(capsys, tmp_path, monkeypatch, editor):
+    from assistant.commands.config import defaults
+    from assistant.config import Config
+
+    path = tmp_path / "new" / "config.toml"
+    monkeypatch.delenv("ONLOOKER_CONFIG", raising=False)
+    monkeypatch.setattr("assistant.settings.user_config_path", lambda: path)
+    (editor / "1").write_text(defaults().replace("# fps = 2.0", "fps = 4.0"))
+    assert run(capsys, "config", "edit")[0] == 0
+    _, shown, _ = run(capsys, "config", "show", "--json")
+    values = json.loads(shown)["values"]
+    assert values["stream"]["fps"] == 4.0
+    assert values["voice"] == Config().voice.model_dump()

@@ -529,6 +529,10 @@ def test_the_daemon_as_a_user_meets_it(make_video):
             (asked,) = [entry for entry in whole if entry["text"] == "And the salt?"]
             assert answer in [entry["text"] for entry in whole if entry["query_id"] == asked["id"]]
             assert not any("secret" in entry["text"] for entry in whole)
+            assert onlooker("reload", directory=directory).stdout == "changed: nothing\n"
+            forgotten = onlooker("log", "--search", "salt", "--forget", "--yes", directory=directory)
+            assert forgotten.stdout == "1 lines deleted\n"
+            assert "salt" not in onlooker("log", directory=directory).stdout
             assert onlooker("pause", directory=directory).returncode == 0
             assert ", paused" in onlooker("status", directory=directory).stdout
             second = onlooker("run", video, "--model", str(GOLDEN), directory=directory)
@@ -546,6 +550,13 @@ def test_the_daemon_as_a_user_meets_it(make_video):
             assert reads(daemon.pid, video)
             stopped = onlooker("stop", directory=directory)
             assert (stopped.returncode, daemon.wait(10)) == (0, 0)
+            assert onlooker("log", directory=directory).stdout
+            forgotten = onlooker("log", "--forget", "--yes", directory=directory)
+            assert forgotten.stdout.endswith(" lines deleted\n"), "without the daemon, too"
+            assert onlooker("log", directory=directory).stdout == ""
+            kept = b"".join(file.read_bytes() for file in (directory / "data" / "journal").iterdir())
+            assert b"What is it" not in kept
+            assert b"salt" not in kept
         finally:
             daemon.kill()
             daemon.wait(10)
