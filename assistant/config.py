@@ -127,6 +127,11 @@ class PrivacySection(Section):
     retention_days: Annotated[Number, Field(gt=0, le=3650), Must("above 0, up to 3650 (days)")] = 30.0
 
 
+class MetricsSection(Section):
+    enabled: Annotated[bool, Must("true or false")] = False
+    port: Annotated[Whole, Field(ge=1024, le=65535), Must("a whole number, 1024–65535")] = 9464
+
+
 class Config(Section):
     """Everything a user can set. `Config()` is the documented default."""
 
@@ -136,6 +141,7 @@ class Config(Section):
     policy: PolicySection = PolicySection()
     privacy: PrivacySection = PrivacySection()
     voice: VoiceSection = VoiceSection()
+    metrics: MetricsSection = MetricsSection()
 
 
 def all_keys() -> dict[str, str]:

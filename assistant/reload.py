@@ -15,7 +15,7 @@ from assistant.errors import ConfigError
 from assistant.settings import Settings
 
 POLL_S = 1.0
-AT_NEXT_START = ("model.",)
+AT_NEXT_START = ("model.", "metrics.")
 """Keys, by how they begin, that a running daemon does not take over."""
 
 

@@ -41,6 +41,11 @@ def journal_path() -> Path:
     return data_dir().parent / "journal" / "journal.db"
 
 
+def token_path() -> Path:
+    """Where the token for /metrics lies."""
+    return journal_path().parent.parent / "metrics-token"
+
+
 def modes_path() -> Path:
     """Where the daemon keeps what was paused, muted or private."""
     return journal_path().parent.parent / "modes.json"

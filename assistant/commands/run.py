@@ -22,6 +22,7 @@ from assistant.commands.common import (
     overrides_of,
     program_version,
     settings_of,
+    token_path,
 )
 from assistant.errors import OutputError
 from assistant.faults import ProcessSpoilt
@@ -166,14 +167,23 @@ def _serve(args: argparse.Namespace, settings: Settings, source: Source, instanc
         notifier=Notifier(),
         check=check,
     )
+    metrics = None
+    if config.metrics.enabled:
+        from assistant.metrics import MetricsServer, read_token
+
+        metrics = MetricsServer(config.metrics.port, read_token(token_path()), service.facts)
     server = ControlServer(service, UnixTransport.listen(instance), version=program_version())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop_soon())
     server.start()
+    if metrics is not None:
+        metrics.start()
     log.info("watching %s with %s; control socket %s", source.shown, model.name, instance.socket_path)
     try:
         service.run()
     finally:
+        if metrics is not None:
+            metrics.close()
         server.close()
 
 
