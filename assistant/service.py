@@ -50,6 +50,7 @@ STALE_S = 5.0
 HANG_S = 120.0
 """With frames waiting and none looked at for so long, the mind is taken for hung. Kernels compile in less."""
 
+SLEEP_S = 3.0
 MAX_RESTARTS, RESTART_WINDOW_S = 5, 60.0
 
 log = logging.getLogger("onlooker.service")
@@ -132,6 +133,7 @@ class Service(Handler):
         self._started_s = time.monotonic()
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._num_seen = self._num_remarks = self._num_dropped_before = 0
+        self._is_asleep = False
         self._latency_s: float | None = None
         self._time_s = 0.0  # in the stream, of the last frame that was looked at
         self._remark = self._answer = self._warning = ""
@@ -165,7 +167,7 @@ class Service(Handler):
     def _start_pipeline(self) -> None:
         stream = self._open_stream(self._config.stream)
         pipeline = Pipeline(self._source, self._config, self._model, stream, self._report, self._pacing)
-        if self._modes.now.paused:
+        if self._modes.now.paused or self._is_asleep:
             pipeline.keeper.pause()
         for name in ("capture", "encoder", "mind"):
             self._parts[name] = Part()
@@ -409,6 +411,23 @@ class Service(Handler):
         if self._journal is not None:
             self._journal.apply(self._config.privacy)
         self._parts["journal"] = Part("on" if self._journal and self._journal.is_on else "off")
+
+    # ---- sleep: the thread that hears of it ------------------------------------------------------------------
+
+    def before_sleep(self) -> None:
+        """Let the camera go, and wait until it is, for SLEEP_S at most."""
+        self._is_asleep = True
+        until_s = time.monotonic() + SLEEP_S
+        while (pipeline := self._pipeline) is not None and time.monotonic() < until_s:
+            pipeline.keeper.pause()
+            if pipeline.keeper.state == "paused" or self._stop.wait(0.05):
+                return
+
+    def after_sleep(self) -> None:
+        """Take it again, unless the user had closed it."""
+        self._is_asleep = False
+        if self._pipeline is not None and not self._modes.now.paused:
+            self._pipeline.keeper.resume()
 
     # ---- requests: the control server's thread ----------------------------------------------------------------
 

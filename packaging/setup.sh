@@ -48,6 +48,8 @@ test_packages() { # cameras without hardware, and a tokenizer to test with
     [ -n "$(find /usr/lib -name libgstrtp.so -print -quit)" ] || echo gstreamer1.0-plugins-good
     [ -n "$(find /usr/lib -name 'GstRtspServer-1.0.typelib' -print -quit)" ] || echo gir1.2-gst-rtsp-server-1.0
     /usr/bin/python3 -c 'import gi' 2>/dev/null || echo python3-gi
+    /usr/bin/python3 -c 'import dbusmock' 2>/dev/null || echo python3-dbusmock
+    command -v gdbus >/dev/null || echo libglib2.0-bin
 }
 
 extras=("$@")

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from assistant.errors import MediaError, SourceMissing, UsageError
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "hls")
+PUSH_SCHEME = "rtmp-listen"
 SECRET_PARAMETER = re.compile(r"((?:pass(?:word|wd)?|pwd|token|key|secret|auth|sig(?:nature)?)=)[^&]*", re.IGNORECASE)
 
 
@@ -21,11 +22,12 @@ SECRET_PARAMETER = re.compile(r"((?:pass(?:word|wd)?|pwd|token|key|secret|auth|s
 class Source:
     """Where pictures come from.
 
-    target: a camera's index or device path, a file's path, or an address with its password. shown: without secrets.
+    kind: "push" is an address of our own, to which glasses, phones or OBS send. target: a camera's index or device
+    path, a file's path, or an address with its password. shown: without secrets.
     stem: a name for files made from it.
     """
 
-    kind: Literal["camera", "file", "network"]
+    kind: Literal["camera", "file", "network", "push"]
     target: str = field(repr=False)
     shown: str
     stem: str
@@ -37,7 +39,7 @@ def demo_path() -> Path:
 
 
 def parse_source(text: str) -> Source:
-    """Understand "camera:0", "camera:/dev/video2", "demo", an address or a file name.
+    """Understand "camera:0", "camera:/dev/video2", "demo", an address, "rtmp-listen://…", or a file name.
 
     Raises UsageError (not understood), SourceMissing (no such file) or MediaError (a file that cannot be a
     video).
@@ -50,13 +52,32 @@ def parse_source(text: str) -> Source:
             )
         return Source("camera", device, text, "camera-" + re.sub(r"\W+", "-", device).strip("-"))
     scheme, separator, _ = text.partition("://")
+    if separator and scheme.lower() == PUSH_SCHEME:
+        return _parse_push(text)
     if separator and scheme.lower() in SCHEMES:
         return Source("network", text, redact(text), _stem_of_address(text))
     if separator and scheme.lower() != "file":
-        raise UsageError(f"{redact(text)}: {scheme}:// is not a kind of address we read; known: {', '.join(SCHEMES)}")
+        known = ", ".join((*SCHEMES, PUSH_SCHEME))
+        raise UsageError(f"{redact(text)}: {scheme}:// is not a kind of address we read; known: {known}")
     path = demo_path() if text == "demo" else Path(text.removeprefix("file://")).expanduser()
     _check_file(path, text)
     return Source("file", str(path), text, path.stem or "video")
+
+
+def _parse_push(text: str) -> Source:
+    """The path is the sender's key, and is not shown."""
+    parts = urlsplit(text)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if not parts.hostname or port is None or len(parts.path) < 2:
+        raise UsageError(
+            f"{PUSH_SCHEME}://{parts.hostname or '…'}: must be {PUSH_SCHEME}://HOST:PORT/APP/KEY, such as "
+            f"{PUSH_SCHEME}://127.0.0.1:1935/live/mine"
+        )
+    shown = f"{PUSH_SCHEME}://{parts.hostname}:{port}"
+    return Source("push", "rtmp" + text[len(PUSH_SCHEME) :], shown, f"{PUSH_SCHEME}-{port}")
 
 
 def redact(address: str) -> str:

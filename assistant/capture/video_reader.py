@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 EARLY_END_S = 1.0
+PUSH_OPTIONS = {"listen": "1", "analyzeduration": "500000", "probesize": "100000"}
 PATIENCE_S = 10.0  # to open it, or for the next piece of a file; a live source is given up earlier by the parent
 
 
@@ -32,7 +33,7 @@ def read_video(start: Start, outlet: Outlet) -> None:
     try:
         stream = _video_stream(container, start)
         duration_s = _duration_s(container, stream)
-        is_live = start.kind == "network" and duration_s is None
+        is_live = start.kind == "push" or (start.kind == "network" and duration_s is None)
         # decoding whole frames in parallel is faster, but holds each back until the next ones have come
         stream.thread_type = "SLICE" if is_live else "AUTO"
         upright = Upright(float(stream.sample_aspect_ratio or 1))
@@ -160,6 +161,8 @@ def _open(start: Start) -> InputContainer:
 
     options = {"rtsp_transport": "tcp"} if start.target.startswith("rtsp") else {}
     try:
+        if start.kind == "push":  # waits for a sender, for ever
+            return av.open(start.target, format="flv", options=PUSH_OPTIONS, timeout=(None, None))
         return av.open(start.target, timeout=_patience_s(start), options=options)
     except InvalidDataError:
         text = f"{start.shown}: is not a video that can be read (not a known format, or cut off before its index)"

@@ -143,6 +143,9 @@ def _take_pictures(
     start_s: float | None = None  # when the source's second 0 was, on our clock
     offset_s = 0.0  # of the source's second 0 in the stream
     patience_s = START_TIMEOUT_S + timeout_s
+    if source.kind == "push":
+        patience_s = float("inf")
+        report(Status("capture", "waiting", f"for a sender at {source.shown}", time.monotonic()))
     heard_at_s = time.monotonic()
     stillness = Stillness()
     while not stop.is_set():

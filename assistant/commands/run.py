@@ -178,10 +178,18 @@ def _serve(args: argparse.Namespace, settings: Settings, source: Source, instanc
     server.start()
     if metrics is not None:
         metrics.start()
+    sleep = None
+    if sys.platform == "linux":
+        from assistant.sleep import SleepWatch
+
+        sleep = SleepWatch(service.before_sleep, service.after_sleep)
+        sleep.start()
     log.info("watching %s with %s; control socket %s", source.shown, model.name, instance.socket_path)
     try:
         service.run()
     finally:
+        if sleep is not None:
+            sleep.close()
         if metrics is not None:
             metrics.close()
         server.close()
