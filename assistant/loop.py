@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 16
 LATE_S = 1.0
+SLOW_S = 1.5
+"""A look at several frames should take no longer."""
 
 Report = Callable[[Event], object]
 
@@ -102,7 +104,7 @@ class _Mind:
 
     @property
     def room(self) -> int:
-        return self._max_batch - len(self.pending)
+        return max(0, self._batch_size - len(self.pending))
 
     def note_questions(self, queries: list[Query]) -> None:
         if queries:
@@ -121,14 +123,17 @@ class _Mind:
         """Show the stream frames up to the next question, together; reply if it wants to speak.
 
         What comes after a frame that speaks was computed in vain. So the batches grow while it is silent, and shrink
-        when it speaks: a busy scene costs at most twice its frames.
+        when it speaks: a busy scene costs at most twice its frames. They also shrink when they take long, so that
+        what waits elsewhere, where the oldest may be dropped, is not taken out too early.
         """
         import torch
 
         until_s = max(self._waiting[0].asked_s, self.pending[0].time_s) if self._waiting else float("inf")
         batch = [frame for frame in self.pending if frame.time_s <= until_s][: self._batch_size]
         self._stream.silence_threshold = self._pacing.threshold(self._threshold)
+        started_s = self._clock()
         decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]))
+        is_slow = self._clock() - started_s > SLOW_S
         is_speaking = False
         for frame, decision in zip(batch, decisions, strict=False):
             self.pending.popleft()
@@ -137,7 +142,8 @@ class _Mind:
             latency_s, behind_reply = self._clock() - frame.captured_s, frame.captured_s < self._replied_at_s
             self._report(Seen(frame.time_s, frame.index, decision, latency_s, behind_reply))
         last = batch[len(decisions) - 1]
-        self._batch_size = max(1, self._batch_size // 2) if is_speaking else min(self._max_batch, self._batch_size * 2)
+        shrinks = is_speaking or is_slow
+        self._batch_size = max(1, self._batch_size // 2) if shrinks else min(self._max_batch, self._batch_size * 2)
         if is_speaking:
             self._reply(last.time_s, last.captured_s, None, decisions[-1].silence_prob)
 

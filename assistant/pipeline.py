@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from math import ceil
 from typing import TYPE_CHECKING
 
 from assistant.capture.keeper import Keeper
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from model.stream import Stream
     from model.videolm import VideoLM
 
-NUM_FRAMES_QUEUED = 32
-NUM_TOKENS_QUEUED = 64
+NUM_FRAMES_QUEUED = 8
+LAG_S = 12.0
+"""So much of the stream may wait for the mind, while it speaks or is slow; what is older is dropped."""
 NUM_QUESTIONS_QUEUED = 32
 STOP_TIMEOUT_S = 5.0
 
@@ -44,7 +46,7 @@ class Pipeline:
         self.failure: BaseException | None = None
         self.questions = Mailbox[Query](NUM_QUESTIONS_QUEUED, name="questions")
         self._frames = Mailbox[Frame](NUM_FRAMES_QUEUED, name="frames")
-        self._tokens = Mailbox[FrameTokens](NUM_TOKENS_QUEUED, name="tokens")
+        self._tokens = Mailbox[FrameTokens](max(2, ceil(LAG_S * config.stream.fps)), name="tokens")
         self._fps = config.stream.fps
         self._model, self._stream, self._report, self._pacing = model, stream, report, pacing
         self._stop = threading.Event()

@@ -24,7 +24,7 @@ class Stillness:
     def note(self, pixels_HW3: np.ndarray, at_s: float) -> str | None:
         """What to tell the user now: "black", "frozen", "" when it is over; None: nothing new. at_s: monotonic."""
         coarse = pixels_HW3[::STEP_PX, ::STEP_PX].copy()
-        is_black = float(np.quantile(coarse, 0.95)) < BLACK_LEVEL
+        is_black = float(np.quantile(coarse, 0.99)) < BLACK_LEVEL
         is_frozen = self._last is not None and np.array_equal(coarse, self._last)
         self._last = coarse
         for name, is_so in (("black", is_black), ("frozen", is_frozen)):

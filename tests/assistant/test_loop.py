@@ -177,8 +177,25 @@ def test_remarks_are_made_when_the_pacing_wants_them():
     assert stream.silence_threshold == 0.25
 
 
+def test_what_a_slow_model_cannot_look_at_yet_is_left_where_it_may_be_dropped():
+    now_s, waiting = [0.0], []
+    tokens = Mailbox[FrameTokens](99, name="tokens")
+
+    class Slow(ScriptedStream):
+        def observe_many(self, frames):
+            now_s[0] += 2.0 * len(frames)
+            waiting.append(len(tokens))
+            return super().observe_many(frames)
+
+    for index in range(40):
+        tokens.put(frame(index))
+    tokens.close()
+    run_mind(Slow(), tokens, Mailbox[Query](1, name="q"), lambda _: None, threading.Event(), clock=lambda: now_s[0])  # type: ignore[arg-type]
+    assert waiting == list(range(39, -1, -1)), "one at a time, the rest not yet taken out"
+
+
 def test_a_frame_that_came_during_a_reply_is_marked():
-    times = iter([200.0, 200.0, 204.0, *[210.0] * 99])  # decision, first piece, end of the reply, then on
+    times = iter([*[200.0] * 4, 204.0, *[210.0] * 99])  # around the look, its report, the first piece; the reply's end
     stream, tokens = ScriptedStream(), Mailbox[FrameTokens](9, name="tokens")
     events: list[Event] = []
     for index, captured_s in enumerate((199.0, 202.0, 206.0)):
