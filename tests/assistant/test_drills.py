@@ -9,6 +9,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,10 +58,14 @@ class Daemon:
 
 
 @contextmanager
-def daemon(source: str, *prefix: str, environ: dict[str, str] | None = None) -> Iterator[Daemon]:
+def daemon(
+    source: str, *prefix: str, environ: dict[str, str] | None = None, model: str = str(GOLDEN), fps: float = 5
+) -> Iterator[Daemon]:
     with short_directory() as directory:
-        own = {RUNTIME_VARIABLE: str(directory), "ONLOOKER_DATA": str(directory / "data"), "PYTHONPATH": str(ROOT)}
-        options = ["--no-say", "--fps", "5", "--model", str(GOLDEN), "--log", str(directory / "run.log")]
+        own = {RUNTIME_VARIABLE: str(directory), "PYTHONPATH": str(ROOT)}
+        if model != "default":  # whose weights lie in the user's own folder
+            own["ONLOOKER_DATA"] = str(directory / "data")
+        options = ["--no-say", "--fps", str(fps), "--model", model, "--log", str(directory / "run.log")]
         command = [*prefix, sys.executable, "-m", "assistant.cli", "run", source, *options]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own, **(environ or {})})
         try:
@@ -197,25 +202,23 @@ def process_family(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-class SlowModel:
-    """`python -m assistant.cli` with a decoder that takes two seconds a frame."""
-
-    text = (
-        "import sys\n"
-        "if sys.argv[:1] == ['-m']:\n"
-        "    import time\n"
-        "    from model.stream import Stream\n"
-        "    really = Stream.observe_many\n"
-        "    def observe_many(self, frames):\n"
-        "        time.sleep(2)\n"
-        "        return really(self, frames[:1])\n"
-        "    Stream.observe_many = observe_many\n"
-    )
+SLOW_MODEL = """
+import sys
+if sys.argv[:1] == ['-m']:
+    import time
+    from model.stream import Stream
+    really = Stream.observe_many
+    def observe_many(self, frames):
+        time.sleep(2)
+        return really(self, frames[:1])
+    Stream.observe_many = observe_many
+"""
+"""For `python -m assistant.cli`: a decoder that takes two seconds a frame."""
 
 
 def test_a_slow_model_sees_the_present_and_memory_stays(rtsp, tmp_path):
     """Two seconds a frame at five frames a second: the oldest are dropped and counted, none is looked at very late."""
-    (tmp_path / "sitecustomize.py").write_text(SlowModel.text)
+    (tmp_path / "sitecustomize.py").write_text(SLOW_MODEL)
     environ = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     seconds = 300 if IS_FULL else 60
     with daemon(rtsp.address, environ=environ) as running:
@@ -231,3 +234,90 @@ def test_a_slow_model_sees_the_present_and_memory_stays(rtsp, tmp_path):
         assert num_seen + num_dropped == pytest.approx(5 * seconds, rel=0.1)
         assert facts["latency_s"] < 20, "12 s of tokens, 8 pictures, and what is in hand"
         assert after[2] < before[2] + 5
+
+
+LONG_REPLIES = """
+import sys
+if sys.argv[:1] == ['-m']:
+    import time
+    from model.stream import Stream
+    def reply(self):
+        for word in range(10):
+            time.sleep(1)
+            yield ' word'
+    Stream.reply = reply
+"""
+
+
+def test_nothing_is_lost_while_it_speaks_for_ten_seconds(rtsp, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(LONG_REPLIES)
+    with daemon(rtsp.address, environ={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}) as running:
+        wait_for(lambda: running.facts()["frames"] > 5, 60)
+        with Client.connect(running.directory) as client:
+            for _ in range(2):
+                start_s = time.monotonic()
+                assert len(list(client.ask("Tell me a story."))) == 10
+                assert time.monotonic() - start_s >= 10
+                frames = running.facts()["frames"]
+                wait_for(lambda frames=frames: running.facts()["frames"] > frames + 40, 30)
+        assert running.facts()["dropped"] == 0
+
+
+@pytest.fixture(scope="module")
+def default_daemon() -> Iterator[Daemon]:
+    """The shipped model at its own two frames a second."""
+    camera = RtspCamera()
+    camera.plug()
+    try:
+        with daemon(camera.address, model="default", fps=2) as running:
+            wait_for(lambda: running.facts()["frames"] > 10, 60)
+            yield running
+    finally:
+        camera.unplug()
+
+
+def test_questions_are_answered_at_once_beside_the_stream(default_daemon):
+    first_s = []
+    with Client.connect(default_daemon.directory) as client:
+        for _ in range(10 if IS_FULL else 4):
+            start_s = time.monotonic()
+            answer = client.ask("What am I doing?")
+            next(answer)
+            first_s.append(time.monotonic() - start_s)
+            list(answer)
+            time.sleep(0.5)
+    print(json.dumps({"first_word_s": [round(f(first_s), 2) for f in (statistics.median, max)]}))
+    assert statistics.median(first_s) <= 1.5
+
+
+def test_twenty_questions_at_once_are_answered_in_order(default_daemon):
+    ended: list[int] = []
+
+    def ask(number: int) -> None:
+        with Client.connect(default_daemon.directory) as client:
+            answer = client.ask(f"What is on the table, question {number}?")
+            asked[number].set()
+            assert "".join(answer).strip()
+            ended.append(number)
+
+    asked = [threading.Event() for _ in range(20)]
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
+    start_s = time.monotonic()
+    for number, thread in enumerate(threads):
+        thread.start()
+        assert asked[number].wait(10)
+    for thread in threads:
+        thread.join(120)
+    print(json.dumps({"all_answered_s": round(time.monotonic() - start_s, 1)}))
+    assert ended == list(range(20))
+
+
+def test_answers_nobody_wants_stop(default_daemon):
+    with Client.connect(default_daemon.directory) as client:
+        answers = [client.ask("What have you seen so far, in all detail?") for _ in range(10)]
+        for answer in answers:
+            answer.cancel()
+        start_s = time.monotonic()
+        assert "".join(client.ask("What am I holding?")).strip()
+        assert time.monotonic() - start_s < 5
+        wait_for(lambda: default_daemon.facts()["questions_open"] == 0, 5)
