@@ -23,6 +23,7 @@ from assistant.control.client import Client
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.journal.reading import entries
 from model.errors import OnlookerError
+from model.weights import data_dir
 from tests.assistant.camera import wait_for
 from tests.assistant.control_daemon import short_directory
 from tests.assistant.rigs import RtspCamera, Webcam
@@ -30,6 +31,7 @@ from tests.assistant.rigs import RtspCamera, Webcam
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 IS_FULL = os.environ.get("ONLOOKER_DRILLS") == "full"
+REAL_DATA = data_dir().parent  # as it is before a test has a home of its own
 NUM_KILLS = 200 if IS_FULL else 2
 
 
@@ -63,8 +65,7 @@ def daemon(
 ) -> Iterator[Daemon]:
     with short_directory() as directory:
         own = {RUNTIME_VARIABLE: str(directory), "PYTHONPATH": str(ROOT)}
-        if model != "default":  # whose weights lie in the user's own folder
-            own["ONLOOKER_DATA"] = str(directory / "data")
+        own["ONLOOKER_DATA"] = str(REAL_DATA if model == "default" else directory / "data")
         options = ["--no-say", "--fps", str(fps), "--model", model, "--log", str(directory / "run.log")]
         command = [*prefix, sys.executable, "-m", "assistant.cli", "run", source, *options]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own, **(environ or {})})
@@ -220,10 +221,10 @@ def test_a_slow_model_sees_the_present_and_memory_stays(rtsp, tmp_path):
     """Two seconds a frame at five frames a second: the oldest are dropped and counted, none is looked at very late."""
     (tmp_path / "sitecustomize.py").write_text(SLOW_MODEL)
     environ = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    seconds = 300 if IS_FULL else 60
+    seconds = 300 if IS_FULL else 30
     with daemon(rtsp.address, environ=environ) as running:
         wait_for(lambda: running.facts()["frames"] > 2, 60)
-        time.sleep(30)
+        time.sleep(20)
         before = running.footprint()
         dropped, frames = running.facts()["dropped"], running.facts()["frames"]
         time.sleep(seconds)
@@ -321,3 +322,38 @@ def test_answers_nobody_wants_stop(default_daemon):
         assert "".join(client.ask("What am I holding?")).strip()
         assert time.monotonic() - start_s < 5
         wait_for(lambda: default_daemon.facts()["questions_open"] == 0, 5)
+
+
+def test_it_runs_without_any_network():
+    """In a network namespace of its own, where nothing, not even the loopback, can be reached."""
+    alone = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
+    if subprocess.run([*alone, "true"], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this machine allows no namespaces")
+    with daemon("demo", *alone, model="default", fps=2) as running:
+        wait_for(lambda: running.facts()["frames"] > 10, 60)
+        with Client.connect(running.directory) as client:
+            assert "".join(client.ask("What am I doing?")).strip()
+        assert running.facts()["restarts"] == 0
+
+
+def test_without_a_journal_nothing_seen_or_said_is_on_the_disk(rtsp, tmp_path):
+    """Home, temporary and all other folders that a program may write to lie in one place, which is searched."""
+    names = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
+    folders = {name: tmp_path / "all" / name.lower() for name in names}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    environ = {name: str(folder) for name, folder in folders.items()}
+    said: list[str] = []
+    with daemon(rtsp.address, environ=environ) as running:
+        wait_for(lambda: running.facts()["frames"] > 10, 60)
+        with Client.connect(running.directory) as client:
+            for secret in ("Where is the crimson zebra?", "Who ate the violet giraffe?"):
+                said += [secret, "".join(client.ask(secret)).strip()]
+        time.sleep(2)
+        everywhere = [*(tmp_path / "all").rglob("*"), *running.directory.rglob("*")]
+        kept = {path: path.read_bytes() for path in everywhere if path.is_file()}
+        assert running.log in kept
+        for path, content in kept.items():
+            for text in (*said, "crimson", "giraffe"):
+                assert not text or text.encode() not in content, f"{path} holds {text!r}"
+            assert b"\xff\xd8\xff" not in content, f"{path} holds a picture"
