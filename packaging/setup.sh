@@ -47,6 +47,8 @@ test_packages() { # cameras without hardware, and a tokenizer to test with
     [ -n "$(find /usr/lib -name libgstx264.so -print -quit)" ] || echo gstreamer1.0-plugins-ugly
     [ -n "$(find /usr/lib -name libgstrtp.so -print -quit)" ] || echo gstreamer1.0-plugins-good
     [ -n "$(find /usr/lib -name 'GstRtspServer-1.0.typelib' -print -quit)" ] || echo gir1.2-gst-rtsp-server-1.0
+    command -v Xvfb >/dev/null || echo xvfb
+    command -v xsetroot >/dev/null || echo x11-xserver-utils
     /usr/bin/python3 -c 'import gi' 2>/dev/null || echo python3-gi
     /usr/bin/python3 -c 'import dbusmock' 2>/dev/null || echo python3-dbusmock
     command -v gdbus >/dev/null || echo libglib2.0-bin

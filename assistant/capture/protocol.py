@@ -24,7 +24,7 @@ HEARTBEAT_S = 1.0
 class Start:
     """The first message to the child. memory: name of the shared memory. fps: samples a second."""
 
-    kind: Literal["camera", "file", "network", "push"]
+    kind: Literal["camera", "file", "network", "push", "screen"]
     target: str = field(repr=False)
     shown: str
     fps: float

@@ -27,7 +27,7 @@ class Source:
     stem: a name for files made from it.
     """
 
-    kind: Literal["camera", "file", "network", "push"]
+    kind: Literal["camera", "file", "network", "push", "screen"]
     target: str = field(repr=False)
     shown: str
     stem: str
@@ -39,7 +39,7 @@ def demo_path() -> Path:
 
 
 def parse_source(text: str) -> Source:
-    """Understand "camera:0", "camera:/dev/video2", "demo", an address, "rtmp-listen://…", or a file name.
+    """Understand "camera:0", "camera:/dev/video2", "screen:1", "demo", an address, "rtmp-listen://…", a file name.
 
     Raises UsageError (not understood), SourceMissing (no such file) or MediaError (a file that cannot be a
     video).
@@ -51,6 +51,11 @@ def parse_source(text: str) -> Source:
                 f"{text}: a camera is camera:N (N = 0, 1, …) or camera:/dev/videoN; see `onlooker devices`"
             )
         return Source("camera", device, text, "camera-" + re.sub(r"\W+", "-", device).strip("-"))
+    if text.startswith("screen:"):
+        number = text.removeprefix("screen:")
+        if not re.fullmatch(r"\d{1,2}", number):
+            raise UsageError(f"{text}: a screen is screen:N; 1 is the first, 0 all of them together")
+        return Source("screen", number, text, f"screen-{number}")
     scheme, separator, _ = text.partition("://")
     if separator and scheme.lower() == PUSH_SCHEME:
         return _parse_push(text)
