@@ -125,6 +125,7 @@ class VoiceSection(Section):
 class PrivacySection(Section):
     journal: Annotated[bool, Must("true or false")] = False
     retention_days: Annotated[Number, Field(gt=0, le=3650), Must("above 0, up to 3650 (days)")] = 30.0
+    thumbnails: Annotated[bool, Must("true or false")] = False
 
 
 class MetricsSection(Section):

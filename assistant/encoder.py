@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,10 +25,12 @@ def run_encoder(
     *,
     lossless: bool,
     max_batch: int,
+    note: Callable[[Frame], object] = lambda _: None,
 ) -> None:
     """Encode what has queued, up to `max_batch` frames at once, until `frames` is drained or `stop` is set.
 
-    lossless: wait for room in `tokens` rather than drop its oldest. Closes `tokens` at the end.
+    note: is shown every frame. lossless: wait for room in `tokens` rather than drop its oldest. Closes `tokens` at the
+    end.
     """
     import torch
 
@@ -39,6 +42,8 @@ def run_encoder(
             if not batch:
                 model.encoder.prepare()
                 continue
+            for frame in batch:
+                note(frame)
             squares = np.stack([model.preprocess(frame.pixels) for frame in batch])
             for frame, tokens_ND in zip(batch, model.encode(torch.from_numpy(squares)), strict=True):
                 encoded = FrameTokens(tokens_ND, frame.time_s, frame.captured_s, frame.index)

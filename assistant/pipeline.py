@@ -23,6 +23,7 @@ from assistant.errors import WorkerFailed
 from assistant.loop import MAX_BATCH, Pacing, Report, run_mind
 from assistant.mailbox import Mailbox
 from assistant.messages import Frame, FrameTokens, Query
+from assistant.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from model.stream import Stream
@@ -59,6 +60,7 @@ class Pipeline:
             timeout_s=config.capture.timeout_s,
             turn=turn_of(config.capture),
         )
+        self.thumbnails = Thumbnails(is_on=config.privacy.journal and config.privacy.thumbnails)
         self.worked_at_s = {"capture": 0.0, "encoder": 0.0}
         self._num_put = {"capture": 0, "encoder": 0}
         self._waiting_since_s = time.monotonic()
@@ -114,7 +116,15 @@ class Pipeline:
         run_mind(self._stream, self._tokens, self.questions, self._report, self._stop, pacing=self._pacing)
 
     def _encode(self) -> None:
-        run_encoder(self._model, self._frames, self._tokens, self._stop, lossless=False, max_batch=MAX_BATCH)
+        run_encoder(
+            self._model,
+            self._frames,
+            self._tokens,
+            self._stop,
+            lossless=False,
+            max_batch=MAX_BATCH,
+            note=self.thumbnails.note,
+        )
 
     def _start(self, name: str, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=self._guard, args=(name, work), name=f"onlooker-{name}", daemon=True)

@@ -239,6 +239,8 @@ class Service(Handler):
             self._start_voice()
         if any(key.startswith("privacy.") for key in changed):
             self._start_journal()
+            if self._pipeline is not None:
+                self._pipeline.thumbnails.is_on = config.privacy.journal and config.privacy.thumbnails
         self._pacing.update(config)
         if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens"}:
             self._end_pipeline("the configuration was changed")
@@ -371,7 +373,10 @@ class Service(Handler):
 
     def _remember(self, kind: str, text: str, time_s: float, **about: Any) -> None:
         if self._journal is not None and not self._modes.now.private:
-            self._journal.keep(JournalLine(kind, time.time(), time_s, self._source.shown, text, **about))
+            picture = self._pipeline.thumbnails.at(time_s) if self._pipeline else None
+            self._journal.keep(
+                JournalLine(kind, time.time(), time_s, self._source.shown, text, thumbnail=picture, **about)
+            )
 
     def _tell(self, part: str, state: str, detail: str) -> None:
         if state == "warning":

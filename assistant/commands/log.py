@@ -8,9 +8,14 @@ import json
 import re
 import sys
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assistant.commands.common import journal_path
 from assistant.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from assistant.journal.reading import Entry
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 IDS_AT_ONCE = 2000
@@ -30,6 +35,7 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="jsonl is what `python -m train prepare` reads"
     )
+    parser.add_argument("--pictures", metavar="FOLDER", type=Path, help="also write the lines' pictures there, ID.jpg")
     parser.add_argument("--forget", action="store_true", help="delete these lines for good, all that --since names")
     parser.add_argument("--yes", action="store_true", help="do not ask first")
     parser.set_defaults(run=run)
@@ -55,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         return forget([entry.id for entry in found], is_asked=not args.yes)
     newest = entries(journal_path(), since_unix_s=since_unix_s, search=args.search, limit=args.limit, newest_first=True)
     found = newest[::-1]
+    if args.pictures:
+        write_pictures(found, args.pictures)
     match args.format:
         case "json":
             print(json.dumps([dataclasses.asdict(entry) for entry in found]))
@@ -69,6 +77,20 @@ def run(args: argparse.Namespace) -> int:
                 at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at_unix_s))
                 print(f"{at}  {'? ' if entry.kind == 'query' else ''}{entry.text}")
     return 0
+
+
+def write_pictures(found: list[Entry], folder: Path) -> None:
+    """Raises OutputError."""
+    from assistant.journal.reading import thumbnail
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry in found:
+            jpeg = thumbnail(journal_path(), entry.id) if entry.has_thumbnail else None
+            if jpeg is not None:
+                (folder / f"{entry.id}.jpg").write_bytes(jpeg)
+    except OSError as error:
+        raise OutputError(f"--pictures {folder}: cannot be written: {error.strerror}") from None
 
 
 def forget(ids: list[int], *, is_asked: bool) -> int:

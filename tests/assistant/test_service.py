@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -26,7 +28,7 @@ from assistant.config import Config
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.errors import WorkerFailed
 from assistant.faults import ProcessSpoilt
-from assistant.journal.reading import entries
+from assistant.journal.reading import entries, thumbnail
 from assistant.journal.thread import JournalThread
 from assistant.journal.writer import Journal
 from assistant.journal.writer import Line as JournalLine
@@ -257,6 +259,24 @@ def test_the_past_is_answered_from_the_journal(camera, model, tmp_path, monkeypa
         (text, notes) = asked[-1]
         assert text == "Did I water the fern?"
         assert any(note.endswith("You water the fern.") for note in notes)
+
+
+def test_the_journal_keeps_a_picture_of_the_moment_if_it_may(camera, model, tmp_path):
+    path = tmp_path / "journal.db"
+    config = Config.model_validate({"stream": {"fps": 10}, "privacy": {"journal": True, "thumbnails": True}})
+    with running(camera, model, config=config, journal=JournalThread(path)) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        assert daemon.ask("What is it?").is_over.wait(20)
+        daemon.service.private(True, Heard())  # type: ignore[arg-type]
+        assert daemon.ask("A secret?").is_over.wait(20)
+    kept = [entry for entry in entries(path) if entry.kind == "query"]
+    assert [(entry.text, entry.has_thumbnail) for entry in kept] == [("What is it?", True)]
+    jpeg = thumbnail(path, kept[0].id)
+    assert jpeg is not None
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape == (48, 64, 3)
+    assert abs(float(picture.mean()) - 90) < 3, "what the camera shows"
 
 
 def test_a_control_socket_that_fails_ends_the_run(camera, model):
