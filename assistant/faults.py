@@ -13,6 +13,9 @@ from assistant.errors import WorkerFailed
 Fault = Literal["memory", "gpu", "other"]
 
 
+_GPU_MARKS = ("CUDA error", "Triton Error [CUDA]")
+
+
 class ProcessSpoilt(WorkerFailed):
     """Only a new process can go on."""
 
@@ -23,7 +26,7 @@ def fault_of(error: BaseException) -> Fault:
     while cause is not None:
         if type(cause).__name__ == "OutOfMemoryError":
             return "memory"
-        if isinstance(cause, RuntimeError) and "CUDA error" in str(cause):
+        if isinstance(cause, RuntimeError) and any(mark in str(cause) for mark in _GPU_MARKS):
             return "gpu"
         cause = cause.__cause__ or cause.__context__
     return "other"

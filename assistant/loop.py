@@ -28,7 +28,7 @@ Report = Callable[[Event], object]
 class Pacing:
     """Which remarks are made: here, those that the model wants. See `assistant.pacing` for what a user may want.
 
-    Called by the mind's thread only, in the order of the frames.
+    Called by the mind's thread only, in the order of the frames, but for `update`.
     """
 
     def update(self, config: Config) -> None:

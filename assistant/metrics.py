@@ -6,9 +6,11 @@ a page in a browser does not, for it has no token, and a request under another h
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -89,6 +91,18 @@ def _make_handler(token: str, registry: CollectorRegistry) -> type[BaseHTTPReque
         timeout = REQUEST_TIMEOUT_S
         server_version, sys_version = "onlooker", ""
 
+        def handle(self) -> None:
+            cut = threading.Timer(REQUEST_TIMEOUT_S, self._hang_up)
+            cut.start()
+            try:
+                super().handle()
+            finally:
+                cut.cancel()
+
+        def _hang_up(self) -> None:
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
         def do_GET(self) -> None:
             host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
             given = self.headers.get("Authorization", "").encode("utf-8", "replace")
@@ -129,7 +143,7 @@ class _Figures(Collector):
             ("frames", "Frames that were decided"),
             ("dropped", "Frames that nobody looked at"),
             ("remarks", "Remarks that were made"),
-            ("restarts", "Times that a part was started again of late"),
+            ("restarts", "Times that a part was started again"),
         ):
             yield CounterMetricFamily(f"onlooker_{name}", text, value=facts[name])
         for name, text in (
@@ -138,9 +152,9 @@ class _Figures(Collector):
             ("muted", "1 while nothing is said aloud"),
             ("full_speed", "1 once all is ready that makes the model fast"),
             ("questions_open", "Questions that wait for an answer"),
-            ("up_s", "Seconds since the start"),
         ):
-            yield GaugeMetricFamily(f"onlooker_{name.replace('_s', '_seconds')}", text, value=float(facts[name]))
+            yield GaugeMetricFamily(f"onlooker_{name}", text, value=float(facts[name]))
+        yield GaugeMetricFamily("onlooker_up_seconds", "Since the start", value=facts["up_s"])
         if facts["latency_s"] is not None:
             text = "From the latest frame's capture to its decision"
             yield GaugeMetricFamily("onlooker_latency_seconds", text, value=facts["latency_s"])

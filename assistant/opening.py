@@ -130,6 +130,17 @@ def open_stream(model: VideoLM, section: StreamSection) -> Stream:
         raise ConfigError([f"stream.{error}"]) from None
 
 
+def check_stream(model: VideoLM, section: StreamSection) -> None:
+    """Raises ConfigError for a window that is too small; opens nothing."""
+    from model.errors import StreamError
+    from model.stream import check_window
+
+    try:
+        check_window(model.grammar, section.window_tokens, section.max_reply_tokens)
+    except StreamError as error:
+        raise ConfigError([f"stream.{error}"]) from None
+
+
 def silence_threshold(model: VideoLM, section: StreamSection) -> float:
     """The threshold that such a stream has, 0–1."""
     return model.silence_threshold if section.silence_threshold == "checkpoint" else section.silence_threshold

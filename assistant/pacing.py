@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -31,20 +32,22 @@ class PolicyPacing(Pacing):
         minute_of_day: Callable[[], float] | None = None,
     ):
         self._policy, self._clock = policy, clock
-        self._checkpoint = checkpoint_threshold
+        self._checkpoint, self._lock = checkpoint_threshold, threading.Lock()
         self._wanted: tuple[PolicySettings, float] | None = None  # put there by any thread
         self._minute_of_day = minute_of_day or _local_minute
 
     def update(self, config: Config) -> None:
         threshold = config.stream.silence_threshold
-        self._wanted = settings_of(config.policy), self._checkpoint if threshold == "checkpoint" else threshold
+        with self._lock:
+            self._wanted = settings_of(config.policy), self._checkpoint if threshold == "checkpoint" else threshold
 
     def threshold(self, own: float) -> float:
         self._take_over()
         return self._policy.silence_threshold(self._clock(), self._minute_of_day())
 
     def _take_over(self) -> None:
-        wanted, self._wanted = self._wanted, None
+        with self._lock:
+            wanted, self._wanted = self._wanted, None
         if wanted is not None:
             self._policy.update(*wanted)
 

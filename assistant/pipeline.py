@@ -47,7 +47,8 @@ class Pipeline:
         self.failure: BaseException | None = None
         self.questions = Mailbox[Query](NUM_QUESTIONS_QUEUED, name="questions")
         self._frames = Mailbox[Frame](NUM_FRAMES_QUEUED, name="frames")
-        self._tokens = Mailbox[FrameTokens](max(2, ceil(LAG_S * config.stream.fps)), name="tokens")
+        num_waiting = max(2, ceil(LAG_S * config.stream.fps))
+        self._tokens = Mailbox[FrameTokens](num_waiting, name="tokens")
         self._fps = config.stream.fps
         self._model, self._stream, self._report, self._pacing = model, stream, report, pacing
         self._stop = threading.Event()
@@ -60,7 +61,7 @@ class Pipeline:
             timeout_s=config.capture.timeout_s,
             turn=turn_of(config.capture),
         )
-        self.thumbnails = Thumbnails(is_on=config.privacy.journal and config.privacy.thumbnails)
+        self.thumbnails = Thumbnails(num_waiting + NUM_FRAMES_QUEUED + MAX_BATCH)
         self.worked_at_s = {"capture": 0.0, "encoder": 0.0}
         self._num_put = {"capture": 0, "encoder": 0}
         self._waiting_since_s = time.monotonic()

@@ -47,8 +47,10 @@ class ConfigFile:
         if signature is None and self._path != self._usual:
             raise ConfigError([f"{self._path}: is gone; what it said stays in effect until the next start"])
         settings = self._read()
-        self._path = settings.path or self._usual
-        self._seen = self._signature()
+        path = settings.path or self._usual
+        if path != self._path:
+            self._path = path
+            self._seen = self._signature()
         return settings.config
 
     def _signature(self) -> tuple[int, int, int] | None:

@@ -6,8 +6,10 @@ order. The `Handler` methods run in the control server's thread; they set flags,
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -17,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.capture.source import Source, parse_source
 from assistant.capture.worker import turn_of
-from assistant.config import Config, StreamSection, VoiceSection
+from assistant.config import Config, PrivacySection, StreamSection, VoiceSection
 from assistant.control.handler import Handler
 from assistant.control.reply import Reply
 from assistant.errors import ConfigError, OutputError, WorkerFailed
-from assistant.faults import ProcessSpoilt, fault_of
+from assistant.faults import Fault, ProcessSpoilt, fault_of
 from assistant.journal.memory import notes_of, recollect, told
 from assistant.journal.thread import Forget, JournalThread
 from assistant.journal.writer import Deleted
@@ -64,10 +66,10 @@ class Part:
     detail: str = ""
     worked_at_s: float | None = None
 
-    def facts(self, now_s: float) -> dict[str, Any]:
+    def facts(self, now_s: float, stale_s: float) -> dict[str, Any]:
         """For JSON: the age of its last work, and "stale" where it should have worked since."""
         age_s = None if self.worked_at_s is None else round(now_s - self.worked_at_s, 1)
-        is_stale = self.state == "ready" and (age_s is None or age_s > STALE_S)
+        is_stale = self.state == "ready" and (age_s is None or age_s > stale_s)
         return {"state": "stale" if is_stale else self.state, "detail": self.detail, "age_s": age_s}
 
 
@@ -90,7 +92,7 @@ class _Open:
 class Service(Handler):
     """One run without end.
 
-    open_stream: a fresh stream of the model; raises ConfigError for a window too small. open_voice: None for silence.
+    open_stream: a fresh stream of the model. open_voice: None for silence; its speech ends when the event is set.
     publish: tells subscribers (kind, facts); any thread, never waits. check: called often by the main thread; raises
     what is to end the run. config_file: None where no edit is to take effect.
     """
@@ -104,7 +106,7 @@ class Service(Handler):
         *,
         publish: Callable[[str, Mapping[str, Any]], None],
         pacing: Pacing | None = None,
-        open_voice: Callable[[VoiceSection], Voice | None] = lambda _: None,
+        open_voice: Callable[[VoiceSection, threading.Event], Voice | None] = lambda _, __: None,
         journal: JournalThread | None = None,
         modes: ModesFile | None = None,
         config_file: ConfigFile | None = None,
@@ -114,14 +116,11 @@ class Service(Handler):
         self._source, self._config, self._model = source, config, model
         self._open_stream, self._publish, self._pacing = open_stream, publish, pacing or Pacing()
         self._open_voice, self._voice, self._voice_thread = open_voice, None, None
-        self._journal, self._modes, self._config_file, self._check = (
-            journal,
-            modes or ModesFile(None),
-            config_file,
-            check,
-        )
+        self._hush = threading.Event()  # ends what the voice says
+        self._journal, self._modes = journal, modes or ModesFile(None)
+        self._config_file, self._check = config_file, check
         self._reloads: Mailbox[Reply] = Mailbox(NUM_RELOADS_QUEUED, name="reloads")
-        self._notifier, self._fed_s, self._is_up = notifier or Notifier({}), 0.0, False
+        self._notifier, self._fed_s = notifier or Notifier({}), 0.0
         self._events = Mailbox[Event | _Wanted](NUM_EVENTS_QUEUED, name="events")
         self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
         self._stop = threading.Event()
@@ -132,28 +131,39 @@ class Service(Handler):
         self._pipeline: Pipeline | None = None
         self._started_s = time.monotonic()
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
+        self._num_restarts = 0
         self._num_seen = self._num_remarks = self._num_dropped_before = 0
         self._is_asleep = False
         self._latency_s: float | None = None
         self._time_s = 0.0  # in the stream, of the last frame that was looked at
-        self._remark = self._answer = self._warning = ""
+        self._texts: dict[int, str] = {}  # of replies that are being written, by their number
+        self._warning = ""
 
     # ---- the main thread -----------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Watch until `stop_soon`. Raises WorkerFailed when a part fails again and again, or does not stop."""
+        is_spoilt = False
         try:
-            self._start_voice()
-            self._start_journal()
+            self._start_voice(self._config.voice)
+            self._start_journal(self._config.privacy)
             self._tell("config", "failed" if self._modes.trouble else "in effect", self._modes.trouble)
             self._start_pipeline()
+            self._notifier.ready(f"watching {self._source.shown}")
             while not self._stop.is_set():
                 event = self._events.take(timeout_s=TICK_S)
                 if event is not None:
                     self._hear(event)
                 self._look_after()
+                self._mend()
+                self._check()
+                self._reconfigure()
+        except ProcessSpoilt:
+            is_spoilt = True
+            raise
         finally:
-            self._notifier.stopping()
+            if not is_spoilt:  # else this process goes on, and must not be ended for taking long
+                self._notifier.stopping()
             stuck = self._end_pipeline("the daemon is being stopped") + self._end_voice()
             if self._journal is not None:
                 self._journal.close()
@@ -165,20 +175,35 @@ class Service(Handler):
         self._stop.set()
 
     def _start_pipeline(self) -> None:
-        stream = self._open_stream(self._config.stream)
+        """With half the window, and half of that, where the GPU has no room for all of it."""
+        while True:
+            try:
+                stream = self._open_stream(self._config.stream)
+                break
+            except Exception as error:
+                fault = fault_of(error)
+                if fault == "gpu":
+                    raise ProcessSpoilt(str(error)) from error
+                if fault != "memory" or not self._halve():
+                    raise
+            self._free()
         pipeline = Pipeline(self._source, self._config, self._model, stream, self._report, self._pacing)
-        if self._modes.now.paused or self._is_asleep:
-            pipeline.keeper.pause()
         for name in ("capture", "encoder", "mind"):
             self._parts[name] = Part()
         self._pipeline = pipeline
+        self._follow_modes()  # after it can be seen, so that no pause is lost
+        self._switch_pictures()
         pipeline.start()
 
     def _end_pipeline(self, why: str) -> list[str]:
         pipeline, self._pipeline = self._pipeline, None
-        stuck = pipeline.stop() if pipeline else []
         if pipeline:
             self._num_dropped_before += pipeline.num_dropped
+        stuck = pipeline.stop() if pipeline else []
+        for event in self._events.take_many(NUM_EVENTS_QUEUED, timeout_s=0):
+            if isinstance(event, Status):  # all else is of a stream that is no more
+                self._hear(event)
+        self._texts.clear()
         with self._open_lock:
             unanswered, self._open = self._open, {}
         for question in unanswered.values():
@@ -186,22 +211,18 @@ class Service(Handler):
         return stuck
 
     def _look_after(self) -> None:
-        """Note who works, end what nobody waits for, restart what failed."""
+        """Note who works, and end what nobody waits for."""
         pipeline = self._pipeline
         assert pipeline is not None
         pipeline.look(self._parts["mind"].worked_at_s)
         for name, at_s in pipeline.worked_at_s.items():
             self._parts[name].worked_at_s = at_s or None
         with self._open_lock:
-            for question in self._open.values():
-                if question.reply.is_cancelled:
-                    question.cancelled.set()
-        if pipeline.failure is not None:
-            self._restart(pipeline.failure)
-        elif pipeline.hangs(HANG_S):
+            unwanted = [number for number, question in self._open.items() if question.reply.is_cancelled]
+            for number in unwanted:
+                self._open.pop(number).cancelled.set()
+        if pipeline.hangs(HANG_S):
             raise ProcessSpoilt(f"the mind hangs: frames wait, and none was looked at for {HANG_S:.0f} s")
-        self._check()
-        self._reconfigure()
         self._feed_watchdog()
 
     def _reconfigure(self) -> None:
@@ -215,7 +236,9 @@ class Service(Handler):
                 return
             changed = changes(self._config, config)
             self._apply(config, changed)
-        except OnlookerError as error:  # a mistake of the user's: nothing has changed
+        except WorkerFailed:
+            raise
+        except OnlookerError as error:  # a mistake of the user's
             self._tell("config", "failed", str(error))
             for reply in asked:
                 reply.error("failed", str(error), "the old values stay in effect", error.exit_code)
@@ -227,25 +250,24 @@ class Service(Handler):
             reply.done({"changed": sorted(changed), "at_next_start": waiting})
 
     def _apply(self, config: Config, changed: Mapping[str, object]) -> None:
-        """Raises OnlookerError before anything has changed."""
+        """What can be wrong with it comes first, so that after an OnlookerError the old values still hold."""
+        from assistant.opening import check_stream
+
         source = parse_source(config.capture.source) if "capture.source" in changed else self._source
-        if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens"}:
-            self._open_stream(config.stream)  # it is opened again below; this one finds mistakes
-        self._source, self._config = source, config
-        if any(key.startswith("voice.") for key in changed):
-            stuck = self._end_voice()
-            if stuck:
-                raise WorkerFailed(f"did not stop within {STOP_TIMEOUT_S:g} s: {', '.join(stuck)}")
-            self._start_voice()
+        check_stream(self._model, config.stream)
         if any(key.startswith("privacy.") for key in changed):
-            self._start_journal()
-            if self._pipeline is not None:
-                self._pipeline.thumbnails.is_on = config.privacy.journal and config.privacy.thumbnails
+            self._start_journal(config.privacy)
+        if any(key.startswith("voice.") for key in changed):
+            self._swap_voice(config.voice)
+        self._source, self._config = source, config
         self._pacing.update(config)
-        if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens"}:
-            self._end_pipeline("the configuration was changed")
+        self._switch_pictures()
+        if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens", "stream.fps"}:
+            stuck = self._end_pipeline("the configuration was changed")
+            if stuck:
+                raise ProcessSpoilt(f"after an edit of the configuration these threads hang: {', '.join(stuck)}")
             self._start_pipeline()
-        elif any(key.startswith("capture.") or key == "stream.fps" for key in changed):
+        elif any(key.startswith("capture.") for key in changed):
             assert self._pipeline is not None
             self._pipeline.keeper.change(
                 source,
@@ -254,45 +276,67 @@ class Service(Handler):
                 turn=turn_of(config.capture),
             )
 
+    def _switch_pictures(self) -> None:
+        """Any thread."""
+        pipeline, privacy = self._pipeline, self._config.privacy
+        if pipeline is not None:
+            is_on = privacy.journal and privacy.thumbnails and not self._modes.now.private
+            pipeline.thumbnails.switch(is_on=is_on)
+
     def _feed_watchdog(self) -> None:
         now_s = time.monotonic()
-        if not self._is_up and self._parts["mind"].state == "ready":
-            self._is_up = True
-            self._notifier.ready(f"watching {self._source.shown}")
         if self._notifier.watchdog_s is not None and now_s - self._fed_s > self._notifier.watchdog_s:
             self._fed_s = now_s
             self._notifier.alive()
 
-    def _restart(self, failure: BaseException) -> None:
-        now_s = time.monotonic()
+    def _mend(self) -> None:
+        """Start again what failed. The failure itself is let go first: its frames hold the stream, and its memory."""
+        failure = self._pipeline.failure if self._pipeline else None
+        if failure is None:
+            return
         log.error("%s", failure, exc_info=failure)
+        text, fault = str(failure), fault_of(failure)
+        del failure
+        self._restart(text, fault)
+
+    def _restart(self, failure: str, fault: Fault) -> None:
+        now_s = time.monotonic()
         if len(self._restarts_s) == MAX_RESTARTS and now_s - self._restarts_s[0] < RESTART_WINDOW_S:
             raise WorkerFailed(f"{failure} ({MAX_RESTARTS} restarts within {RESTART_WINDOW_S:.0f} s did not help)")
         self._restarts_s.append(now_s)
-        fault = fault_of(failure)
+        self._num_restarts += 1
         if fault == "gpu":
-            raise ProcessSpoilt(str(failure))
-        smaller = self._smaller() if fault == "memory" else None
-        how = f"with a memory of {smaller} tokens" if smaller else "as it was"
+            raise ProcessSpoilt(failure)
+        is_smaller = fault == "memory" and self._halve()
+        how = f"with a memory of {self._config.stream.window_tokens} tokens" if is_smaller else "as it was"
         self._tell("mind", "failed", f"{failure}; it is started again {how}")
-        stuck = self._end_pipeline(str(failure))
+        stuck = self._end_pipeline(failure)
         if stuck:
             raise ProcessSpoilt(f"{failure}, and these threads hang: {', '.join(stuck)}")
-        if smaller:
-            self._config = self._config.model_copy(
-                update={"stream": self._config.stream.model_copy(update={"window_tokens": smaller})}
-            )
+        self._free()
         if not self._stop.wait(min(2.0, 0.25 * len(self._restarts_s))):
             self._start_pipeline()
 
-    def _smaller(self) -> int | None:
-        """Half the window, if that is enough for a stream. An edit of the configuration brings the whole one back."""
-        half = self._config.stream.window_tokens // 2
+    def _halve(self) -> bool:
+        """Go on with half the window; False if that is too small. An edit of the file brings the whole one back."""
+        from assistant.opening import check_stream
+
+        stream = self._config.stream
+        half = stream.model_copy(update={"window_tokens": stream.window_tokens // 2})
         try:
-            self._open_stream(self._config.stream.model_copy(update={"window_tokens": half}))
+            check_stream(self._model, half)
         except ConfigError:
-            return None
-        return half
+            return False
+        self._config = self._config.model_copy(update={"stream": half})
+        return True
+
+    def _free(self) -> None:
+        """What the last stream held, on the GPU too."""
+        import torch
+
+        gc.collect()
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _hear(self, event: Event | _Wanted) -> None:
         if isinstance(event, Seen | Words):
@@ -321,6 +365,11 @@ class Service(Handler):
             question = self._open.get(wanted.number)
         if pipeline is None or question is None:
             return
+        if self._parts["mind"].worked_at_s is None:
+            with self._open_lock:
+                self._open.pop(wanted.number, None)
+            question.reply.error("busy", "nothing has been seen yet", "ask again when the camera is there", 3)
+            return
         now_s, found = time.time(), []
         if self._journal is not None and self._journal.is_on:
             found = recollect(self._journal.path, wanted.text, now_s, now_s - pipeline.seen_s)
@@ -340,13 +389,16 @@ class Service(Handler):
             question.reply.error("busy", "too many questions wait already", "ask again in a moment", 3)
 
     def _hear_words(self, words: Words) -> None:
+        text = self._texts.get(words.reply_id, "") + words.text
+        if words.final:
+            self._texts.pop(words.reply_id, None)
+            text = text.strip()
+        else:
+            self._texts[words.reply_id] = text
         if words.query_id is None:
-            self._remark += words.text
-            if words.final:
-                text, self._remark = self._remark.strip(), ""
-                if text and not words.unheard:
-                    self._num_remarks += 1
-                    self._make_known("remark", text, words)
+            if words.final and text and not words.unheard:
+                self._num_remarks += 1
+                self._make_known("remark", text, words)
             return
         with self._open_lock:
             question = self._open.get(words.query_id)
@@ -354,13 +406,12 @@ class Service(Handler):
                 self._open.pop(words.query_id, None)
         if question is None:
             return
-        self._answer += words.text
         if words.text:
             question.reply.words(words.text)
         if words.final:
-            text, self._answer = self._answer.strip(), ""
             if words.cut and not text:
-                question.reply.error("failed", self._warning or "the question was not answered", "", 1)
+                warning, self._warning = self._warning, ""
+                question.reply.error("failed", warning or "the question was not answered", "", 1)
             else:
                 question.reply.done({"text": text, "time_s": words.time_s, "cut": words.cut})
                 self._make_known("answer", text, words)
@@ -390,19 +441,32 @@ class Service(Handler):
     def _report(self, event: Event) -> bool:
         return put_until(self._events, event, self._stop)
 
-    def _start_voice(self) -> None:
+    def _swap_voice(self, section: VoiceSection) -> None:
+        """Raises OnlookerError, with the old voice as it was, where the new one cannot be had."""
+        stuck = self._end_voice()
+        if stuck:
+            raise WorkerFailed(f"did not stop within {STOP_TIMEOUT_S:g} s: {', '.join(stuck)}")
+        try:
+            self._start_voice(section)
+        except OnlookerError:
+            self._start_voice(self._config.voice)
+            raise
+
+    def _start_voice(self, section: VoiceSection) -> None:
         self._lines = lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
-        self._voice = voice = self._open_voice(self._config.voice)
+        self._hush = hush = threading.Event()
+        self._voice = voice = self._open_voice(section, hush)
         self._parts["voice"] = Part("idle", voice.where) if voice else Part("off")
         if voice is not None:
             self._voice_thread = threading.Thread(
-                target=lambda: run_voice(lines, voice, self._stop), name="onlooker-voice", daemon=True
+                target=lambda: run_voice(lines, voice, hush), name="onlooker-voice", daemon=True
             )
             self._voice_thread.start()
 
     def _end_voice(self) -> list[str]:
         """Gives the thread's name if it hangs."""
         voice, thread, self._voice, self._voice_thread = self._voice, self._voice_thread, None, None
+        self._hush.set()
         self._lines.close()
         if voice is None or thread is None:
             return []
@@ -412,9 +476,9 @@ class Service(Handler):
         voice.close(0.0)
         return []
 
-    def _start_journal(self) -> None:
+    def _start_journal(self, section: PrivacySection) -> None:
         if self._journal is not None:
-            self._journal.apply(self._config.privacy)
+            self._journal.apply(section)
         self._parts["journal"] = Part("on" if self._journal and self._journal.is_on else "off")
 
     # ---- sleep: the thread that hears of it ------------------------------------------------------------------
@@ -431,8 +495,7 @@ class Service(Handler):
     def after_sleep(self) -> None:
         """Take it again, unless the user had closed it."""
         self._is_asleep = False
-        if self._pipeline is not None and not self._modes.now.paused:
-            self._pipeline.keeper.resume()
+        self._follow_modes()
 
     # ---- requests: the control server's thread ----------------------------------------------------------------
 
@@ -455,14 +518,19 @@ class Service(Handler):
             "private": self._modes.now.private,
             "journal": self._journal is not None and self._journal.is_on,
             "muted": self._modes.now.muted or self._voice is None,
-            "parts": {name: part.facts(now_s) for name, part in self._parts.items()},
+            "parts": {name: part.facts(now_s, self._stale_s) for name, part in self._parts.items()},
             "frames": self._num_seen,
             "dropped": self._num_dropped_before + (pipeline.num_dropped if pipeline else 0),
             "remarks": self._num_remarks,
             "latency_s": None if self._latency_s is None else round(self._latency_s, 3),
             "questions_open": num_open,
-            "restarts": len(self._restarts_s),
+            "restarts": self._num_restarts,
         }
+
+    @property
+    def _stale_s(self) -> float:
+        """For how long a part may do nothing: three frames; for ever while there are none."""
+        return max(STALE_S, 3 / self._config.stream.fps) if self._parts["capture"].state == "ready" else math.inf
 
     def devices(self, reply: Reply) -> None:
         def look() -> None:
@@ -506,13 +574,9 @@ class Service(Handler):
             reply.error("failed", "the daemon keeps no journal", "stop it, and delete then", 3)
 
     def pause(self, reply: Reply) -> None:
-        if self._pipeline is not None:
-            self._pipeline.keeper.pause()
         self._switch(reply, paused=True)
 
     def resume(self, reply: Reply) -> None:
-        if self._pipeline is not None:
-            self._pipeline.keeper.resume()
         self._switch(reply, paused=False)
 
     def private(self, is_on: bool, reply: Reply) -> None:
@@ -525,13 +589,28 @@ class Service(Handler):
         self._switch(reply, muted=False)
 
     def _switch(self, reply: Reply, **changes: bool) -> None:
+        failure: OutputError | None = None
         try:
             self._modes.switch(**changes)
-        except OutputError as error:
+        except OutputError as error:  # switched it is, all the same
             log.warning("%s", error)
-            reply.error("failed", str(error), exit_code=error.exit_code)
+            failure = error
+        self._switch_pictures()
+        self._follow_modes()
+        if failure is None:
+            reply.done()
+        else:
+            reply.error("failed", str(failure), exit_code=failure.exit_code)
+
+    def _follow_modes(self) -> None:
+        """The camera is open, or not, as the user has it and the computer is awake. Any thread."""
+        pipeline = self._pipeline
+        if pipeline is None:
             return
-        reply.done()
+        if self._modes.now.paused or self._is_asleep:
+            pipeline.keeper.pause()
+        elif pipeline.keeper.is_paused:
+            pipeline.keeper.resume()
 
     def reload(self, reply: Reply) -> None:
         if self._config_file is None or not self._reloads.put_wait(reply, timeout_s=0):

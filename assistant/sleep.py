@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from dbus_fast import BusType, Message, MessageType
 from dbus_fast.aio import MessageBus
-from dbus_fast.errors import DBusError
+from dbus_fast.errors import DBusError, DBusFastError
 
 MATCH = "type='signal',interface='org.freedesktop.login1.Manager',member='PrepareForSleep'"
 CALL_TIMEOUT_S = 5.0
@@ -26,7 +26,7 @@ log = logging.getLogger("onlooker.sleep")
 
 
 class SleepWatch:
-    """Use: `start`, `close`. before, after: called in its thread; `before` may take some seconds, and is waited for."""
+    """Use: `start`, `close`. before, after: called in threads of its own; `before` may take some seconds."""
 
     def __init__(self, before: Callable[[], None], after: Callable[[], None]):
         self._before, self._after = before, after
@@ -34,6 +34,7 @@ class SleepWatch:
         self._stop: asyncio.Event | None = None
         self._ready = threading.Event()
         self._lock_fd: int | None = None
+        self._is_asleep = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="onlooker-sleep", daemon=True)
 
     def start(self) -> None:
@@ -55,11 +56,13 @@ class SleepWatch:
         while not self._stop.is_set():
             try:
                 await self._watch(self._stop)
-            except (DBusError, OSError, EOFError, TimeoutError) as error:
+            except (DBusError, DBusFastError, ValueError, OSError, EOFError, TimeoutError) as error:
                 if is_first:
                     log.info("no systemd-logind here, so a sleep is not noticed beforehand: %s", error)
             finally:
                 self._release()
+                if self._is_asleep:  # nobody will tell when it is over
+                    await asyncio.to_thread(self._wake)
             is_first = False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), RETRY_S)
@@ -88,14 +91,19 @@ class SleepWatch:
                     return
                 if heard.result():
                     log.info("the computer goes to sleep")
+                    self._is_asleep = True
                     await asyncio.to_thread(self._before)
                     self._release()
                 else:
                     log.info("the computer is awake again")
-                    await asyncio.to_thread(self._after)
+                    await asyncio.to_thread(self._wake)
                     await self._take_lock(bus)
         finally:
             bus.disconnect()
+
+    def _wake(self) -> None:
+        self._is_asleep = False
+        self._after()
 
     async def _take_lock(self, bus: MessageBus) -> None:
         self._release()

@@ -9,19 +9,25 @@ from assistant.messages import Frame
 
 MAX_SIDE_PX = 320
 JPEG_QUALITY = 70
-NUM_KEPT = 64  # more than may wait between the encoder and a reply
 
 
 class Thumbnails:
-    """is_on: whether pictures are made; any thread may change it."""
+    """num_kept: more than may wait between the encoder and a reply. They are made only while `switch`ed on."""
 
-    def __init__(self, *, is_on: bool):
-        self.is_on = is_on
-        self._kept: deque[tuple[float, bytes]] = deque(maxlen=NUM_KEPT)
+    def __init__(self, num_kept: int):
+        self._is_on = False
+        self._kept: deque[tuple[float, bytes]] = deque(maxlen=num_kept)
         self._lock = threading.Lock()
 
+    def switch(self, *, is_on: bool) -> None:
+        """Any thread. What was made before is forgotten with the switching off."""
+        with self._lock:
+            self._is_on = is_on
+            if not is_on:
+                self._kept.clear()
+
     def note(self, frame: Frame) -> None:
-        if not self.is_on:
+        if not self._is_on:
             return
         import cv2
 
@@ -33,12 +39,11 @@ class Thumbnails:
         is_done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if is_done:
             with self._lock:
-                self._kept.append((frame.time_s, jpeg.tobytes()))
+                if self._is_on:
+                    self._kept.append((frame.time_s, jpeg.tobytes()))
 
     def at(self, time_s: float) -> bytes | None:
         """The JPEG of the frame of that time in the stream, or the nearest before it; None if none is left."""
-        if not self.is_on:
-            return None
         with self._lock:
             found = [jpeg for at_s, jpeg in self._kept if at_s <= time_s]
         return found[-1] if found else None

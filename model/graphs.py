@@ -83,7 +83,10 @@ class Shelf(Generic[Size]):
         if is_new or self._recorder is None:
             return compute(size)
         if graph is None:
-            graph = self._graphs[size] = self._recorder.record(lambda: compute(size))
+            try:
+                graph = self._graphs[size] = self._recorder.record(lambda: compute(size))
+            except torch.OutOfMemoryError:  # then without, which takes less
+                return compute(size)
         return graph.replay()
 
     def prepare(self, compute: Callable[[Size], Tensor]) -> bool:

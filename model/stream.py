@@ -68,26 +68,32 @@ class Marks:
     pins_next_frame: bool = True
 
 
+def check_window(grammar: Grammar, window_tokens: int, max_reply_tokens: int) -> None:
+    """Raises StreamError if the window cannot hold the prefix, a reply and a few frames."""
+    frame_tokens = grammar.spec.num_frame_tokens
+    prefix = len(grammar.before_frame(Cursor())) + frame_tokens
+    step = len(grammar.before_frame(Cursor("frame"))) + frame_tokens
+    needed = 2 * (prefix + max_reply_tokens + 4 * step + len(grammar.before_decision))
+    if window_tokens < needed:
+        raise StreamError(
+            f"window_tokens = {window_tokens}: too small for this checkpoint's prompt and replies of up to "
+            f"{max_reply_tokens} tokens; must be at least {needed}"
+        )
+
+
 class Stream:
     """One continuous conversation over one video, with a cache of fixed size.
 
     The kept prefix is the system prompt and everything up to the first frame (`pin` extends it). What slides out is
     always a run from the end of one frame to the end of another, so that what remains is grammatical.
-    Raises StreamError if the window cannot hold the prefix, a reply and a few frames.
+    Raises StreamError for a window that is too small.
     """
 
     def __init__(self, engine: Engine, grammar: Grammar, options: StreamOptions) -> None:
         self._engine = engine
         self._grammar = grammar
         self._frame_tokens = grammar.spec.num_frame_tokens
-        prefix = len(grammar.before_frame(Cursor())) + self._frame_tokens
-        step = len(grammar.before_frame(Cursor("frame"))) + self._frame_tokens
-        needed = 2 * (prefix + options.max_reply_tokens + 4 * step + len(grammar.before_decision))
-        if options.window_tokens < needed:
-            raise StreamError(
-                f"window_tokens = {options.window_tokens}: too small for this checkpoint's prompt and replies of up "
-                f"to {options.max_reply_tokens} tokens; must be at least {needed}"
-            )
+        check_window(grammar, options.window_tokens, options.max_reply_tokens)
         self.options = options
         self.silence_threshold = options.silence_threshold
         self.cache = engine.make_cache(options.window_tokens)

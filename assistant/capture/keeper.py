@@ -44,11 +44,17 @@ class Keeper:
         self._is_paused = threading.Event()
         self._break = threading.Event()  # ends the attempt under way, or the wait for the next one
         self._delay_s = FIRST_DELAY_S
+        self._is_new = False  # the source is another one than before
 
     @property
     def state(self) -> str:
-        """ "opening", "ready", "lost" or "paused"."""
+        """ "opening", "waiting" (for a sender), "ready", "lost" or "paused"."""
         return self._state
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether `pause` was called last. Any thread."""
+        return self._is_paused.is_set()
 
     def pause(self) -> None:
         """Let the device go."""
@@ -65,6 +71,7 @@ class Keeper:
         """Go on with another source, or another rate. Any thread."""
         self._source, self._fps, self._timeout_s, self._turn = source, fps, timeout_s, turn
         self._delay_s = FIRST_DELAY_S
+        self._is_new = True
         self._break.set()
 
     def wake(self) -> None:
@@ -90,8 +97,9 @@ class Keeper:
             self._frames.close()
 
     def _attempt(self) -> None:
-        if self._state == "paused":
-            self._enter("opening", "")
+        if self._state == "paused" or self._is_new:
+            self._is_new = False
+            self._enter("opening", self._source.shown)
         try:
             run_capture(
                 self._source,
@@ -114,7 +122,10 @@ class Keeper:
         if isinstance(event, Opened):
             self._delay_s = FIRST_DELAY_S
             self._enter("ready", self._source.shown)
-        self._report(event)
+        if isinstance(event, Status) and event.state == "waiting":
+            self._enter("waiting", event.detail)
+        else:
+            self._report(event)
 
     def _enter(self, state: str, detail: str) -> None:
         if state != self._state:

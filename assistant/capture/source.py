@@ -60,28 +60,35 @@ def parse_source(text: str) -> Source:
     if separator and scheme.lower() == PUSH_SCHEME:
         return _parse_push(text)
     if separator and scheme.lower() in SCHEMES:
+        try:
+            urlsplit(text)
+        except ValueError as error:
+            raise UsageError(f"{redact(text)}: is not an address: {error}") from None
         return Source("network", text, redact(text), _stem_of_address(text))
     if separator and scheme.lower() != "file":
         known = ", ".join((*SCHEMES, PUSH_SCHEME))
         raise UsageError(f"{redact(text)}: {scheme}:// is not a kind of address we read; known: {known}")
-    path = demo_path() if text == "demo" else Path(text.removeprefix("file://")).expanduser()
+    try:
+        path = demo_path() if text == "demo" else Path(text.removeprefix("file://")).expanduser()
+    except RuntimeError as error:  # a user that does not exist
+        raise UsageError(f"{text}: {error}") from None
     _check_file(path, text)
     return Source("file", str(path), text, path.stem or "video")
 
 
 def _parse_push(text: str) -> Source:
-    """The path is the sender's key, and is not shown."""
-    parts = urlsplit(text)
+    """The path is what the sender calls its stream; it is not shown, and not checked: who gets to the port may send."""
     try:
-        port = parts.port
+        parts = urlsplit(text)
+        host, port, path = parts.hostname, parts.port, parts.path
     except ValueError:
-        port = None
-    if not parts.hostname or port is None or len(parts.path) < 2:
+        host, port, path = None, None, ""
+    if not host or port is None or len(path) < 2:
         raise UsageError(
-            f"{PUSH_SCHEME}://{parts.hostname or '…'}: must be {PUSH_SCHEME}://HOST:PORT/APP/KEY, such as "
+            f"{PUSH_SCHEME}://{host or '…'}: must be {PUSH_SCHEME}://HOST:PORT/APP/KEY, such as "
             f"{PUSH_SCHEME}://127.0.0.1:1935/live/mine"
         )
-    shown = f"{PUSH_SCHEME}://{parts.hostname}:{port}"
+    shown = f"{PUSH_SCHEME}://{host}:{port}"
     return Source("push", "rtmp" + text[len(PUSH_SCHEME) :], shown, f"{PUSH_SCHEME}-{port}")
 
 

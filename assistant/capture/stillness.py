@@ -18,7 +18,7 @@ class Stillness:
 
     def __init__(self) -> None:
         self._last: np.ndarray | None = None
-        self._since_s = {"black": 0.0, "frozen": 0.0}
+        self._since_s: dict[str, float] = {}
         self._told = ""
 
     def note(self, pixels_HW3: np.ndarray, at_s: float) -> str | None:
@@ -28,7 +28,7 @@ class Stillness:
         is_frozen = self._last is not None and np.array_equal(coarse, self._last)
         self._last = coarse
         for name, is_so in (("black", is_black), ("frozen", is_frozen)):
-            if not is_so:
+            if not is_so or name not in self._since_s:
                 self._since_s[name] = at_s
         state = next((name for name, since_s in self._since_s.items() if at_s - since_s >= AFTER_S), "")
         if state == self._told:

@@ -38,6 +38,7 @@ from assistant.messages import Event, Frame, Opened, Status
 
 START_TIMEOUT_S = 30.0  # a fresh interpreter on a busy machine, on top of the source's own time-out
 END_GRACE_S = 0.3
+LISTENS_AFTER_S = 3.0  # a port that cannot be had is told of earlier
 FILE_PATIENCE_S = 10.0  # more than `timeout_s`: nobody waits for the next moment of a file
 STILL = {
     "black": "the picture is black: is the lens covered, or the light off?",
@@ -99,9 +100,9 @@ def run_capture(
     moved on. Raises MediaError, SourceMissing or WorkerFailed.
     """
     memory = _shared_memory()
-    child = Child(capture_main, name=f"onlooker-capture {source.shown}")
-    grace_s = END_GRACE_S
+    child, grace_s = None, END_GRACE_S
     try:
+        child = Child(capture_main, name=f"onlooker-capture {source.shown}")
         child.send(Start(source.kind, source.target, source.shown, fps, timeout_s, memory.name))
         _take_pictures(
             child,
@@ -119,7 +120,8 @@ def run_capture(
         grace_s = 0.0  # it is stuck, in a driver perhaps, and would not end by itself
         raise SourceMissing(str(error)) from None
     finally:
-        child.end(grace_s=grace_s)
+        if child is not None:
+            child.end(grace_s=grace_s)
         memory.close()
         memory.unlink()
         if place is None:
@@ -145,7 +147,7 @@ def _take_pictures(
     patience_s = START_TIMEOUT_S + timeout_s
     if source.kind == "push":
         patience_s = float("inf")
-        report(Status("capture", "waiting", f"for a sender at {source.shown}", time.monotonic()))
+    begun_s, is_waiting = time.monotonic(), False
     heard_at_s = time.monotonic()
     stillness = Stillness()
     while not stop.is_set():
@@ -154,12 +156,15 @@ def _take_pictures(
         except EOFError:
             raise SourceMissing(f"{source.shown}: its reader died: {child.how_it_died()}; start again") from None
         if message is None:
+            if source.kind == "push" and not is_waiting and time.monotonic() - begun_s > LISTENS_AFTER_S:
+                is_waiting = True
+                report(Status("capture", "waiting", f"for a sender at {source.shown}", time.monotonic()))
             if time.monotonic() - heard_at_s > patience_s:
                 raise _Silent(f"{source.shown}: nothing came for {patience_s:g} s; it is taken for lost")
             continue
         match message:
             case Ready():
-                is_live = message.is_live
+                is_live, is_waiting = message.is_live, True
                 patience_s = timeout_s if is_live else timeout_s + FILE_PATIENCE_S
                 report(Opened(message.width, message.height, message.duration_s, message.is_live))
             case Picture():
@@ -169,7 +174,8 @@ def _take_pictures(
                 flat = np.frombuffer(memory.buf, np.uint8, count, offset)
                 pixels = turn.apply(flat.reshape(message.height, message.width, 3))
                 del flat
-                still = stillness.note(pixels, message.captured_s) if is_live else None
+                is_camera = is_live and source.kind != "screen"  # a desktop may be still, or black
+                still = stillness.note(pixels, message.captured_s) if is_camera else None
                 if still is not None:
                     report(Status("capture", "ready", STILL.get(still, source.shown), time.monotonic()))
                 child.send(message.slot)

@@ -61,14 +61,16 @@ def program_version() -> str:
 
 def open_voice(
     section: VoiceSection,
-    automatic: Path,
+    automatic: Path | None,
     stop: threading.Event,
     warn: Callable[[str], object],
     *,
     is_file: bool = False,
     lossless: bool = False,
 ) -> Voice | None:
-    """The voice that the configuration names, or None. automatic: the WAV file for where there is no sound device."""
+    """The voice that the configuration names, or None. automatic: the WAV file for where there is no sound device;
+    None: nothing is heard there, and nothing written.
+    """
     if not section.enabled or section.engine == "none":
         return None
     from assistant.speech.engines import open_engines

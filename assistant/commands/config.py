@@ -50,14 +50,18 @@ def run_edit(args: argparse.Namespace) -> int:
     """Edit a copy until it is right, and put it in the file's place. Raises ConfigError, UsageError, OutputError."""
     import os
     import shlex
+    import shutil
     import subprocess
     import tempfile
 
     from assistant.settings import find_config, load_settings, user_config_path
 
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "nano"
-    path = find_config(args.config, os.environ) or user_config_path()
-    text = path.read_text(encoding="utf-8") if path.exists() else defaults()
+    path = (find_config(args.config, os.environ) or user_config_path()).resolve()  # where a link leads to
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else defaults()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "config.toml"
         draft.write_text(text, encoding="utf-8")
@@ -68,7 +72,10 @@ def run_edit(args: argparse.Namespace) -> int:
                 raise UsageError(
                     f"$EDITOR = {editor!r}: cannot be started: {error.strerror}; set it to yours"
                 ) from None
-            edited = draft.read_text(encoding="utf-8")
+            try:
+                edited = draft.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError([f"what your editor wrote cannot be read: {error}; {path} is as it was"]) from None
             if code or edited == text:
                 print("nothing changed")
                 return 0
@@ -82,7 +89,10 @@ def run_edit(args: argparse.Namespace) -> int:
     replacement = path.with_name(f"{path.name}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        replacement.touch(mode=0o600)  # it may hold a camera's password
         replacement.write_text(edited, encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, replacement)
         replacement.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -24,13 +24,14 @@ from assistant.commands.common import (
     settings_of,
     token_path,
 )
-from assistant.errors import OutputError
+from assistant.errors import OutputError, WorkerFailed
 from assistant.faults import ProcessSpoilt
 from model.errors import OnlookerError
 
 if TYPE_CHECKING:
     from assistant.capture.source import Source
-    from assistant.config import VoiceSection
+    from assistant.config import Config, VoiceSection
+    from assistant.reload import ConfigFile
     from assistant.settings import Settings
     from assistant.speech.voice import Voice
 
@@ -72,14 +73,17 @@ def run(args: argparse.Namespace) -> int:
     """Watch until `onlooker stop`, Ctrl-C or SIGTERM. Raises what ends it otherwise."""
     from assistant.capture.source import parse_source
     from assistant.control.instance import Instance
+    from assistant.reload import ConfigFile
+    from assistant.settings import user_config_path
 
     settings = _read(args)
+    config_file = ConfigFile(lambda: _read(args), settings, user_config_path())
     source = parse_source(settings.config.capture.source)
     instance, spoilt = Instance.claim(), None
     try:
         _open_log(args.log)
         _show_stacks_on_demand(args.log)
-        _serve(args, settings, source, instance)
+        _serve(args, settings.config, source, instance, config_file)
     except ProcessSpoilt as error:
         log.error("%s; the daemon begins anew", error)
         spoilt = error
@@ -120,13 +124,20 @@ def _show_stacks_on_demand(log_path: Path | None) -> None:
     """At SIGUSR1, and at a crash: where every thread is just now, on stderr or in a file beside the log."""
     import faulthandler
 
-    file = sys.stderr if log_path is None else log_path.with_suffix(".stacks").open("w", encoding="utf-8")
+    file = sys.stderr
+    if log_path is not None:
+        path = log_path.with_suffix(".stacks")
+        try:
+            is_large = path.exists() and path.stat().st_size > LOG_BYTES
+            file = path.open("w" if is_large else "a", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
     faulthandler.enable(file)  # which keeps it open
-    if hasattr(signal, "SIGUSR1"):
+    if sys.platform != "win32":
         faulthandler.register(signal.SIGUSR1, file)
 
 
-def _serve(args: argparse.Namespace, settings: Settings, source: Source, instance) -> None:
+def _serve(args: argparse.Namespace, config: Config, source: Source, instance, config_file: ConfigFile) -> None:
     from assistant.control.server import ControlServer
     from assistant.control.unix import UnixTransport
     from assistant.journal.thread import JournalThread
@@ -135,19 +146,16 @@ def _serve(args: argparse.Namespace, settings: Settings, source: Source, instanc
     from assistant.pacing import PolicyPacing
     from assistant.pacing import settings_of as policy_settings_of
     from assistant.policy import Policy
-    from assistant.reload import ConfigFile
     from assistant.service import Service
-    from assistant.settings import user_config_path
     from assistant.systemd import Notifier
 
-    config = settings.config
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)
     settle()
     policy = Policy(policy_settings_of(config.policy), silence_threshold(model, config.stream))
 
-    def open_daemon_voice(section: VoiceSection) -> Voice | None:
-        return None if args.no_say else open_voice(section, Path("out") / "run.wav", threading.Event(), log.warning)
+    def open_daemon_voice(section: VoiceSection, hush: threading.Event) -> Voice | None:
+        return None if args.no_say else open_voice(section, None, hush, log.warning)
 
     def check() -> None:
         if server.failure is not None:
@@ -163,7 +171,7 @@ def _serve(args: argparse.Namespace, settings: Settings, source: Source, instanc
         open_voice=open_daemon_voice,
         journal=JournalThread(journal_path()),
         modes=ModesFile(modes_path()),
-        config_file=ConfigFile(lambda: _read(args), settings, user_config_path()),
+        config_file=config_file,
         notifier=Notifier(),
         check=check,
     )
@@ -192,7 +200,10 @@ def _serve(args: argparse.Namespace, settings: Settings, source: Source, instanc
             sleep.close()
         if metrics is not None:
             metrics.close()
-        server.close()
+        try:
+            server.close()
+        except WorkerFailed as error:  # what ended the run matters more
+            log.error("%s", error)
 
 
 def _read(args: argparse.Namespace) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 from assistant.config import PrivacySection
 from assistant.journal.writer import FLUSH_EVERY_S, Deleted, Journal, Line
 from assistant.mailbox import Mailbox
+
+log = logging.getLogger("onlooker.journal")
 
 PURGE_EVERY_S = 6 * 3600.0
 NUM_LINES_QUEUED = 256
@@ -54,10 +57,10 @@ class JournalThread:
         self._inbox = inbox
 
     def keep(self, line: Line) -> None:
-        """Never waits."""
+        """Never waits: what comes while NUM_LINES_QUEUED are not yet written is lost, and said."""
         inbox = self._inbox
-        if inbox is not None:
-            inbox.put(line)
+        if inbox is not None and not inbox.put_wait(line, timeout_s=0):
+            log.warning("a line was not kept: the journal's file is too slow")
 
     def forget(self, request: Forget) -> bool:
         """Have lines deleted; never waits. False: there is no journal, or too much waits already. Any thread."""

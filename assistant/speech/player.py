@@ -80,17 +80,32 @@ def default_output() -> tuple[str, int]:
     return str(device["name"]), int(device["default_samplerate"])
 
 
-def open_player(output: str, automatic: Path, stop: threading.Event, *, is_file: bool, lossless: bool) -> Player:
+class NoPlayer:
+    """Speech is not heard, and not kept. where: why."""
+
+    def __init__(self, reason: str):
+        self.where = f"not heard ({reason})"
+
+    def play(self, speech: Speech, time_s: float) -> None:
+        pass
+
+    def close(self, end_s: float) -> None:
+        pass
+
+
+def open_player(output: str, automatic: Path | None, stop: threading.Event, *, is_file: bool, lossless: bool) -> Player:
     """The player that `voice.output` means.
 
-    output: "auto" or a .wav path. automatic: the file that "auto" falls back to. is_file: the source has an end.
-    lossless: faster than real time, so nothing can be played. Raises OutputError if a file cannot be written.
+    output: "auto" or a .wav path. automatic: the file that "auto" falls back to, or None. is_file: the source has an
+    end. lossless: faster than real time, so nothing can be played. Raises OutputError if a file cannot be written.
     """
     if output != "auto":
         return WavPlayer(Path(output), is_timeline=is_file)
-    if lossless:
+    if lossless and automatic:
         return WavPlayer(automatic, is_timeline=is_file, reason="faster than real time")
     try:
         return DevicePlayer(stop)
     except SpeechError as error:
+        if automatic is None:
+            return NoPlayer(str(error))
         return WavPlayer(automatic, is_timeline=is_file, reason=str(error))

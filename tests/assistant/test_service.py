@@ -37,6 +37,8 @@ from assistant.policy import Policy, PolicySettings
 from assistant.reload import ConfigFile
 from assistant.service import MAX_RESTARTS, Service
 from assistant.settings import load_settings
+from assistant.speech.engines import Speech
+from assistant.speech.voice import Voice
 from assistant.systemd import Notifier
 from model.checkpoint import open_checkpoint
 from tests.assistant.camera import Camera, wait_for
@@ -277,6 +279,78 @@ def test_the_journal_keeps_a_picture_of_the_moment_if_it_may(camera, model, tmp_
     assert picture is not None
     assert picture.shape == (48, 64, 3)
     assert abs(float(picture.mean()) - 90) < 3, "what the camera shows"
+
+
+def test_without_a_camera_it_is_up_and_says_so(camera, model, tmp_path):
+    camera.unplug()
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(20)
+        with running(camera, model, notifier=Notifier({"NOTIFY_SOCKET": path})) as daemon:
+            assert systemd.recv(1000).decode().startswith("READY=1"), "a missing camera is no reason to be killed"
+            wait_for(lambda: daemon.state("capture") == "lost", 20)
+            question = daemon.ask("What is it?")
+            assert question.is_over.wait(5)
+            assert "nothing has been seen yet" in question.failure
+            assert [daemon.state(part) for part in ("encoder", "mind")] == ["starting"] * 2
+            camera.plug()
+            wait_for(lambda: daemon.service.facts()["frames"] > 2, 20)
+            assert daemon.ask("And now?").is_over.wait(20)
+
+
+class Endless:
+    """A player in whose hands a sentence takes for ever, unless it is hushed."""
+
+    where = "nowhere"
+
+    def __init__(self, hush: threading.Event):
+        self._hush, self.begun = hush, threading.Event()
+
+    def play(self, speech, time_s: float) -> None:
+        self.begun.set()
+        self._hush.wait(60)
+
+    def close(self, end_s: float) -> None:
+        pass
+
+
+class Silent:
+    """An engine that needs no time."""
+
+    name = "silent"
+
+    def synthesise(self, text: str) -> Speech:
+        return Speech(np.zeros(160, np.int16), 16000)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_long_sentence_is_broken_off_by_a_stop_and_by_an_edit(camera, model, tmp_path):
+    """`running` sees to it that the end takes less than five seconds."""
+    path, players = tmp_path / "config.toml", list[Endless]()
+
+    def open_voice(_, hush: threading.Event) -> Voice:
+        players.append(Endless(hush))
+        return Voice([Silent()], players[-1], print)  # type: ignore[list-item]
+
+    def write(volume: float) -> None:
+        path.write_text(
+            f'[capture]\nsource = "{camera.address}"\ntimeout_s = 2\n[stream]\nfps = 10\n[voice]\nvolume = {volume}\n'
+        )
+
+    write(1.0)
+    file = ConfigFile(lambda: load_settings(path, environ={}), load_settings(path, environ={}), path)
+    with running(camera, model, open_voice=open_voice, config_file=file) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        assert daemon.ask("What is it?").is_over.wait(20)
+        assert players[0].begun.wait(10)
+        write(0.5)
+        wait_for(lambda: len(players) == 2, 5)
+        assert daemon.ask("And now?").is_over.wait(20)
+        assert players[1].begun.wait(10)
+    assert daemon.failure is None
 
 
 def test_a_control_socket_that_fails_ends_the_run(camera, model):

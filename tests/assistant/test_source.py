@@ -69,3 +69,11 @@ def test_live_grid_takes_one_picture_a_grid_time_and_makes_none_up():
     assert grid.is_due(10.0)
     assert not grid.is_due(10.1)
     assert grid.is_due(10.5)
+
+
+@pytest.mark.parametrize(
+    "text", ["rtmp-listen://[::1:1935/live/k", "rtsp://[::1:554/cam", "~nobody-of-that-name/x.mp4", "http://[/"]
+)
+def test_what_is_no_address_is_a_mistake_and_nothing_worse(text):
+    with pytest.raises(UsageError):
+        parse_source(text)
