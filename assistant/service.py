@@ -29,7 +29,7 @@ from assistant.journal.thread import Forget, JournalThread
 from assistant.journal.writer import Deleted
 from assistant.journal.writer import Line as JournalLine
 from assistant.loop import Pacing
-from assistant.mailbox import Mailbox, put_until
+from assistant.mailbox import Mailbox
 from assistant.messages import Asked, Event, Query, Seen, Status, Words
 from assistant.modes import ModesFile
 from assistant.pipeline import NUM_QUESTIONS_QUEUED, STOP_TIMEOUT_S, Pipeline
@@ -439,7 +439,11 @@ class Service(Handler):
         self._publish("status", {"part": part, "state": state, "detail": detail})
 
     def _report(self, event: Event) -> bool:
-        return put_until(self._events, event, self._stop)
+        """For the pipeline's threads: waits for room, but not while they are being ended."""
+        while self._pipeline is not None and not self._stop.is_set():
+            if self._events.put_wait(event, timeout_s=0.1):
+                return True
+        return False
 
     def _swap_voice(self, section: VoiceSection) -> None:
         """Raises OnlookerError, with the old voice as it was, where the new one cannot be had."""

@@ -16,6 +16,10 @@ def capture_main(connection: Connection) -> None:
             from assistant.capture.camera_reader import read_camera
 
             read_camera(start, outlet)
+        elif start.target.startswith("whip://"):
+            from assistant.capture.whip_reader import read_whip
+
+            read_whip(start, outlet)
         elif start.kind == "screen":
             from assistant.capture.screen_reader import read_screen
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from assistant.errors import MediaError, SourceMissing, UsageError
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "hls")
-PUSH_SCHEME = "rtmp-listen"
+PUSH_SCHEMES = {"rtmp-listen": "rtmp", "whip-listen": "whip"}
 SECRET_PARAMETER = re.compile(r"((?:pass(?:word|wd)?|pwd|token|key|secret|auth|sig(?:nature)?)=)[^&]*", re.IGNORECASE)
 
 
@@ -39,7 +39,7 @@ def demo_path() -> Path:
 
 
 def parse_source(text: str) -> Source:
-    """Understand "camera:0", "camera:/dev/video2", "screen:1", "demo", an address, "rtmp-listen://…", a file name.
+    """Understand "camera:0", "camera:/dev/video2", "screen:1", "demo", an address (one of our own, too) or a file name.
 
     Raises UsageError (not understood), SourceMissing (no such file) or MediaError (a file that cannot be a
     video).
@@ -57,8 +57,8 @@ def parse_source(text: str) -> Source:
             raise UsageError(f"{text}: a screen is screen:N; 1 is the first, 0 all of them together")
         return Source("screen", number, text, f"screen-{number}")
     scheme, separator, _ = text.partition("://")
-    if separator and scheme.lower() == PUSH_SCHEME:
-        return _parse_push(text)
+    if separator and scheme.lower() in PUSH_SCHEMES:
+        return _parse_push(text, scheme.lower())
     if separator and scheme.lower() in SCHEMES:
         try:
             urlsplit(text)
@@ -66,7 +66,7 @@ def parse_source(text: str) -> Source:
             raise UsageError(f"{redact(text)}: is not an address: {error}") from None
         return Source("network", text, redact(text), _stem_of_address(text))
     if separator and scheme.lower() != "file":
-        known = ", ".join((*SCHEMES, PUSH_SCHEME))
+        known = ", ".join((*SCHEMES, *PUSH_SCHEMES))
         raise UsageError(f"{redact(text)}: {scheme}:// is not a kind of address we read; known: {known}")
     try:
         path = demo_path() if text == "demo" else Path(text.removeprefix("file://")).expanduser()
@@ -76,8 +76,10 @@ def parse_source(text: str) -> Source:
     return Source("file", str(path), text, path.stem or "video")
 
 
-def _parse_push(text: str) -> Source:
-    """The path is what the sender calls its stream; it is not shown, and not checked: who gets to the port may send."""
+def _parse_push(text: str, scheme: str) -> Source:
+    """The path is not shown. By WHIP it is the token that a sender must have; by RTMP it is what a sender calls its
+    stream, which nobody checks: who gets to the port may send.
+    """
     try:
         parts = urlsplit(text)
         host, port, path = parts.hostname, parts.port, parts.path
@@ -85,11 +87,10 @@ def _parse_push(text: str) -> Source:
         host, port, path = None, None, ""
     if not host or port is None or len(path) < 2:
         raise UsageError(
-            f"{PUSH_SCHEME}://{host or '…'}: must be {PUSH_SCHEME}://HOST:PORT/APP/KEY, such as "
-            f"{PUSH_SCHEME}://127.0.0.1:1935/live/mine"
+            f"{scheme}://{host or '…'}: must be {scheme}://HOST:PORT/KEY, such as {scheme}://127.0.0.1:1935/live/mine"
         )
-    shown = f"{PUSH_SCHEME}://{host}:{port}"
-    return Source("push", "rtmp" + text[len(PUSH_SCHEME) :], shown, f"{PUSH_SCHEME}-{port}")
+    target = PUSH_SCHEMES[scheme] + text[len(scheme) :]
+    return Source("push", target, f"{scheme}://{host}:{port}", f"{scheme}-{port}")
 
 
 def redact(address: str) -> str:

@@ -1,13 +1,16 @@
 """Glasses and phones that send: waited for, watched, lost, waited for again; the key is shown nowhere."""
 
+import asyncio
 import multiprocessing
 import socket
 import threading
 from collections.abc import Iterator
 
+import aiohttp
 import av
 import numpy as np
 import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 
 from assistant.capture.keeper import Keeper
 from assistant.capture.source import parse_source
@@ -100,6 +103,83 @@ def test_a_sender_is_waited_for_watched_and_waited_for_again(port, sender):
 
 @pytest.mark.parametrize("text", ["rtmp-listen://", "rtmp-listen://127.0.0.1/live/hunter2", "rtmp-listen://h:99999/x"])
 def test_an_address_that_cannot_be_listened_at_is_explained(text):
-    with pytest.raises(UsageError, match="rtmp-listen://HOST:PORT/APP/KEY") as refused:
+    with pytest.raises(UsageError, match="rtmp-listen://HOST:PORT/KEY") as refused:
         parse_source(text)
     assert "hunter2" not in str(refused.value)
+
+
+class WhipSender:
+    """A browser, or OBS: a moving picture by WebRTC, from a thread with a loop of its own."""
+
+    def __init__(self, port: int, token: str):
+        self._url, self._token = f"http://127.0.0.1:{port}/whip", token
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._peer: RTCPeerConnection | None = None
+
+    def begin(self) -> int:
+        """The status code of the answer; 0 if nobody listens."""
+        return asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result(30)
+
+    def end(self) -> None:
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            asyncio.run_coroutine_threadsafe(peer.close(), self._loop).result(10)
+
+    def close(self) -> None:
+        self.end()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _begin(self) -> int:
+        peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        peer.addTrack(VideoStreamTrack())
+        await peer.setLocalDescription(await peer.createOffer())
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/sdp"}
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(self._url, data=peer.localDescription.sdp, headers=headers) as response,
+            ):
+                if response.status == 201:
+                    await peer.setRemoteDescription(RTCSessionDescription(await response.text(), "answer"))
+                    self._peer = peer
+                    return 201
+                code = response.status
+        except aiohttp.ClientConnectionError:
+            code = 0
+        await peer.close()
+        return code
+
+
+def test_whip_takes_who_has_the_token(port):
+    source = parse_source(f"whip-listen://127.0.0.1:{port}/hunter2")
+    assert "hunter2" not in source.shown
+    frames, events, stop = Mailbox[Frame](1000, name="frames"), list[Event](), threading.Event()
+    keeper = Keeper(source, frames, events.append, fps=5, timeout_s=2)
+    thread = threading.Thread(target=keeper.run, args=(stop,))
+    thread.start()
+    stranger, sender = WhipSender(port, "wrong"), WhipSender(port, "hunter2")
+    try:
+        wait_for(lambda: stranger.begin() == 401, 20)
+        for _ in range(2):
+            before = frames.num_put
+            wait_for(lambda: sender.begin() == 201, 20)
+            print(wait_for(lambda before=before: frames.num_put > before + 5, 20))
+            assert keeper.state == "ready"
+            assert stranger.begin() == 401
+            sender.end()
+            wait_for(lambda: keeper.state in ("lost", "waiting"), 8)
+    finally:
+        stop.set()
+        keeper.wake()
+        thread.join(5)
+        stranger.close()
+        sender.close()
+    assert not thread.is_alive()
+    assert not any("hunter2" in str(event) for event in events)
+    first = frames.take(timeout_s=0)
+    assert first is not None
+    assert first.pixels.shape == (480, 640, 3)
