@@ -133,7 +133,7 @@ class Service(Handler):
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._num_restarts = 0
         self._num_seen = self._num_remarks = self._num_dropped_before = 0
-        self._is_asleep = False
+        self._is_asleep, self._modes_lock = False, threading.Lock()
         self._latency_s: float | None = None
         self._time_s = 0.0  # in the stream, of the last frame that was looked at
         self._texts: dict[int, str] = {}  # of replies that are being written, by their number
@@ -162,7 +162,9 @@ class Service(Handler):
             is_spoilt = True
             raise
         finally:
-            if not is_spoilt:  # else this process goes on, and must not be ended for taking long
+            if is_spoilt:
+                self._notifier.beginning_anew()
+            else:
                 self._notifier.stopping()
             stuck = self._end_pipeline("the daemon is being stopped") + self._end_voice()
             if self._journal is not None:
@@ -608,13 +610,14 @@ class Service(Handler):
 
     def _follow_modes(self) -> None:
         """The camera is open, or not, as the user has it and the computer is awake. Any thread."""
-        pipeline = self._pipeline
-        if pipeline is None:
-            return
-        if self._modes.now.paused or self._is_asleep:
-            pipeline.keeper.pause()
-        elif pipeline.keeper.is_paused:
-            pipeline.keeper.resume()
+        with self._modes_lock:  # the last one in acts on what is so by then
+            pipeline = self._pipeline
+            if pipeline is None:
+                return
+            if self._modes.now.paused or self._is_asleep:
+                pipeline.keeper.pause()
+            elif pipeline.keeper.is_paused:
+                pipeline.keeper.resume()
 
     def reload(self, reply: Reply) -> None:
         if self._config_file is None or not self._reloads.put_wait(reply, timeout_s=0):

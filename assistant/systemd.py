@@ -8,18 +8,26 @@ import socket
 from collections.abc import Mapping
 
 
+BEGIN_S = 300
+
+
 class Notifier:
     """Sends states to $NOTIFY_SOCKET. watchdog_s: how often systemd wants to hear that we live, None if it does not."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ):
         self._address = environ.get("NOTIFY_SOCKET", "")
-        wanted = environ.get("WATCHDOG_USEC", "")
+        self._wanted_us = wanted = environ.get("WATCHDOG_USEC", "")
         is_ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s = int(wanted) / 2e6 if self._address and wanted.isdecimal() and is_ours else None
 
     def ready(self, status: str) -> None:
         """The daemon is up."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={status}" + (f"\nWATCHDOG_USEC={self._wanted_us}" if self.watchdog_s else ""))
+
+    def beginning_anew(self) -> None:
+        """The same process starts once more, with another program image: no sign of life for BEGIN_S at most."""
+        if self.watchdog_s:
+            self._send(f"WATCHDOG_USEC={BEGIN_S * 1_000_000}\nWATCHDOG=1")
 
     def alive(self) -> None:
         """To be called every watchdog_s seconds, or systemd restarts the daemon."""

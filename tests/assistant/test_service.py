@@ -457,17 +457,26 @@ def test_a_gpu_that_is_full_is_asked_for_less(camera, model):
     assert ["2048 tokens" in told[0], "1024 tokens" in told[1]] == [True, True]
 
 
-def test_a_gpu_that_is_lost_needs_a_new_process(camera, model):
+def test_a_gpu_that_is_lost_needs_a_new_process(camera, model, tmp_path):
     def open_stream(_):
         stream = model.open_stream(window_tokens=1024, max_reply_tokens=8)
         return Breaking(stream, 4, RuntimeError("CUDA error: unspecified launch failure"))
 
-    with running(camera, model, open_stream) as daemon:
-        wait_for(lambda: daemon.service.facts()["frames"] > 1, 30)
-        question = daemon.ask("Still there?")
-        daemon.thread.join(20)
-        assert question.is_over.wait(1)
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(5)
+        notifier = Notifier({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "60000000"})
+        with running(camera, model, open_stream, notifier=notifier) as daemon:
+            wait_for(lambda: daemon.service.facts()["frames"] > 1, 30)
+            question = daemon.ask("Still there?")
+            daemon.thread.join(20)
+            assert question.is_over.wait(1)
+        heard = [systemd.recv(1000).decode()]
+        while "WATCHDOG_USEC=300000000" not in heard[-1]:  # else the model could not be opened again in time
+            heard.append(systemd.recv(1000).decode())
     assert isinstance(daemon.failure, ProcessSpoilt)
+    assert "STOPPING=1" not in heard, "systemd would kill what goes on"
 
 
 def test_the_daemon_begins_anew_with_the_same_pid(make_video, tmp_path):
@@ -558,7 +567,7 @@ def test_systemd_hears_that_it_is_ready_alive_and_stopping(camera, model, tmp_pa
         while heard[-1] != "STOPPING=1":
             heard.append(systemd.recv(1000).decode())
     assert [message for message in heard if message.startswith("READY=1")] == [
-        f"READY=1\nSTATUS=watching {camera.address}"
+        f"READY=1\nSTATUS=watching {camera.address}\nWATCHDOG_USEC=600000"
     ]
     assert heard.count("WATCHDOG=1") >= 4
 
