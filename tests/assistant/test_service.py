@@ -501,6 +501,8 @@ def test_the_daemon_begins_anew_with_the_same_pid(make_video, tmp_path):
         command = [sys.executable, "-m", "assistant.cli", "run", str(make_video(seconds=5)), *options]
         daemon = subprocess.Popen(command, cwd=ROOT, env=environ)
         try:
+            log = directory / "run.log"
+            wait_for(lambda: log.exists() and log.read_text().count("the daemon begins anew") == 2, 90)
             wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 60)
             wait_for(lambda: json.loads(onlooker("status", "--json", directory=directory).stdout)["frames"] > 2, 30)
             assert json.loads(onlooker("status", "--json", directory=directory).stdout)["pid"] == daemon.pid
