@@ -368,16 +368,14 @@ class Service(Handler):
         if pipeline is None or question is None:
             return
         if self._parts["mind"].worked_at_s is None:
-            with self._open_lock:
-                self._open.pop(wanted.number, None)
+            self._close(wanted.number)
             question.reply.error("busy", "nothing has been seen yet", "ask again when the camera is there", 3)
             return
         now_s, found = time.time(), []
         if self._journal is not None and self._journal.is_on:
             found = recollect(self._journal.path, wanted.text, now_s, now_s - pipeline.seen_s)
         if found and not self._model.reads_notes:
-            with self._open_lock:
-                self._open.pop(wanted.number, None)
+            self._close(wanted.number)
             self._remember("query", wanted.text, self._time_s, query_id=wanted.number)
             text = told(found, now_s)
             question.reply.words(text)
@@ -386,9 +384,13 @@ class Service(Handler):
             return
         query = Query(wanted.text, 0.0, wanted.number, question.cancelled, notes_of(found, now_s))
         if not pipeline.questions.put_wait(query, timeout_s=0):
-            with self._open_lock:
-                self._open.pop(wanted.number, None)
+            self._close(wanted.number)
             question.reply.error("busy", "too many questions wait already", "ask again in a moment", 3)
+
+    def _close(self, number: int) -> None:
+        """The question is not open any more. Any thread."""
+        with self._open_lock:
+            self._open.pop(number, None)
 
     def _hear_words(self, words: Words) -> None:
         text = self._texts.get(words.reply_id, "") + words.text
@@ -557,8 +559,7 @@ class Service(Handler):
             if has_room:
                 self._open[number] = _Open(reply)
         if not has_room or not self._events.put_wait(_Wanted(number, text), timeout_s=0):
-            with self._open_lock:
-                self._open.pop(number, None)
+            self._close(number)
             reply.error("busy", "too many questions wait already", "ask again in a moment", 3)
 
     def log(self, query: Mapping[str, Any], reply: Reply) -> None:

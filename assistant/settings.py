@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -162,10 +163,22 @@ def set_key(path: Path, section: str, key: str, value: str) -> None:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     table = document.setdefault(section, tomlkit.table())
     table[key] = value
+    write_config(path, tomlkit.dumps(document))
+
+
+def write_config(path: Path, text: str) -> None:
+    """Put a text in a configuration file's place, atomically; where it is a link, at what that leads to.
+
+    An old file's mode is kept; a new one is the user's alone, for it may hold a camera's password. Raises OutputError.
+    """
+    path = path.resolve()
     draft = path.with_name(path.name + ".draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(tomlkit.dumps(document), encoding="utf-8")
+        draft.touch(mode=0o600)
+        draft.write_text(text, encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, draft)
         draft.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -73,11 +73,15 @@ class _Receiver:
                 await self._peer.close()
             await runner.cleanup()
 
+    def _is_known(self, request: web.Request) -> bool:
+        given = request.headers.get("Authorization", "").encode("utf-8", "replace")
+        return hmac.compare_digest(given, self._expected)
+
     async def _begin(self, request: web.Request) -> web.Response:
         from aiohttp import web
         from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
-        if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._expected):
+        if not self._is_known(request):
             return web.Response(status=401, text="the token is missing or wrong\n")
         if self._peer is not None:
             return web.Response(status=409, text="somebody sends already\n")
@@ -98,7 +102,7 @@ class _Receiver:
     async def _end(self, request: web.Request) -> web.Response:
         from aiohttp import web
 
-        if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._expected):
+        if not self._is_known(request):
             return web.Response(status=401)
         self._leave("it ended the session")
         return web.Response(status=200)

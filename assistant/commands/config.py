@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from assistant.commands.common import add_config_option, settings_of
-from assistant.errors import ConfigError, OutputError, UsageError
+from assistant.errors import ConfigError, UsageError
 
 
 def add_parser(commands) -> None:
@@ -50,11 +50,10 @@ def run_edit(args: argparse.Namespace) -> int:
     """Edit a copy until it is right, and put it in the file's place. Raises ConfigError, UsageError, OutputError."""
     import os
     import shlex
-    import shutil
     import subprocess
     import tempfile
 
-    from assistant.settings import find_config, load_settings, user_config_path
+    from assistant.settings import find_config, load_settings, user_config_path, write_config
 
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "nano"
     path = (find_config(args.config, os.environ) or user_config_path()).resolve()  # where a link leads to
@@ -86,16 +85,7 @@ def run_edit(args: argparse.Namespace) -> int:
                 print(str(error).replace(str(draft), str(path)))
                 if input("Edit again? [Y/n] ").strip().lower() in ("n", "no"):
                     return error.exit_code
-    replacement = path.with_name(f"{path.name}.draft")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replacement.touch(mode=0o600)  # it may hold a camera's password
-        replacement.write_text(edited, encoding="utf-8")
-        if path.exists():
-            shutil.copymode(path, replacement)
-        replacement.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+    write_config(path, edited)
     print(f"{path}: written; a running daemon takes it over within seconds")
     return 0
 
