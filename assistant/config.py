@@ -60,7 +60,7 @@ Text = Annotated[str, Field(min_length=1, strict=True)]
 class Section(BaseModel):
     """One table of the file: unknown keys are refused, values cannot be changed after they were read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), serialize_by_alias=True)
 
 
 class ModelSection(Section):
@@ -79,6 +79,7 @@ class ModelSection(Section):
         Literal["dtype", "int8", "fp8", "int4"],
         Must('"dtype", "int8", "fp8" or "int4"'),
     ] = "dtype"
+    gives_way: Annotated[bool, Field(alias="yield"), Must("true or false")] = True
 
 
 class StreamSection(Section):
@@ -151,7 +152,8 @@ def all_keys() -> dict[str, str]:
     for section_name, section in Config.model_fields.items():
         assert isinstance(section.annotation, type)
         assert issubclass(section.annotation, Section)
-        for key, field in section.annotation.model_fields.items():
+        for name, field in section.annotation.model_fields.items():
+            key = field.alias or name  # "yield" cannot be a name in Python
             words = [extra.words for extra in field.metadata if isinstance(extra, Must)]
             assert len(words) == 1, f"{section_name}.{key} does not say what it must be"
             keys[f"{section_name}.{key}"] = words[0]

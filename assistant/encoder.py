@@ -26,11 +26,12 @@ def run_encoder(
     lossless: bool,
     max_batch: int,
     note: Callable[[Frame], object] = lambda _: None,
+    wants: Callable[[], bool] = lambda: True,
 ) -> None:
     """Encode what has queued, up to `max_batch` frames at once, until `frames` is drained or `stop` is set.
 
-    note: is shown every frame. lossless: wait for room in `tokens` rather than drop its oldest. Closes `tokens` at the
-    end.
+    note: is shown every frame. wants: whether the next one is to be encoded. lossless: wait for room in `tokens` rather
+    than drop its oldest. Closes `tokens` at the end.
     """
     import torch
 
@@ -44,6 +45,9 @@ def run_encoder(
                 continue
             for frame in batch:
                 note(frame)
+            batch = [frame for frame in batch if wants()]
+            if not batch:
+                continue
             squares = np.stack([model.preprocess(frame.pixels) for frame in batch])
             for frame, tokens_ND in zip(batch, model.encode(torch.from_numpy(squares)), strict=True):
                 encoded = FrameTokens(tokens_ND, frame.time_s, frame.captured_s, frame.index)

@@ -18,7 +18,8 @@ T = TypeVar("T")
 class Mailbox(Generic[T]):
     """A first-in-first-out queue of at most `capacity` items.
 
-    num_put: items accepted so far. num_dropped: items lost because nobody took them in time.
+    num_put: items accepted so far. num_dropped: items lost because nobody took them in time. waited_s: for how long
+    the taker has waited, in all.
     """
 
     def __init__(self, capacity: int, *, name: str):
@@ -27,6 +28,7 @@ class Mailbox(Generic[T]):
         self.capacity = capacity
         self.num_put = 0
         self.num_dropped = 0
+        self.waited_s = 0.0
         self._items: deque[T] = deque()
         self._closed = False
         self._changed = threading.Condition()
@@ -64,7 +66,10 @@ class Mailbox(Generic[T]):
     def take_many(self, limit: int, *, timeout_s: float) -> list[T]:
         """What has queued, oldest first, at most `limit`; waits up to timeout_s seconds for the first one only."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._items), timeout_s)
+            if not (self._closed or self._items) and timeout_s > 0:
+                since_s = time.monotonic()
+                self._changed.wait_for(lambda: self._closed or bool(self._items), timeout_s)
+                self.waited_s += time.monotonic() - since_s
             taken = [self._items.popleft() for _ in range(min(limit, len(self._items)))]
             if taken:
                 self._changed.notify_all()

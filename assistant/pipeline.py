@@ -20,6 +20,7 @@ from assistant.capture.worker import turn_of
 from assistant.config import Config
 from assistant.encoder import run_encoder
 from assistant.errors import WorkerFailed
+from assistant.gpu_watch import Thinning
 from assistant.loop import MAX_BATCH, Pacing, Report, run_mind
 from assistant.mailbox import Mailbox
 from assistant.messages import Frame, FrameTokens, Query
@@ -43,7 +44,16 @@ class Pipeline:
     something forth, as of the latest `look`.
     """
 
-    def __init__(self, source: Source, config: Config, model: VideoLM, stream: Stream, report: Report, pacing: Pacing):
+    def __init__(
+        self,
+        source: Source,
+        config: Config,
+        model: VideoLM,
+        stream: Stream,
+        report: Report,
+        pacing: Pacing,
+        thinning: Thinning | None = None,
+    ):
         self.failure: BaseException | None = None
         self.questions = Mailbox[Query](NUM_QUESTIONS_QUEUED, name="questions")
         self._frames = Mailbox[Frame](NUM_FRAMES_QUEUED, name="frames")
@@ -51,6 +61,7 @@ class Pipeline:
         self._tokens = Mailbox[FrameTokens](num_waiting, name="tokens")
         self._fps = config.stream.fps
         self._model, self._stream, self._report, self._pacing = model, stream, report, pacing
+        self._thinning = thinning or Thinning()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self.keeper = Keeper(
@@ -80,6 +91,11 @@ class Pipeline:
     def num_dropped(self) -> int:
         """Frames that nobody looked at, because something behind was too slow."""
         return self._frames.num_dropped + self._tokens.num_dropped
+
+    @property
+    def waited_s(self) -> float:
+        """For how long the encoder and the mind had nothing to do, together, so far."""
+        return self._frames.waited_s + self._tokens.waited_s
 
     def look(self, minded_s: float | None) -> None:
         """Note who has worked since the last look; minded_s: when the mind last did. Called often, by one thread."""
@@ -125,6 +141,7 @@ class Pipeline:
             lossless=False,
             max_batch=MAX_BATCH,
             note=self.thumbnails.note,
+            wants=self._thinning.wants,
         )
 
     def _start(self, name: str, work: Callable[[], None]) -> None:

@@ -24,6 +24,7 @@ from assistant.control.handler import Handler
 from assistant.control.reply import Reply
 from assistant.errors import ConfigError, OutputError, WorkerFailed
 from assistant.faults import Fault, ProcessSpoilt, fault_of
+from assistant.gpu_watch import Thinning
 from assistant.journal.memory import notes_of, recollect, told
 from assistant.journal.thread import Forget, JournalThread
 from assistant.journal.writer import Deleted
@@ -128,7 +129,10 @@ class Service(Handler):
         self._open: dict[int, _Open] = {}
         self._open_lock = threading.Lock()
         self._parts = {name: Part() for name in ("capture", "encoder", "mind", "voice", "journal", "config")}
+        if model.device.type == "cuda":
+            self._parts["gpu"] = Part("ours")
         self._pipeline: Pipeline | None = None
+        self._thinning = Thinning()
         self._started_s = time.monotonic()
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._num_restarts = 0
@@ -189,7 +193,7 @@ class Service(Handler):
                 if fault != "memory" or not self._halve():
                     raise
             self._free()
-        pipeline = Pipeline(self._source, self._config, self._model, stream, self._report, self._pacing)
+        pipeline = Pipeline(self._source, self._config, self._model, stream, self._report, self._pacing, self._thinning)
         for name in ("capture", "encoder", "mind"):
             self._parts[name] = Part()
         self._pipeline = pipeline
@@ -505,6 +509,20 @@ class Service(Handler):
         self._is_asleep = False
         self._follow_modes()
 
+    # ---- the GPU: the thread that watches it -------------------------------------------------------------------
+
+    def busy_s(self) -> float:
+        """For how long encoder and mind have worked, together. Any thread."""
+        pipeline = self._pipeline
+        return 2 * time.monotonic() - (pipeline.waited_s if pipeline else 0.0)
+
+    def share_gpu(self, is_needed: bool, share: float) -> None:
+        """Others need the GPU now, or no longer. share: of the time that they use it, 0–1."""
+        self._thinning.is_on = is_needed
+        looked_at = f"one frame in {self._thinning.keeps_one_in} is looked at"
+        detail = f"other programs use it {share:.0%} of the time: {looked_at}" if is_needed else ""
+        self._events.put_wait(Status("gpu", "shared" if is_needed else "ours", detail, time.monotonic()), timeout_s=1)
+
     # ---- requests: the control server's thread ----------------------------------------------------------------
 
     def status(self, reply: Reply) -> None:
@@ -538,7 +556,9 @@ class Service(Handler):
     @property
     def _stale_s(self) -> float:
         """For how long a part may do nothing: three frames; for ever while there are none."""
-        return max(STALE_S, 3 / self._config.stream.fps) if self._parts["capture"].state == "ready" else math.inf
+        if self._parts["capture"].state != "ready":
+            return math.inf
+        return max(STALE_S, 3 * self._thinning.keeps_one_in / self._config.stream.fps)
 
     def devices(self, reply: Reply) -> None:
         def look() -> None:

@@ -192,10 +192,21 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance, c
 
         sleep = SleepWatch(service.before_sleep, service.after_sleep)
         sleep.start()
+    gpu = None
+    if model.device.type == "cuda" and config.model.gives_way:
+        import torch
+
+        from assistant.gpu_watch import GpuWatch
+
+        uuid = str(torch.cuda.get_device_properties(model.device).uuid)
+        gpu = GpuWatch(uuid, service.busy_s, service.share_gpu)
+        gpu.start()
     log.info("watching %s with %s; control socket %s", source.shown, model.name, instance.socket_path)
     try:
         service.run()
     finally:
+        if gpu is not None:
+            gpu.close()
         if sleep is not None:
             sleep.close()
         if metrics is not None:

@@ -12,9 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -22,70 +19,13 @@ import pytest
 from assistant.control.client import Client
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.journal.reading import entries
-from model.errors import OnlookerError
-from model.weights import data_dir
 from tests.assistant.camera import wait_for
 from tests.assistant.control_daemon import short_directory
 from tests.assistant.rigs import RtspCamera, Webcam
+from tests.assistant.running_daemon import GOLDEN, ROOT, Daemon, answers, daemon
 
-ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT / "tests" / "golden"
 IS_FULL = os.environ.get("ONLOOKER_DRILLS") == "full"
-REAL_DATA = data_dir().parent  # as it is before a test has a home of its own
 NUM_KILLS = 200 if IS_FULL else 2
-
-
-class Daemon:
-    """A running daemon. log: its file."""
-
-    def __init__(self, directory: Path, pid: int):
-        self.directory, self.log = directory, directory / "run.log"
-        self.process = psutil.Process(pid)
-
-    def facts(self) -> dict[str, Any]:
-        with Client.connect(self.directory) as client:
-            return dict(client.request("status"))
-
-    def state(self) -> str:
-        return self.facts()["parts"]["capture"]["state"]
-
-    def footprint(self) -> tuple[int, int, float]:
-        """Threads, open files and memory in MB of the daemon and its children."""
-        family = [self.process, *self.process.children(recursive=True)]
-        return (
-            sum(process.num_threads() for process in family),
-            sum(process.num_fds() for process in family),
-            sum(process.memory_info().rss for process in family) / 1e6,
-        )
-
-
-@contextmanager
-def daemon(
-    source: str, *prefix: str, environ: dict[str, str] | None = None, model: str = str(GOLDEN), fps: float = 5
-) -> Iterator[Daemon]:
-    with short_directory() as directory:
-        own = {RUNTIME_VARIABLE: str(directory), "PYTHONPATH": str(ROOT)}
-        own["ONLOOKER_DATA"] = str(REAL_DATA if model == "default" else directory / "data")
-        options = ["--no-say", "--fps", str(fps), "--model", model, "--log", str(directory / "run.log")]
-        command = [*prefix, sys.executable, "-m", "assistant.cli", "run", source, *options]
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own, **(environ or {})})
-        try:
-            running = Daemon(directory, process.pid)
-            wait_for(lambda: answers(running), 60)
-            yield running
-        finally:
-            process.terminate()
-            start_s = time.monotonic()
-            assert process.wait(10) == 0
-            assert time.monotonic() - start_s < 5
-
-
-def answers(running: Daemon) -> bool:
-    try:
-        running.facts()
-    except OnlookerError:
-        return False
-    return True
 
 
 def drill(
