@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,12 +25,12 @@ from assistant.mailbox import Mailbox, put_until
 from assistant.messages import Event, Frame, FrameTokens, Opened, Query, Seen
 from assistant.opening import open_stream
 from assistant.speech.voice import Line, Voice, run_voice
+from assistant.threads import STOP_TIMEOUT_S, Threads, failure_of, stuck_message
 from model.errors import OnlookerError
 
 if TYPE_CHECKING:
     from model.videolm import VideoLM
 
-STOP_TIMEOUT_S = 5.0
 NUM_FRAMES_QUEUED = 32  # pixels, before the encoder; 16 s at 2 fps
 NUM_TOKENS_QUEUED = 64
 NUM_QUEUED_LOSSLESS = 16  # nothing is lost, so more would only be memory
@@ -72,7 +72,7 @@ class App:
         self._questions = Mailbox[Query](max(16, len(plan.questions)), name="questions")
         self._events = Mailbox[Event](NUM_EVENTS_QUEUED, name="events")
         self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
-        self._threads: list[threading.Thread] = []
+        self._threads = Threads(self._note_failure)
         self._end_s = 0.0
         self._duration_s: float | None = None
 
@@ -89,7 +89,7 @@ class App:
             self._questions.put(query)
         self._voice = voice
         if voice is not None:
-            self._voice_thread = self._start("voice", lambda: run_voice(self._lines, voice, self.stop_event))
+            self._voice_thread = self._threads.start("voice", lambda: run_voice(self._lines, voice, self.stop_event))
 
         def think() -> None:
             try:
@@ -109,8 +109,8 @@ class App:
                 turn=turn_of(plan.config.capture),
             )
 
-        self._start("mind", think)
-        self._start(
+        self._threads.start("mind", think)
+        self._threads.start(
             "encoder",
             lambda: run_encoder(
                 self._model,
@@ -121,7 +121,7 @@ class App:
                 max_batch=plan.max_batch,
             ),
         )
-        self._start("capture", capture)
+        self._threads.start("capture", capture)
 
     def events(self) -> Iterator[Event]:
         """Everything that happens, in order, until the run has ended; after `stop_event`, its last words only."""
@@ -170,33 +170,17 @@ class App:
         self.stop_event.set()
         for mailbox in (self._frames, self._tokens, self._questions, self._events, self._lines):
             mailbox.close()
-        deadline_s = time.monotonic() + STOP_TIMEOUT_S
-        for thread in reversed(self._threads):
-            thread.join(max(0.0, deadline_s - time.monotonic()))
-        stuck = [thread.name for thread in self._threads if thread.is_alive()]
+        stuck = self._threads.join()
         if stuck and self.failure is None:
-            self.failure = WorkerFailed(f"did not stop within {STOP_TIMEOUT_S:g} s: {', '.join(stuck)}")
+            self.failure = WorkerFailed(stuck_message(stuck))
 
     def _report(self, event: Event) -> bool:
         """Post an event without losing it; while the run is being stopped, without waiting either."""
         return put_until(self._events, event, self.stop_event) or self._events.put(event)
 
-    def _start(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        thread = threading.Thread(target=self._guard, args=(name, work), name=f"onlooker-{name}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-        return thread
-
-    def _guard(self, name: str, work: Callable[[], None]) -> None:
-        """Run a worker; keep its error. A source that fails lets what was captured be seen; all else stops the run."""
-        try:
-            work()
-        except OnlookerError as error:
-            self.failure = self.failure or error
-            if name != "capture":
-                self.stop_event.set()
-        except BaseException as error:
-            fault = WorkerFailed(f"the {name} thread failed: {type(error).__name__}: {error}")
-            fault.__cause__ = error
-            self.failure = self.failure or fault
+    def _note_failure(self, name: str, error: BaseException) -> None:
+        """A source that fails lets what was captured be seen; all else stops the run."""
+        is_fault = not isinstance(error, OnlookerError)
+        self.failure = self.failure or (failure_of(name, error) if is_fault else error)
+        if is_fault or name != "capture":
             self.stop_event.set()

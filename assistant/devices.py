@@ -1,4 +1,4 @@
-"""What this machine has: cameras, sound outputs, compute devices. Main thread; opens nothing, but asks the system."""
+"""What this machine has: cameras, screens, sound outputs, compute devices. Opens nothing, but asks the system."""
 
 from __future__ import annotations
 
@@ -17,11 +17,21 @@ PROBE_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class Device:
-    """kind: "camera", "sound output" or "compute". use: what to write in a command or the configuration."""
+    """kind: "camera", "screen", "sound output" or "compute". use: what to write in a command or the configuration."""
 
     kind: str
     use: str
     name: str
+
+
+def list_all() -> dict[str, list[Device]]:
+    """Everything, by kind; a kind of which there is none is there all the same."""
+    return {
+        "camera": list_cameras(),
+        "screen": list_screens(),
+        "sound output": list_sound_outputs(),
+        "compute": list_compute(),
+    }
 
 
 def list_cameras() -> list[Device]:
@@ -63,6 +73,24 @@ def probe_cameras_main(connection: Connection) -> None:
             found.append(index)
         camera.release()
     connection.send(found)
+
+
+def list_screens() -> list[Device]:
+    """The screens that can be watched; on Linux those of an X server."""
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        return []
+    import mss
+    from mss.exception import ScreenShotError
+
+    try:
+        with mss.mss() as screens:
+            monitors = screens.monitors[1:]  # the first is all of them together
+    except ScreenShotError:
+        return []
+    return [
+        Device("screen", f"screen:{number}", f"{monitor['width']} × {monitor['height']}")
+        for number, monitor in enumerate(monitors, start=1)
+    ]
 
 
 def list_sound_outputs() -> list[Device]:

@@ -94,7 +94,7 @@ class GpuWatch:
             log.warning("whether other programs need the GPU cannot be told (model.yield): %s", error)
             return
         try:
-            self._watch(lambda handle: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
+            self._watch(lambda handle: float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100)
         except pynvml.NVMLError as error:
             log.warning("whether other programs need the GPU can no longer be told (model.yield): %s", error)
             self._tell(False, 0.0)

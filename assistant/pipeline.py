@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,8 @@ from assistant.gpu_watch import Thinning
 from assistant.loop import MAX_BATCH, Pacing, Report, run_mind
 from assistant.mailbox import Mailbox
 from assistant.messages import Frame, FrameTokens, Query
+from assistant.questions import MAX_OPEN
+from assistant.threads import Threads, failure_of
 from assistant.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 NUM_FRAMES_QUEUED = 8
 LAG_S = 12.0
 """So much of the stream may wait for the mind, while it speaks or is slow; what is older is dropped."""
-NUM_QUESTIONS_QUEUED = 32
-STOP_TIMEOUT_S = 5.0
 
 
 class Pipeline:
@@ -55,7 +54,7 @@ class Pipeline:
         thinning: Thinning | None = None,
     ):
         self.failure: BaseException | None = None
-        self.questions = Mailbox[Query](NUM_QUESTIONS_QUEUED, name="questions")
+        self.questions = Mailbox[Query](MAX_OPEN, name="questions")
         self._frames = Mailbox[Frame](NUM_FRAMES_QUEUED, name="frames")
         num_waiting = max(2, ceil(LAG_S * config.stream.fps))
         self._tokens = Mailbox[FrameTokens](num_waiting, name="tokens")
@@ -63,7 +62,7 @@ class Pipeline:
         self._model, self._stream, self._report, self._pacing = model, stream, report, pacing
         self._thinning = thinning or Thinning()
         self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._threads = Threads(self._note_failure)
         self.keeper = Keeper(
             source,
             self._frames,
@@ -114,9 +113,9 @@ class Pipeline:
 
     def start(self) -> None:
         """The last consumer first."""
-        self._start("mind", self._think)
-        self._start("encoder", self._encode)
-        self._start("capture", lambda: self.keeper.run(self._stop))
+        self._threads.start("mind", self._think)
+        self._threads.start("encoder", self._encode)
+        self._threads.start("capture", self._capture)
 
     def stop(self) -> list[str]:
         """End all, from the capture to the mind, within STOP_TIMEOUT_S; gives the names of threads that hang."""
@@ -124,13 +123,15 @@ class Pipeline:
         self.keeper.wake()
         for mailbox in (self._frames, self._tokens, self.questions):
             mailbox.close()
-        deadline_s = time.monotonic() + STOP_TIMEOUT_S
-        for thread in reversed(self._threads):
-            thread.join(max(0.0, deadline_s - time.monotonic()))
-        return [thread.name for thread in self._threads if thread.is_alive()]
+        return self._threads.join()
+
+    def _capture(self) -> None:
+        self.keeper.run(self._stop)
+        self._must_be_stopped()
 
     def _think(self) -> None:
         run_mind(self._stream, self._tokens, self.questions, self._report, self._stop, pacing=self._pacing)
+        self._must_be_stopped()
 
     def _encode(self) -> None:
         run_encoder(
@@ -143,18 +144,11 @@ class Pipeline:
             note=self.thumbnails.note,
             wants=self._thinning.wants,
         )
+        self._must_be_stopped()
 
-    def _start(self, name: str, work: Callable[[], None]) -> None:
-        thread = threading.Thread(target=self._guard, args=(name, work), name=f"onlooker-{name}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    def _must_be_stopped(self) -> None:
+        if not self._stop.is_set():
+            raise WorkerFailed("it ended by itself")
 
-    def _guard(self, name: str, work: Callable[[], None]) -> None:
-        try:
-            work()
-            if not self._stop.is_set():
-                raise WorkerFailed("it ended by itself")
-        except BaseException as error:
-            fault = WorkerFailed(f"the {name} thread failed: {type(error).__name__}: {error}")
-            fault.__cause__ = error
-            self.failure = self.failure or fault
+    def _note_failure(self, name: str, error: BaseException) -> None:
+        self.failure = self.failure or failure_of(name, error)

@@ -1,42 +1,42 @@
 """The daemon's heart: one live source watched without end, remarks made and questions answered, for whoever asks.
 
 `Service.run` is the main thread: it starts the parts, hears their events, restarts what fails, and ends all in reverse
-order. The `Handler` methods run in the control server's thread; they set flags, put questions into a mailbox, and read.
+order. What other threads may call says so; it sets flags, puts questions into a mailbox, and reads.
 """
 
 from __future__ import annotations
 
 import gc
-import itertools
 import logging
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from assistant.capture.source import Source, parse_source
 from assistant.capture.worker import turn_of
-from assistant.config import Config, PrivacySection, StreamSection, VoiceSection
-from assistant.control.handler import Handler
+from assistant.config import Config, PrivacySection, StreamSection
 from assistant.control.reply import Reply
-from assistant.errors import ConfigError, OutputError, WorkerFailed
+from assistant.errors import ConfigError, WorkerFailed
 from assistant.faults import Fault, ProcessSpoilt, fault_of
 from assistant.gpu_watch import Thinning
+from assistant.health import Health, Part
 from assistant.journal.memory import notes_of, recollect, told
-from assistant.journal.thread import Forget, JournalThread
-from assistant.journal.writer import Deleted
+from assistant.journal.thread import JournalThread
 from assistant.journal.writer import Line as JournalLine
 from assistant.loop import Pacing
 from assistant.mailbox import Mailbox
 from assistant.messages import Asked, Event, Query, Seen, Status, Words
 from assistant.modes import ModesFile
-from assistant.pipeline import NUM_QUESTIONS_QUEUED, STOP_TIMEOUT_S, Pipeline
+from assistant.pipeline import Pipeline
+from assistant.questions import TOO_MANY, Question, Questions
 from assistant.reload import ConfigFile, changes, waits_for_a_start
-from assistant.speech.voice import Line, Voice, run_voice
+from assistant.speech.voice import Line
+from assistant.speech.voice_thread import OpenVoice, VoiceThread
 from assistant.systemd import Notifier
+from assistant.threads import stuck_message
 from model.errors import OnlookerError
 
 if TYPE_CHECKING:
@@ -44,12 +44,8 @@ if TYPE_CHECKING:
     from model.videolm import VideoLM
 
 NUM_EVENTS_QUEUED = 256
-NUM_LINES_QUEUED = 16
 NUM_RELOADS_QUEUED = 16
 TICK_S = 0.2
-STALE_S = 5.0
-"""A part that has brought nothing for so long, while it should, is called stale."""
-
 HANG_S = 120.0
 """With frames waiting and none looked at for so long, the mind is taken for hung. Kernels compile in less."""
 
@@ -59,43 +55,19 @@ MAX_RESTARTS, RESTART_WINDOW_S = 5, 60.0
 log = logging.getLogger("onlooker.service")
 
 
-@dataclass
-class Part:
-    """What `status` says of one part. worked_at_s: when it last did its work, monotonic; None: not yet."""
-
-    state: str = "starting"
-    detail: str = ""
-    worked_at_s: float | None = None
-
-    def facts(self, now_s: float, stale_s: float) -> dict[str, Any]:
-        """For JSON: the age of its last work, and "stale" where it should have worked since."""
-        age_s = None if self.worked_at_s is None else round(now_s - self.worked_at_s, 1)
-        is_stale = self.state == "ready" and (age_s is None or age_s > stale_s)
-        return {"state": "stale" if is_stale else self.state, "detail": self.detail, "age_s": age_s}
-
-
 @dataclass(frozen=True)
 class _Wanted:
     """A question that has come, for the main thread."""
 
-    number: int
+    question: Question
     text: str
 
 
-@dataclass
-class _Open:
-    """A question that is being answered. cancelled: tells the mind."""
-
-    reply: Reply
-    cancelled: threading.Event = field(default_factory=threading.Event)
-
-
-class Service(Handler):
+class Service:
     """One run without end.
 
-    open_stream: a fresh stream of the model. open_voice: None for silence; its speech ends when the event is set.
-    publish: tells subscribers (kind, facts); any thread, never waits. check: called often by the main thread; raises
-    what is to end the run. config_file: None where no edit is to take effect.
+    open_stream: a fresh stream of the model. publish: tells subscribers (kind, facts); any thread, never waits. check:
+    called often by the main thread; raises what is to end the run. config_file: None where no edit is to take effect.
     """
 
     def __init__(
@@ -107,7 +79,7 @@ class Service(Handler):
         *,
         publish: Callable[[str, Mapping[str, Any]], None],
         pacing: Pacing | None = None,
-        open_voice: Callable[[VoiceSection, threading.Event], Voice | None] = lambda _, __: None,
+        open_voice: OpenVoice = lambda _, __: None,
         journal: JournalThread | None = None,
         modes: ModesFile | None = None,
         config_file: ConfigFile | None = None,
@@ -116,19 +88,14 @@ class Service(Handler):
     ):
         self._source, self._config, self._model = source, config, model
         self._open_stream, self._publish, self._pacing = open_stream, publish, pacing or Pacing()
-        self._open_voice, self._voice, self._voice_thread = open_voice, None, None
-        self._hush = threading.Event()  # ends what the voice says
-        self._journal, self._modes = journal, modes or ModesFile(None)
+        self._voice, self.journal, self._modes = VoiceThread(open_voice), journal, modes or ModesFile(None)
         self._config_file, self._check = config_file, check
         self._reloads: Mailbox[Reply] = Mailbox(NUM_RELOADS_QUEUED, name="reloads")
         self._notifier, self._fed_s = notifier or Notifier({}), 0.0
         self._events = Mailbox[Event | _Wanted](NUM_EVENTS_QUEUED, name="events")
-        self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
         self._stop = threading.Event()
-        self._ids = itertools.count(1)
-        self._open: dict[int, _Open] = {}
-        self._open_lock = threading.Lock()
-        self._parts = {name: Part() for name in ("capture", "encoder", "mind", "voice", "journal", "config")}
+        self._questions = Questions()
+        self._parts = Health("capture", "encoder", "mind", "voice", "journal", "config")
         if model.device.type == "cuda":
             self._parts["gpu"] = Part("ours")
         self._pipeline: Pipeline | None = None
@@ -149,7 +116,8 @@ class Service(Handler):
         """Watch until `stop_soon`. Raises WorkerFailed when a part fails again and again, or does not stop."""
         is_spoilt = False
         try:
-            self._start_voice(self._config.voice)
+            self._voice.start(self._config.voice)
+            self._note_voice()
             self._start_journal(self._config.privacy)
             self._tell("config", "failed" if self._modes.trouble else "in effect", self._modes.trouble)
             self._start_pipeline()
@@ -170,11 +138,11 @@ class Service(Handler):
                 self._notifier.beginning_anew()
             else:
                 self._notifier.stopping()
-            stuck = self._end_pipeline("the daemon is being stopped") + self._end_voice()
-            if self._journal is not None:
-                self._journal.close()
+            stuck = self._end_pipeline("the daemon is being stopped") + self._voice.close()
+            if self.journal is not None:
+                self.journal.close()
         if stuck:
-            raise WorkerFailed(f"did not stop within {STOP_TIMEOUT_S:g} s: {', '.join(stuck)}")
+            raise WorkerFailed(stuck_message(stuck))
 
     def stop_soon(self) -> None:
         """End `run`; any thread, signal handlers too."""
@@ -210,10 +178,7 @@ class Service(Handler):
             if isinstance(event, Status):  # all else is of a stream that is no more
                 self._hear(event)
         self._texts.clear()
-        with self._open_lock:
-            unanswered, self._open = self._open, {}
-        for question in unanswered.values():
-            question.reply.error("failed", f"the question was not answered: {why}", "ask again")
+        self._questions.fail(why)
         return stuck
 
     def _look_after(self) -> None:
@@ -223,10 +188,7 @@ class Service(Handler):
         pipeline.look(self._parts["mind"].worked_at_s)
         for name, at_s in pipeline.worked_at_s.items():
             self._parts[name].worked_at_s = at_s or None
-        with self._open_lock:
-            unwanted = [number for number, question in self._open.items() if question.reply.is_cancelled]
-            for number in unwanted:
-                self._open.pop(number).cancelled.set()
+        self._questions.give_up_cancelled()
         if pipeline.hangs(HANG_S):
             raise ProcessSpoilt(f"the mind hangs: frames wait, and none was looked at for {HANG_S:.0f} s")
         self._feed_watchdog()
@@ -264,7 +226,10 @@ class Service(Handler):
         if any(key.startswith("privacy.") for key in changed):
             self._start_journal(config.privacy)
         if any(key.startswith("voice.") for key in changed):
-            self._swap_voice(config.voice)
+            try:
+                self._voice.swap(config.voice)
+            finally:
+                self._note_voice()
         self._source, self._config = source, config
         self._pacing.update(config)
         self._switch_pictures()
@@ -358,43 +323,37 @@ class Service(Handler):
             case Words():
                 self._hear_words(event)
             case _Wanted():
-                self._pass_on(event)
+                self._pass_on(event.question, event.text)
             case Asked():
                 self._remember("query", event.query.text, event.time_s, query_id=event.query.id)
             case _:
                 pass
 
-    def _pass_on(self, wanted: _Wanted) -> None:
+    def _pass_on(self, question: Question, text: str) -> None:
         """To the mind, with what the journal knows of it; or answer from that, where the mind could not read it."""
         pipeline = self._pipeline
-        with self._open_lock:
-            question = self._open.get(wanted.number)
-        if pipeline is None or question is None:
+        if pipeline is None or question.number not in self._questions:
             return
         if self._parts["mind"].worked_at_s is None:
-            self._close(wanted.number)
-            question.reply.error("busy", "nothing has been seen yet", "ask again when the camera is there", 3)
+            self._questions.refuse(question, "nothing has been seen yet", "ask again when the camera is there")
             return
         now_s, found = time.time(), []
-        if self._journal is not None and self._journal.is_on:
-            found = recollect(self._journal.path, wanted.text, now_s, now_s - pipeline.seen_s)
+        if self.journal is not None and self.journal.is_on:
+            found = recollect(self.journal.path, text, now_s, now_s - pipeline.seen_s)
         if found and not self._model.reads_notes:
-            self._close(wanted.number)
-            self._remember("query", wanted.text, self._time_s, query_id=wanted.number)
-            text = told(found, now_s)
-            question.reply.words(text)
-            question.reply.done({"text": text, "time_s": self._time_s, "cut": False})
-            self._make_known("answer", text, Words(0, "", True, self._time_s, wanted.number, None, 0.0))
+            self._remember("query", text, self._time_s, query_id=question.number)
+            self._answer(question, told(found, now_s))
             return
-        query = Query(wanted.text, 0.0, wanted.number, question.cancelled, notes_of(found, now_s))
+        query = Query(text, 0.0, question.number, question.cancelled, notes_of(found, now_s))
         if not pipeline.questions.put_wait(query, timeout_s=0):
-            self._close(wanted.number)
-            question.reply.error("busy", "too many questions wait already", "ask again in a moment", 3)
+            self._questions.refuse(question, *TOO_MANY)
 
-    def _close(self, number: int) -> None:
-        """The question is not open any more. Any thread."""
-        with self._open_lock:
-            self._open.pop(number, None)
+    def _answer(self, question: Question, text: str) -> None:
+        """Without the mind."""
+        self._questions.close(question.number)
+        question.reply.words(text)
+        question.reply.done({"text": text, "time_s": self._time_s, "cut": False})
+        self._make_known("answer", text, Words(0, "", True, self._time_s, question.number, None, 0.0))
 
     def _hear_words(self, words: Words) -> None:
         text = self._texts.get(words.reply_id, "") + words.text
@@ -408,10 +367,9 @@ class Service(Handler):
                 self._num_remarks += 1
                 self._make_known("remark", text, words)
             return
-        with self._open_lock:
-            question = self._open.get(words.query_id)
-            if words.final:
-                self._open.pop(words.query_id, None)
+        question = self._questions.get(words.query_id)
+        if words.final:
+            self._questions.close(words.query_id)
         if question is None:
             return
         if words.text:
@@ -428,12 +386,12 @@ class Service(Handler):
         self._publish(kind, {"text": text, "time_s": words.time_s, "latency_s": words.latency_s})
         self._remember(kind, text, words.time_s, query_id=words.query_id, silence_prob=words.silence_prob)
         if not (self._modes.now.muted or words.cut):
-            self._lines.put(Line(text, words.time_s))
+            self._voice.say(Line(text, words.time_s))
 
     def _remember(self, kind: str, text: str, time_s: float, **about: Any) -> None:
-        if self._journal is not None and not self._modes.now.private:
+        if self.journal is not None and not self._modes.now.private:
             picture = self._pipeline.thumbnails.at(time_s) if self._pipeline else None
-            self._journal.keep(
+            self.journal.keep(
                 JournalLine(kind, time.time(), time_s, self._source.shown, text, thumbnail=picture, **about)
             )
 
@@ -453,45 +411,14 @@ class Service(Handler):
                 return True
         return False
 
-    def _swap_voice(self, section: VoiceSection) -> None:
-        """Raises OnlookerError, with the old voice as it was, where the new one cannot be had."""
-        stuck = self._end_voice()
-        if stuck:
-            raise WorkerFailed(f"did not stop within {STOP_TIMEOUT_S:g} s: {', '.join(stuck)}")
-        try:
-            self._start_voice(section)
-        except OnlookerError:
-            self._start_voice(self._config.voice)
-            raise
-
-    def _start_voice(self, section: VoiceSection) -> None:
-        self._lines = lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
-        self._hush = hush = threading.Event()
-        self._voice = voice = self._open_voice(section, hush)
-        self._parts["voice"] = Part("idle", voice.where) if voice else Part("off")
-        if voice is not None:
-            self._voice_thread = threading.Thread(
-                target=lambda: run_voice(lines, voice, hush), name="onlooker-voice", daemon=True
-            )
-            self._voice_thread.start()
-
-    def _end_voice(self) -> list[str]:
-        """Gives the thread's name if it hangs."""
-        voice, thread, self._voice, self._voice_thread = self._voice, self._voice_thread, None, None
-        self._hush.set()
-        self._lines.close()
-        if voice is None or thread is None:
-            return []
-        thread.join(STOP_TIMEOUT_S)
-        if thread.is_alive():
-            return [thread.name]
-        voice.close(0.0)
-        return []
+    def _note_voice(self) -> None:
+        where = self._voice.where
+        self._parts["voice"] = Part("off") if where is None else Part("idle", where)
 
     def _start_journal(self, section: PrivacySection) -> None:
-        if self._journal is not None:
-            self._journal.apply(section)
-        self._parts["journal"] = Part("on" if self._journal and self._journal.is_on else "off")
+        if self.journal is not None:
+            self.journal.apply(section)
+        self._parts["journal"] = Part("on" if self.journal and self.journal.is_on else "off")
 
     # ---- sleep: the thread that hears of it ------------------------------------------------------------------
 
@@ -523,114 +450,54 @@ class Service(Handler):
         detail = f"other programs use it {share:.0%} of the time: {looked_at}" if is_needed else ""
         self._events.put_wait(Status("gpu", "shared" if is_needed else "ours", detail, time.monotonic()), timeout_s=1)
 
-    # ---- requests: the control server's thread ----------------------------------------------------------------
-
-    def status(self, reply: Reply) -> None:
-        reply.done(self.facts())
+    # ---- requests: any thread --------------------------------------------------------------------------------
 
     def facts(self) -> dict[str, Any]:
-        """All that `status` says. Any thread."""
-        now_s, pipeline = time.monotonic(), self._pipeline
-        with self._open_lock:
-            num_open = len(self._open)
+        """All that `status` says."""
+        pipeline = self._pipeline
         return {
             "source": self._source.shown,
             "model": self._model.name,
             "device": str(self._model.device),
             "engine": self._model.engine.kind,
             "full_speed": pipeline is not None and pipeline.is_prepared,
-            "up_s": round(now_s - self._started_s, 1),
+            "up_s": round(time.monotonic() - self._started_s, 1),
             "paused": self._modes.now.paused,
             "private": self._modes.now.private,
-            "journal": self._journal is not None and self._journal.is_on,
-            "muted": self._modes.now.muted or self._voice is None,
-            "parts": {name: part.facts(now_s, self._stale_s) for name, part in self._parts.items()},
+            "journal": self.journal is not None and self.journal.is_on,
+            "muted": self._modes.now.muted or self._voice.where is None,
+            "parts": self._parts.facts(self._thinning.keeps_one_in / self._config.stream.fps),
             "frames": self._num_seen,
             "dropped": self._num_dropped_before + (pipeline.num_dropped if pipeline else 0),
             "remarks": self._num_remarks,
             "latency_s": None if self._latency_s is None else round(self._latency_s, 3),
-            "questions_open": num_open,
+            "questions_open": len(self._questions),
             "restarts": self._num_restarts,
         }
 
-    @property
-    def _stale_s(self) -> float:
-        """For how long a part may do nothing: three frames; for ever while there are none."""
-        if self._parts["capture"].state != "ready":
-            return math.inf
-        return max(STALE_S, 3 * self._thinning.keeps_one_in / self._config.stream.fps)
-
-    def devices(self, reply: Reply) -> None:
-        def look() -> None:
-            from assistant.devices import list_cameras, list_compute, list_sound_outputs
-
-            found = {"cameras": list_cameras(), "sound outputs": list_sound_outputs(), "compute": list_compute()}
-            reply.done({kind: [asdict(device) for device in devices] for kind, devices in found.items()})
-
-        threading.Thread(target=look, name="onlooker-devices", daemon=True).start()
-
     def ask(self, text: str, reply: Reply) -> None:
+        """Answered when the mind has come to it."""
         if self._pipeline is None:
             reply.error("busy", "the model is being started", "ask again in a moment", 3)
             return
-        number = next(self._ids)
-        with self._open_lock:
-            has_room = len(self._open) < NUM_QUESTIONS_QUEUED
-            if has_room:
-                self._open[number] = _Open(reply)
-        if not has_room or not self._events.put_wait(_Wanted(number, text), timeout_s=0):
-            self._close(number)
-            reply.error("busy", "too many questions wait already", "ask again in a moment", 3)
+        question = self._questions.open(reply)
+        if question is not None and not self._events.put_wait(_Wanted(question, text), timeout_s=0):
+            self._questions.refuse(question, *TOO_MANY)
 
-    def log(self, query: Mapping[str, Any], reply: Reply) -> None:
-        """Deletes lines: {"ids": [numbers]}, or {"everything": true}."""
-        ids, is_all = query.get("ids"), query.get("everything") is True
-        is_list = isinstance(ids, list) and all(type(number) is int for number in ids)
-        if is_all == is_list:
-            reply.error("invalid", "what is to be deleted is not said", "give ids, or everything", 2)
-            return
-
-        def done(deleted: Deleted) -> None:
-            if deleted.is_done:
-                reply.done({"num_entries": deleted.num_entries, "is_gone": deleted.is_gone})
-            else:
-                reply.error("failed", "nothing was deleted: the journal cannot be written", "see the log")
-
-        request = Forget(done, ids=tuple(ids) if is_list and ids is not None else None, everything=is_all)
-        if self._journal is None or not self._journal.forget(request):
-            reply.error("failed", "the daemon keeps no journal", "stop it, and delete then", 3)
-
-    def pause(self, reply: Reply) -> None:
-        self._switch(reply, paused=True)
-
-    def resume(self, reply: Reply) -> None:
-        self._switch(reply, paused=False)
-
-    def private(self, is_on: bool, reply: Reply) -> None:
-        self._switch(reply, private=is_on)
-
-    def mute(self, reply: Reply) -> None:
-        self._switch(reply, muted=True)
-
-    def unmute(self, reply: Reply) -> None:
-        self._switch(reply, muted=False)
-
-    def _switch(self, reply: Reply, **changes: bool) -> None:
-        failure: OutputError | None = None
+    def switch(self, **changes: bool) -> None:
+        """Modes, at once. Raises OutputError if a restart would not know of it."""
         try:
             self._modes.switch(**changes)
-        except OutputError as error:  # switched it is, all the same
-            log.warning("%s", error)
-            failure = error
-        self._switch_pictures()
-        self._follow_modes()
-        if failure is None:
-            reply.done()
-        else:
-            reply.error("failed", str(failure), exit_code=failure.exit_code)
+        finally:
+            self._switch_pictures()
+            self._follow_modes()
+
+    def reload(self, reply: Reply) -> bool:
+        """Read the configuration anew, and answer then. False: too many have asked already."""
+        return self._config_file is not None and self._reloads.put_wait(reply, timeout_s=0)
 
     def _follow_modes(self) -> None:
-        """The camera is open, or not, as the user has it and the computer is awake. Any thread."""
+        """The camera is open, or not, as the user has it and the computer is awake."""
         with self._modes_lock:  # the last one in acts on what is so by then
             pipeline = self._pipeline
             if pipeline is None:
@@ -639,11 +506,3 @@ class Service(Handler):
                 pipeline.keeper.pause()
             elif pipeline.keeper.is_paused:
                 pipeline.keeper.resume()
-
-    def reload(self, reply: Reply) -> None:
-        if self._config_file is None or not self._reloads.put_wait(reply, timeout_s=0):
-            reply.error("busy", "the configuration is being read already", "try again in a moment", 3)
-
-    def stop(self, reply: Reply) -> None:
-        reply.done()
-        self.stop_soon()

@@ -1,4 +1,4 @@
-"""`onlooker devices`: the cameras, sound outputs and compute devices of this machine."""
+"""`onlooker devices`: the cameras, screens, sound outputs and compute devices of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 def add_parser(commands) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "devices",
-        help="list cameras, sound outputs and compute devices",
+        help="list cameras, screens, sound outputs and compute devices",
         description="Lists what this machine has, and how to name it in a command or the configuration.",
     )
     parser.add_argument("--json", action="store_true", help="as a JSON list")
@@ -19,9 +19,9 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print them all. Returns 0, also when there are none."""
-    from assistant.devices import list_cameras, list_compute, list_sound_outputs
+    from assistant.devices import list_all
 
-    found = {"camera": list_cameras(), "sound output": list_sound_outputs(), "compute": list_compute()}
+    found = list_all()
     if args.json:
         print(json.dumps([dataclasses.asdict(device) for devices in found.values() for device in devices], indent=2))
         return 0

@@ -146,6 +146,7 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance, c
     from assistant.pacing import PolicyPacing
     from assistant.pacing import settings_of as policy_settings_of
     from assistant.policy import Policy
+    from assistant.requests import Requests
     from assistant.service import Service
     from assistant.systemd import Notifier
 
@@ -180,7 +181,7 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance, c
         from assistant.metrics import MetricsServer, read_token
 
         metrics = MetricsServer(config.metrics.port, read_token(token_path()), service.facts)
-    server = ControlServer(service, UnixTransport.listen(instance), version=program_version())
+    server = ControlServer(Requests(service), UnixTransport.listen(instance), version=program_version())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop_soon())
     server.start()

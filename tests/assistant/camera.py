@@ -11,17 +11,28 @@ import numpy as np
 
 
 class Camera:
-    """Twenty pictures a second as MJPEG over HTTP, from `plug` to `unplug`, always at the same address."""
+    """Twenty pictures a second as MJPEG over HTTP, from `plug` to `unplug`, always at the same address.
+
+    From `stall` to `go_on` it keeps its connections, and takes new ones, but sends nothing, or a byte now and then.
+    """
 
     def __init__(self) -> None:
-        self._plugged = threading.Event()
+        self._plugged, self._stalled = threading.Event(), threading.Event()
+        self._trickle = b""
         self._server: socketserver.ThreadingTCPServer | None = None
         with socketserver.TCPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as probe:
             self._port = probe.server_address[1]
         self.address = f"http://127.0.0.1:{self._port}/cam"
 
+    def stall(self, trickle: bytes = b"") -> None:
+        self._trickle = trickle
+        self._stalled.set()
+
+    def go_on(self) -> None:
+        self._stalled.clear()
+
     def plug(self) -> None:
-        plugged = self._plugged
+        plugged, stalled, camera = self._plugged, self._stalled, self
         _, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))
         part = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
 
@@ -31,7 +42,7 @@ class Camera:
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
                 self.end_headers()
                 while plugged.is_set():
-                    self.wfile.write(part + jpeg.tobytes() + b"\r\n")
+                    self.wfile.write(camera._trickle if stalled.is_set() else part + jpeg.tobytes() + b"\r\n")
                     time.sleep(0.05)
 
             def log_message(self, format: str, *args: object) -> None:

@@ -19,7 +19,7 @@ import pytest
 from assistant.control.client import Client
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.journal.reading import entries
-from tests.assistant.camera import wait_for
+from tests.assistant.camera import Camera, wait_for
 from tests.assistant.control_daemon import short_directory
 from tests.assistant.rigs import RtspCamera, Webcam
 from tests.assistant.running_daemon import GOLDEN, ROOT, Daemon, answers, daemon
@@ -81,6 +81,18 @@ def test_a_network_camera_that_is(how, rtsp):
     take, give = (rtsp.freeze, rtsp.thaw) if how == "frozen" else (rtsp.unplug, rtsp.plug)
     with daemon(rtsp.address) as running:
         drill(running, 10 if IS_FULL else 2, take, give, lost_s=5, back_s=5)
+
+
+@pytest.mark.parametrize("trickle", [b"", b"-"], ids=["silent", "trickling"])
+def test_a_web_camera_that_stalls(trickle):
+    camera = Camera()
+    camera.plug()
+    try:
+        with daemon(camera.address) as running:
+            times = 10 if IS_FULL else 2
+            drill(running, times, lambda: camera.stall(trickle), camera.go_on, lost_s=5, back_s=5)
+    finally:
+        camera.unplug()
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGSTOP"])

@@ -35,6 +35,7 @@ from assistant.journal.writer import Line as JournalLine
 from assistant.pacing import PolicyPacing
 from assistant.policy import Policy, PolicySettings
 from assistant.reload import ConfigFile
+from assistant.requests import Requests
 from assistant.service import MAX_RESTARTS, Service
 from assistant.settings import load_settings
 from assistant.speech.engines import Speech
@@ -88,7 +89,7 @@ def camera() -> Iterator[Camera]:
 
 class Running:
     def __init__(self, service: Service, published: list[tuple[str, Any]]):
-        self.service, self.published = service, published
+        self.service, self.requests, self.published = service, Requests(service), published
         self.failure: BaseException | None = None
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -101,7 +102,7 @@ class Running:
 
     def ask(self, text: str) -> Heard:
         heard = Heard()
-        self.service.ask(text, heard)  # type: ignore[arg-type]
+        self.requests.ask(text, heard)  # type: ignore[arg-type]
         return heard
 
     def state(self, part: str) -> str:
@@ -155,12 +156,12 @@ def test_the_camera_is_let_go_and_taken_again(camera, model):
     with running(camera, model) as daemon:
         wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
         done = Heard()
-        daemon.service.pause(done)  # type: ignore[arg-type]
+        daemon.requests.pause(done)  # type: ignore[arg-type]
         wait_for(lambda: not multiprocessing.active_children(), 3)
         wait_for(lambda: daemon.state("capture") == "paused", 1)
         assert daemon.ask("What was it?").is_over.wait(20), "questions are answered in the meantime"
         num_frames = daemon.service.facts()["frames"]
-        daemon.service.resume(done)  # type: ignore[arg-type]
+        daemon.requests.resume(done)  # type: ignore[arg-type]
         wait_for(lambda: daemon.service.facts()["frames"] > num_frames, 10)
 
 
@@ -186,7 +187,7 @@ def test_an_edit_takes_effect_and_a_mistake_does_not(camera, model, tmp_path):
 
     def reload(daemon: Running) -> Heard:
         heard = Heard()
-        daemon.service.reload(heard)  # type: ignore[arg-type]
+        daemon.requests.reload(heard)  # type: ignore[arg-type]
         assert heard.is_over.wait(5)
         return heard
 
@@ -269,7 +270,7 @@ def test_the_journal_keeps_a_picture_of_the_moment_if_it_may(camera, model, tmp_
     with running(camera, model, config=config, journal=JournalThread(path)) as daemon:
         wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
         assert daemon.ask("What is it?").is_over.wait(20)
-        daemon.service.private(True, Heard())  # type: ignore[arg-type]
+        daemon.requests.private(True, Heard())  # type: ignore[arg-type]
         assert daemon.ask("A secret?").is_over.wait(20)
     kept = [entry for entry in entries(path) if entry.kind == "query"]
     assert [(entry.text, entry.has_thumbnail) for entry in kept] == [("What is it?", True)]
@@ -379,7 +380,7 @@ def test_a_sleep_frees_the_camera_and_a_pause_outlasts_it(camera, model):
         daemon.service.after_sleep()
         wait_for(lambda: daemon.service.facts()["frames"] > frames + 1, 10)
         assert time.monotonic() - start_s < 5
-        daemon.service.pause(Heard())  # type: ignore[arg-type]
+        daemon.requests.pause(Heard())  # type: ignore[arg-type]
         daemon.service.before_sleep()
         daemon.service.after_sleep()
         time.sleep(1)

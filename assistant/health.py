@@ -1,0 +1,49 @@
+"""What `status` says of the daemon's parts: their states, and how long ago each did its work."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+STALE_S = 5.0
+"""A part that has brought nothing for so long, while it should, is called stale."""
+
+
+@dataclass
+class Part:
+    """worked_at_s: when it last did its work, monotonic; None: not yet."""
+
+    state: str = "starting"
+    detail: str = ""
+    worked_at_s: float | None = None
+
+
+class Health:
+    """The parts by their names. The main thread writes; any may read."""
+
+    def __init__(self, *names: str):
+        self._parts = {name: Part() for name in names}
+
+    def __getitem__(self, name: str) -> Part:
+        return self._parts[name]
+
+    def __setitem__(self, name: str, part: Part) -> None:
+        self._parts[name] = part
+
+    def facts(self, frame_s: float) -> dict[str, dict[str, Any]]:
+        """For JSON, by part: "state" ("stale" where it should have worked since), "detail", and "age_s" of its work.
+
+        frame_s: seconds from frame to frame.
+        """
+        has_frames = self._parts["capture"].state == "ready"
+        stale_s = max(STALE_S, 3 * frame_s) if has_frames else math.inf
+        now_s = time.monotonic()
+        return {name: _facts(part, now_s, stale_s) for name, part in self._parts.items()}
+
+
+def _facts(part: Part, now_s: float, stale_s: float) -> dict[str, Any]:
+    age_s = None if part.worked_at_s is None else round(now_s - part.worked_at_s, 1)
+    is_stale = part.state == "ready" and (age_s is None or age_s > stale_s)
+    return {"state": "stale" if is_stale else part.state, "detail": part.detail, "age_s": age_s}

@@ -1,0 +1,94 @@
+"""What the control socket asks of the daemon, a method for each request. All run in the server's thread, and return
+at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from assistant.control.handler import Handler
+from assistant.control.reply import Reply
+from assistant.errors import OutputError
+from assistant.journal.thread import Forget
+from assistant.journal.writer import Deleted
+
+if TYPE_CHECKING:
+    from assistant.service import Service
+
+log = logging.getLogger("onlooker.requests")
+
+
+class Requests(Handler):
+    """They set the service's flags, put what is asked into its mailboxes, and read."""
+
+    def __init__(self, service: Service):
+        self._service = service
+
+    def status(self, reply: Reply) -> None:
+        reply.done(self._service.facts())
+
+    def devices(self, reply: Reply) -> None:
+        def look() -> None:
+            from assistant.devices import list_all
+
+            reply.done({kind: [asdict(device) for device in devices] for kind, devices in list_all().items()})
+
+        threading.Thread(target=look, name="onlooker-devices", daemon=True).start()
+
+    def ask(self, text: str, reply: Reply) -> None:
+        self._service.ask(text, reply)
+
+    def log(self, query: Mapping[str, Any], reply: Reply) -> None:
+        """Deletes lines: {"ids": [numbers]}, or {"everything": true}."""
+        ids, is_all = query.get("ids"), query.get("everything") is True
+        is_list = isinstance(ids, list) and all(type(number) is int for number in ids)
+        if is_all == is_list:
+            reply.error("invalid", "what is to be deleted is not said", "give ids, or everything", 2)
+            return
+
+        def done(deleted: Deleted) -> None:
+            if deleted.is_done:
+                reply.done({"num_entries": deleted.num_entries, "is_gone": deleted.is_gone})
+            else:
+                reply.error("failed", "nothing was deleted: the journal cannot be written", "see the log")
+
+        journal = self._service.journal
+        if journal is None or not journal.is_on:
+            reply.error("failed", "the daemon keeps no journal", "stop it, and delete then", 3)
+        elif not journal.forget(Forget(done, ids=tuple(ids) if isinstance(ids, list) else None, everything=is_all)):
+            reply.error("busy", "nothing was deleted: much waits to be written already", "try again in a moment", 3)
+
+    def pause(self, reply: Reply) -> None:
+        self._switch(reply, paused=True)
+
+    def resume(self, reply: Reply) -> None:
+        self._switch(reply, paused=False)
+
+    def private(self, is_on: bool, reply: Reply) -> None:
+        self._switch(reply, private=is_on)
+
+    def mute(self, reply: Reply) -> None:
+        self._switch(reply, muted=True)
+
+    def unmute(self, reply: Reply) -> None:
+        self._switch(reply, muted=False)
+
+    def reload(self, reply: Reply) -> None:
+        if not self._service.reload(reply):
+            reply.error("busy", "the configuration is being read already", "try again in a moment", 3)
+
+    def stop(self, reply: Reply) -> None:
+        reply.done()
+        self._service.stop_soon()
+
+    def _switch(self, reply: Reply, **changes: bool) -> None:
+        try:
+            self._service.switch(**changes)
+        except OutputError as error:  # switched it is, all the same
+            log.warning("%s", error)
+            reply.error("failed", str(error), exit_code=error.exit_code)
+        else:
+            reply.done()

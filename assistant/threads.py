@@ -1,0 +1,52 @@
+"""The threads of one run: named, started one by one, ended together within a time; their failures are heard."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from assistant.errors import WorkerFailed
+
+STOP_TIMEOUT_S = 5.0
+"""So long a thread may take to end, once it has been told."""
+
+
+class Threads:
+    """Owned by one thread. failed: is told (name, error), in the thread that failed."""
+
+    def __init__(self, failed: Callable[[str, BaseException], None]):
+        self._failed = failed
+        self._threads: list[threading.Thread] = []
+
+    def start(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        """A daemon thread "onlooker-NAME"."""
+        thread = threading.Thread(target=self._guard, args=(name, work), name=f"onlooker-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def join(self) -> list[str]:
+        """Wait for all, the last started first, for STOP_TIMEOUT_S in all; gives the names of those that hang."""
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        for thread in reversed(self._threads):
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        return [thread.name for thread in self._threads if thread.is_alive()]
+
+    def _guard(self, name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            self._failed(name, error)
+
+
+def failure_of(name: str, error: BaseException) -> WorkerFailed:
+    """What ended the thread of this name, with the error as its cause."""
+    fault = WorkerFailed(f"the {name} thread failed: {type(error).__name__}: {error}")
+    fault.__cause__ = error
+    return fault
+
+
+def stuck_message(names: list[str]) -> str:
+    """What is said of threads that hang."""
+    return f"did not stop within {STOP_TIMEOUT_S:g} s: {', '.join(names)}"
