@@ -12,12 +12,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from assistant import migration
 from assistant.config import Config, all_keys
 from assistant.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
 
 ENV_PREFIX = "ONLOOKER_"
 
@@ -68,7 +72,13 @@ def load_settings(
     origins: dict[str, str] = {}
     problems: list[str] = []
     if path is not None:
-        for section, table in read_toml(path).items():
+        document = read_toml(path)
+        try:
+            migration.migrate(document)
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
+        document.pop("format", None)
+        for section, table in document.items():
             if isinstance(table, dict):
                 for key, value in table.items():
                     _place(merged, origins, f"{section}.{key}", value, str(path))
@@ -153,17 +163,45 @@ def set_key(path: Path, section: str, key: str, value: str) -> None:
     Atomic. Raises ConfigError (not TOML) or OutputError (not writable).
     """
     import tomlkit
+
+    document = _editable(path)
+    table = document.setdefault(section, tomlkit.table())
+    table[key] = value
+    write_config(path, tomlkit.dumps(document))
+
+
+def migrate_file(path: Path) -> dict[str, str]:
+    """Give the keys of an older file their new names, keeping comments and order; gives old name → new name.
+
+    Atomic; the file as it was is kept beside it, as NAME.old. Raises ConfigError or OutputError.
+    """
+    import tomlkit
+
+    document = _editable(path)
+    before = tomlkit.dumps(document)
+    try:
+        renamed = migration.migrate(document)
+    except ValueError as error:
+        raise ConfigError([f"{path}: {error}"]) from None
+    if renamed:
+        write_config(path.with_name(path.name + ".old"), before)
+        head = "" if "format" in document else f"format = {migration.FORMAT}\n"
+        if not head:
+            document["format"] = migration.FORMAT
+        write_config(path, head + tomlkit.dumps(document))
+    return renamed
+
+
+def _editable(path: Path) -> TOMLDocument:
+    import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
     try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+        return tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
-    table = document.setdefault(section, tomlkit.table())
-    table[key] = value
-    write_config(path, tomlkit.dumps(document))
 
 
 def write_config(path: Path, text: str) -> None:

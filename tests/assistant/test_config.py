@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from assistant import migration
 from assistant.config import Config, all_keys
 from assistant.errors import ConfigError
-from assistant.settings import find_config, load_settings, set_key, user_config_path
+from assistant.migration import FORMAT
+from assistant.settings import find_config, load_settings, migrate_file, set_key, user_config_path
 
 DOCUMENTED = Path(__file__).parents[2] / "config.toml"
 
@@ -23,7 +25,7 @@ def problems_of(tmp_path: Path, text: str, **environ: str) -> list[str]:
 
 
 def test_documented_file_is_the_defaults():
-    assert tomllib.loads(DOCUMENTED.read_text()) == Config().model_dump()
+    assert tomllib.loads(DOCUMENTED.read_text()) == {"format": FORMAT, **Config().model_dump()}
 
 
 def test_documented_file_says_what_each_key_must_be():
@@ -135,3 +137,66 @@ def test_set_key_makes_a_file(tmp_path):
     path = tmp_path / "new" / "config.toml"
     set_key(path, "model", "name", "default")
     assert load_settings(path, environ={}).config.model.name == "default"
+
+
+@pytest.fixture
+def two_renames(monkeypatch):
+    """As if formats 2 and 3 had renamed keys, one of them twice."""
+    monkeypatch.setattr(migration, "FORMAT", 3)
+    names = {2: {"camera.rate": "stream.rate", "voice.loudness": "voice.volume"}, 3: {"stream.rate": "stream.fps"}}
+    monkeypatch.setattr(migration, "RENAMED", names)
+
+
+OLD = """# mine
+[camera]
+rate = 4.0  # fast
+
+[voice]
+# not so loud
+loudness = 0.5
+rate_wpm = 200
+"""
+
+
+def test_an_older_file_is_understood(two_renames, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(OLD)
+    config = load_settings(path, environ={}).config
+    assert (config.stream.fps, config.voice.volume, config.voice.rate_wpm) == (4.0, 0.5, 200)
+    path.write_text(OLD.replace("4.0", "0"))
+    with pytest.raises(ConfigError, match=r"stream\.fps = 0: must be"):
+        load_settings(path, environ={})
+    path.write_text("format = 2\n" + OLD.replace("camera", "stream").replace("loudness", "volume"))
+    assert load_settings(path, environ={}).config == config
+    path.write_text("format = 3\n" + OLD)
+    with pytest.raises(ConfigError, match=r"camera\.rate = 4\.0: unknown key"):
+        load_settings(path, environ={})
+
+
+def test_an_older_file_is_written_anew_with_its_comments(two_renames, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(OLD)
+    before = load_settings(path, environ={}).config
+    assert migrate_file(path) == {"camera.rate": "stream.fps", "voice.loudness": "voice.volume"}
+    text = path.read_text()
+    assert tomllib.loads(text) == {
+        "format": 3,
+        "stream": {"fps": 4.0},
+        "voice": {"volume": 0.5, "rate_wpm": 200},
+    }
+    assert "# not so loud" in text
+    assert load_settings(path, environ={}).config == before
+    assert path.with_name("config.toml.old").read_text() == OLD
+    assert migrate_file(path) == {}
+
+
+@pytest.mark.parametrize("number", ["0", "2", "1.5", "true", '"1"'])
+def test_a_format_that_is_not_known_is_refused(number, tmp_path):
+    (problem,) = problems_of(tmp_path, f"format = {number}\n[stream]\nfps = 2")
+    assert problem.startswith("config.toml: format = ")
+
+
+def test_this_format_may_be_said(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(f"format = {FORMAT}\n[stream]\nfps = 4")
+    assert load_settings(path, environ={}).config.stream.fps == 4
