@@ -92,28 +92,6 @@ _ASKS_FOR_FIRST = re.compile(r"\b(?:first|earliest)\b|\bwhen (?:did|have) (?:i|w
 _ASKS_FOR_LATEST_THING = re.compile(r"\b(?:(?:last|latest) (?:thing|things|activity|remark)|repeat|say again)\b")
 
 
-def recall(
-    path: Path,
-    question: str,
-    now_unix_s: float,
-    *,
-    max_lines: int = 8,
-    max_chars: int = 600,
-    before_unix_s: float | None = None,
-) -> list[str]:
-    """What the journal knows that bears on the question, in order of time: "08:12 You pick up the salt."
-
-    now_unix_s: the wall clock; a line of another day says which. before_unix_s: only older lines, such as those of
-    before the question itself, or of before what the model still sees. max_chars: of all lines, with a line break
-    each. Empty if nothing fits, or the journal cannot be read; never raises for what a question holds.
-    """
-    now = datetime.fromtimestamp(now_unix_s)
-    found = recall_entries(
-        path, question, now_unix_s, max_lines=max_lines, max_chars=max_chars, before_unix_s=before_unix_s
-    )
-    return [line_of(entry, now) for entry in sorted(found, key=lambda entry: (entry.at_unix_s, entry.id))]
-
-
 def recall_entries(
     path: Path,
     question: str,

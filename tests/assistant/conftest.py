@@ -1,4 +1,4 @@
-"""Real video files, made here: tests name one by what is special about it."""
+"""What the tests of the assistant share: videos, journals and a small daemon, made for each."""
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -8,7 +8,10 @@ import av
 import numpy as np
 import pytest
 
+from assistant.journal.writer import Journal
 from tests.assistant.control_daemon import Running, running, short_directory
+from tests.assistant.journal_day import write_days
+from tests.assistant.journals import OpenJournal
 
 MakeVideo = Callable[..., Path]
 
@@ -117,3 +120,35 @@ def served(directory: Path) -> Iterator[Running]:
     """A small daemon in this process, which listens there."""
     with running(directory) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def journal_path(tmp_path: Path) -> Path:
+    return tmp_path / "journal" / "journal.db"
+
+
+@pytest.fixture
+def journal_warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def open_journal(journal_path: Path, journal_warnings: list[str]) -> Iterator[OpenJournal]:
+    """A function that opens the journal at `journal_path`; it is closed after the test."""
+    opened: list[Journal] = []
+
+    def make(retention_days: float | None = None, **options) -> Journal:
+        opened.append(Journal.open(journal_path, retention_days, warn=journal_warnings.append, **options))
+        return opened[-1]
+
+    yield make
+    for journal in opened:
+        journal.close()
+
+
+@pytest.fixture(scope="session")
+def journal_of_days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scripted day and the one before it. Not to be changed."""
+    path = tmp_path_factory.mktemp("days") / "journal" / "journal.db"
+    write_days(path)
+    return path

@@ -5,6 +5,11 @@ improved on QUESTIONS. Lines: local time, kind (r remark, q query,
 a answer, n note), text.
 """
 
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from assistant.journal.writer import Journal, Line
+
 YESTERDAY = """
 08:05 r You take two pills from the blue box.
 08:20 r You cook porridge in the small pot.
@@ -315,3 +320,17 @@ LATER_QUESTIONS: tuple[tuple[str, str], ...] = (
     ("When does the alarm ring?", "20:26 You set the alarm clock."),
     ("What was I cutting at noon?", "11:58 You cut the cucumber."),
 )
+
+KINDS = {"r": "remark", "q": "query", "a": "answer", "n": "note"}
+DAY = datetime(2026, 3, 3)  # a Tuesday
+NOW_LOCAL = datetime.combine(DAY, datetime.strptime(NOW, "%H:%M").time())
+NOW_UNIX_S = NOW_LOCAL.timestamp()
+
+
+def write_days(path: Path) -> None:
+    journal = Journal.open(path, None)
+    for text, date in ((YESTERDAY, DAY - timedelta(days=1)), (TODAY, DAY)):
+        for index, row in enumerate(text.strip().splitlines()):
+            at = date + timedelta(hours=int(row[:2]), minutes=int(row[3:5]), seconds=index * 0.01)
+            journal.write(Line(KINDS[row[6]], at.timestamp(), 0.0, "camera:0", row[8:]))
+    journal.close()

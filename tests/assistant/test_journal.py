@@ -1,7 +1,5 @@
 """What was committed is there, what was deleted is gone, and whatever happens to the file, nothing raises."""
 
-import io
-import json
 import os
 import random
 import signal
@@ -9,71 +7,37 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from assistant.errors import OnlookerError
-from assistant.journal.export import write_jsonl, write_markdown, write_srt
 from assistant.journal.file import (
     MIGRATIONS,
     JournalError,
     JournalMissing,
     files_set_aside,
     open_for_writing,
-    transaction,
     upgrade,
 )
 from assistant.journal.reading import Entry, entries, thumbnail
-from assistant.journal.thread import Forget, run_journal
-from assistant.journal.writer import Deleted, Journal, Line
-from assistant.mailbox import Mailbox
-from assistant.output import Subtitles
-from train.recordings.journal import read_journal
+from assistant.journal.writer import Journal
+from tests.assistant.journals import NOW_UNIX_S, OpenJournal, line, texts, traces
 
 ROOT = Path(__file__).resolve().parents[2]
-NOW_UNIX_S = 1_772_000_000.0
-DAY_S = 86400.0
-
-OpenJournal = Callable[..., Journal]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal" / "journal.db"
+def path(journal_path: Path) -> Path:
+    return journal_path
 
 
 @pytest.fixture
-def warnings() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def open_journal(path: Path, warnings: list[str]) -> Iterator[OpenJournal]:
-    """A function that opens the journal; it is closed after the test. Its warnings are in `warnings`."""
-    opened: list[Journal] = []
-
-    def make(retention_days: float | None = None, **options) -> Journal:
-        opened.append(Journal.open(path, retention_days, warn=warnings.append, **options))
-        return opened[-1]
-
-    yield make
-    for journal in opened:
-        journal.close()
-
-
-def line(text: str, at_unix_s: float = NOW_UNIX_S, kind: str = "remark", **rest) -> Line:
-    return Line(kind, at_unix_s, rest.pop("time_s", 0.0), rest.pop("source", "camera:0"), text, **rest)
-
-
-def texts(path: Path, **options) -> list[str]:
-    return [entry.text for entry in entries(path, **options)]
+def warnings(journal_warnings: list[str]) -> list[str]:
+    return journal_warnings
 
 
 def num_damages(path: Path) -> int:
@@ -548,324 +512,3 @@ def test_a_lock_that_is_held_for_long_costs_no_lines(
     assert journal.flush()
     assert texts(path) == ["one"]
     assert (len(warnings), journal.num_dropped) == (1, 0)
-
-
-# Deleted is gone
-
-
-def tokens(count: int, seed: int) -> list[str]:
-    """Words that share no beginning, so that the index, which stores only where words differ, holds each whole."""
-    source = random.Random(seed)
-    return ["".join(source.choices("bcdfghjkmnpqrvwxz", k=16)) for _ in range(count)]
-
-
-def traces(folder: Path, needles: list[bytes]) -> set[bytes]:
-    """Those of the byte strings that are in some file of the folder."""
-    files = {name: name.read_bytes() for name in folder.iterdir()}
-    return {needle for needle in needles if any(needle in data for data in files.values())}
-
-
-def marks(words: list[str]) -> list[bytes]:
-    """What to look for: the middle of each word, as it stands in text and index, and of its picture."""
-    return [word[2:14].encode() for word in words] + [f"JPEG{word}".encode() for word in words]
-
-
-def fill(journal: Journal, words: list[str], start_unix_s: float) -> list[int]:
-    """A line for each word, a minute apart, with a picture of several pages; committed one by one and in batches."""
-    ids = []
-    for index, word in enumerate(words):
-        picture = f"JPEG{word}".encode() * 300
-        ids.append(journal.write(line(f"You pick up the {word}.", start_unix_s + 60 * index, thumbnail=picture)))
-        if index % 7 == 0:
-            assert journal.flush()
-    assert journal.flush()
-    return ids
-
-
-def test_the_search_for_traces_finds_what_plain_deletion_leaves(open_journal: OpenJournal, path: Path) -> None:
-    words = tokens(100, 0)
-    fill(open_journal(), words, NOW_UNIX_S)
-    assert traces(path.parent, marks(words)) == set(marks(words))
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA secure_delete = OFF")
-        with transaction(db):
-            db.execute("INSERT INTO words (words, rowid, text) SELECT 'delete', id, text FROM entries")
-            db.execute("DELETE FROM entries")
-            db.execute("DELETE FROM thumbnails")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert len(traces(path.parent, marks(words))) > 100
-
-
-@pytest.mark.parametrize("how", ["ids", "before", "everything"])
-def test_deleted_lines_are_in_no_file(open_journal: OpenJournal, path: Path, how: str) -> None:
-    words = tokens(300, 1)
-    journal = open_journal()
-    ids = fill(journal, words, NOW_UNIX_S)
-    pending = tokens(1, 9)[0]
-    if how == "ids":
-        gone, deleted = words[50:250:3], journal.delete(ids=ids[50:250:3])
-    elif how == "before":
-        gone, deleted = words[:120], journal.delete(before_unix_s=NOW_UNIX_S + 60 * 120)
-    else:
-        journal.write(line(pending))
-        gone, deleted = [*words, pending], journal.delete(everything=True)
-    assert deleted == Deleted(len(gone), is_done=True, is_gone=True)
-    kept = [word for word in words if word not in set(gone)]
-    for _ in range(2):
-        assert traces(path.parent, marks(gone)) == set()
-        assert traces(path.parent, marks(kept)) == set(marks(kept))
-        assert len(texts(path)) == len(kept)
-        assert texts(path, search=gone[0]) == []
-        assert [len(texts(path, search=word)) for word in kept] == [1] * len(kept)
-        journal.close()
-    assert num_damages(path) == 0
-
-
-def test_a_reader_delays_the_last_trace_but_not_for_ever(open_journal: OpenJournal, path: Path) -> None:
-    journal = open_journal()
-    words = tokens(20, 2)
-    fill(journal, words, NOW_UNIX_S)
-    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        assert reader.execute("SELECT count(*) FROM entries").fetchone() == (20,)
-        assert journal.delete(everything=True) == Deleted(20, is_done=True, is_gone=False)
-        assert texts(path) == []
-        assert traces(path.parent, marks(words)) != set()
-    assert journal.delete(ids=[]) == Deleted(0, is_done=True, is_gone=True)
-    assert traces(path.parent, marks(words)) == set()
-
-
-DELETER = """
-import sys
-from pathlib import Path
-from assistant.journal.writer import Journal
-from assistant.journal.reading import entries
-path = Path(sys.argv[1])
-journal = Journal.open(path, None)
-print("open", flush=True)
-for entry in entries(path):
-    print(entry.id, flush=True)
-    journal.delete(ids=[entry.id])
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
-def test_a_kill_while_deleting_leaves_no_trace_after_the_next_start(open_journal: OpenJournal, path: Path) -> None:
-    words = dict(enumerate(tokens(200, 3), 1))
-    journal = open_journal()
-    assert fill(journal, list(words.values()), NOW_UNIX_S) == list(words)
-    journal.close()
-    clock = random.Random(3)
-    for _ in range(8):
-        deleter = subprocess.Popen([sys.executable, "-c", DELETER, path], cwd=ROOT, stdout=subprocess.PIPE)
-        assert deleter.stdout is not None
-        deleter.stdout.readline()
-        time.sleep(clock.uniform(0, 0.1))
-        deleter.kill()
-        deleter.communicate(timeout=10)
-        journal = open_journal()
-        journal.flush_due()
-        left = {entry.id for entry in entries(path)}
-        assert traces(path.parent, marks([word for number, word in words.items() if number not in left])) == set()
-        journal.close()
-        assert num_damages(path) == 0
-    assert len(left) < 200
-
-
-def test_retention_deletes_what_is_older(open_journal: OpenJournal, path: Path) -> None:
-    old, new = tokens(50, 4), tokens(50, 5)
-    journal = open_journal(7)
-    fill(journal, old, NOW_UNIX_S - 8 * DAY_S)
-    fill(journal, new, NOW_UNIX_S - 6 * DAY_S)
-    assert journal.purge(NOW_UNIX_S) == Deleted(50, is_done=True, is_gone=True)
-    assert traces(path.parent, marks(old)) == set()
-    assert traces(path.parent, marks(new)) == set(marks(new))
-    assert journal.purge(NOW_UNIX_S).num_entries == 0
-    journal.close()
-    journal = open_journal(None)
-    assert journal.purge(NOW_UNIX_S + 9e9).num_entries == 0
-
-
-def test_damaged_journals_are_deleted_too(open_journal: OpenJournal, path: Path) -> None:
-    open_journal().close()
-    secret = tokens(1, 6)
-    path.write_bytes(marks(secret)[0] * 999)
-    journal = open_journal(30)
-    journal.purge(time.time() + 6 * DAY_S)
-    assert traces(path.parent, marks(secret)) != set()
-    journal.purge(time.time() + 8 * DAY_S)
-    assert traces(path.parent, marks(secret)) == set()
-    journal.close()
-    path.write_bytes(marks(secret)[0] * 999)
-    open_journal().delete(before_unix_s=0.0)
-    assert traces(path.parent, marks(secret)) == set()
-
-
-def test_the_oldest_lines_go_when_it_is_as_large_as_it_may_be(open_journal: OpenJournal, path: Path) -> None:
-    max_bytes = 1 << 20
-    journal = open_journal(max_bytes=max_bytes)
-    words = tokens(600, 7)
-    fill(journal, words, NOW_UNIX_S)  # 600 × 6 kB
-    found = texts(path)
-    assert found == [f"You pick up the {word}." for word in words[-len(found) :]]
-    assert 100 < len(found) < 250
-    assert traces(path.parent, marks(words[: -len(found)])) == set()
-    journal.close()
-    assert path.stat().st_size <= max_bytes * 1.05
-
-
-# Whatever is searched for
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("searched") / "journal" / "journal.db"
-    journal = Journal.open(path, None)
-    for index, text in enumerate(
-        ("You pick up the salt.", "AND OR NOT NEAR(the, salt)", 'text: "quoted" * ^', "Ünïcode")
-    ):
-        journal.write(line(text, NOW_UNIX_S + index))
-    journal.close()
-    return path
-
-
-SYNTAX = st.lists(
-    st.sampled_from(
-        [*"\"'*^+-:(){}[]\\,.;%_\0\n\ud800", "AND", "OR", "NOT", "NEAR", "NEAR(", "text:", " ", "salt", "é", "盐"]
-    )
-)
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    search=st.one_of(
-        st.text(), SYNTAX.map("".join), SYNTAX.map(" ".join), st.binary().map(lambda b: b.decode("latin1"))
-    )
-)
-def test_no_search_is_an_error(searched: Path, search: str) -> None:
-    for found in (entries(searched, search=search), entries(searched, source=search)):
-        assert len(found) <= 4
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text(alphabet=st.characters(codec="utf-8", categories=["L", "N", "P", "Zs", "S"]), max_size=40))
-def test_a_line_is_found_by_its_own_words(searched: Path, text: str) -> None:
-    journal = Journal.open(searched, None)
-    number = journal.write(line(f"{text} zebra"))
-    journal.close()
-    assert number in {entry.id for entry in entries(searched, search=f"{text} zebra")}
-
-
-# Files for others
-
-
-def day_of_talk(journal: Journal) -> None:
-    at_unix_s = time.mktime((2026, 3, 3, 8, 12, 0, 0, 0, -1))
-    journal.write(line("You pick up the [red] mug.", at_unix_s, time_s=1.0, source="lunch.mp4", silence_prob=0.125))
-    journal.write(line("What am I holding?", at_unix_s + 60, "query", time_s=4.0, source="lunch.mp4", query_id=1))
-    journal.write(line("The red mug.", at_unix_s + 61, "answer", time_s=4.5, source="lunch.mp4", query_id=1))
-    journal.write(line("Out of milk", at_unix_s + 62, "note", time_s=4.6, source="lunch.mp4"))
-    journal.write(line("You put down the red\nmug.", at_unix_s + 3600, time_s=9.0, source="lunch.mp4"))
-    assert journal.flush()
-
-
-def test_jsonl_is_what_training_reads(open_journal: OpenJournal, path: Path, make_video, tmp_path: Path) -> None:
-    make_video("lunch.mp4", seconds=1.0)
-    day_of_talk(open_journal())
-    target = tmp_path / "list.jsonl"
-    with target.open("w", encoding="utf-8") as file:
-        write_jsonl(entries(path), file)
-    (recording,) = read_journal(target).recordings
-    assert recording.video == tmp_path / "lunch.mp4"
-    assert [(said.text, said.question) for said in recording.spoken] == [
-        ("You pick up the [red] mug.", None),
-        ("The red mug.", "What am I holding?"),
-        ("You put down the red mug.", None),
-    ]
-    first = json.loads(target.read_text(encoding="utf-8").splitlines()[0])
-    assert (first["time"], first["kind"], first["silence_prob"], first["source"]) == (1.0, "remark", 0.125, "lunch.mp4")
-    assert first["at"].endswith("+00:00")
-
-
-def test_jsonl_of_a_camera_names_the_video_that_it_is_told(open_journal: OpenJournal, path: Path) -> None:
-    journal = open_journal()
-    journal.write(line("You look around."))
-    journal.flush()
-    plain, named = io.StringIO(), io.StringIO()
-    write_jsonl(entries(path), plain)
-    write_jsonl(entries(path), named, video="film.mkv")
-    assert "video" not in json.loads(plain.getvalue())
-    assert json.loads(named.getvalue())["video"] == "film.mkv"
-
-
-def test_srt_is_what_watching_writes(open_journal: OpenJournal, path: Path, tmp_path: Path) -> None:
-    day_of_talk(open_journal())
-    subtitles = Subtitles(tmp_path / "watched.srt")
-    for time_s, text in (
-        (1.0, "You pick up the [red] mug."),
-        (4.5, "The red mug."),
-        (9.0, "You put down the red mug."),
-    ):
-        subtitles.add(time_s, text)
-    subtitles.close()
-    out = io.StringIO()
-    write_srt(entries(path), out)
-    assert out.getvalue() == (tmp_path / "watched.srt").read_text(encoding="utf-8")
-
-
-def test_srt_of_two_runs_has_one_after_the_other(open_journal: OpenJournal, path: Path) -> None:
-    journal = open_journal()
-    for index, (time_s, text) in enumerate(((5.0, "First."), (60.0, "Second."), (2.0, "Again."))):
-        journal.write(line(text, NOW_UNIX_S + index, time_s=time_s))
-    journal.flush()
-    out = io.StringIO()
-    write_srt(entries(path), out)
-    starts = [row.split(" --> ")[0] for row in out.getvalue().splitlines() if "-->" in row]
-    assert starts == ["00:00:05,000", "00:01:00,000", "00:01:03,500"]
-
-
-def test_markdown_is_a_day_by_the_hour(open_journal: OpenJournal, path: Path) -> None:
-    day_of_talk(open_journal())
-    out = io.StringIO()
-    write_markdown(entries(path), out)
-    assert out.getvalue() == (
-        "# 2026-03-03\n\n## 08:00\n\n"
-        "- 08:12 You pick up the \\[red\\] mug.\n"
-        "- 08:13 **What am I holding?**\n"
-        "  - 08:13 → The red mug.\n"
-        "- 08:13 *Out of milk*\n"
-        "\n## 09:00\n\n"
-        "- 09:12 You put down the red mug.\n"
-    )
-
-
-# Its thread
-
-
-def test_the_thread_writes_deletes_and_closes(open_journal: OpenJournal, path: Path) -> None:
-    journal = open_journal(1)
-    inbox = Mailbox[Line | Forget](64, name="journal")
-    thread = threading.Thread(target=run_journal, args=(inbox, journal))
-    now_unix_s = time.time()
-    inbox.put(line("too old", now_unix_s - 2 * DAY_S))
-    inbox.put(line("one", now_unix_s))
-    thread.start()
-    wait_for(lambda: path.exists() and "one" in texts(path))
-    done: list[Deleted] = []
-    inbox.put(line("two", now_unix_s))
-    inbox.put(Forget(done.append, ids=(2,)))
-    wait_for(lambda: bool(done))
-    assert done == [Deleted(1, is_done=True, is_gone=True)]
-    for index in range(50):
-        inbox.put(line(f"last {index}", now_unix_s))
-    inbox.close()
-    thread.join(10)
-    assert not thread.is_alive()
-    assert texts(path) == ["two", *(f"last {index}" for index in range(50))]
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)

@@ -9,89 +9,79 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assistant.journal.memory import notes_of
 from assistant.journal.reading import entries
-from assistant.journal.recall import recall
+from assistant.journal.recall import recall_entries
 from assistant.journal.times import read_time, time_span
 from assistant.journal.writer import Journal, Line
-from tests.assistant.journal_day import LATER_QUESTIONS, NOW, QUESTIONS, TODAY, YESTERDAY
-
-KINDS = {"r": "remark", "q": "query", "a": "answer", "n": "note"}
-DAY = datetime(2026, 3, 3)  # a Tuesday
-NOW_LOCAL = datetime.combine(DAY, datetime.strptime(NOW, "%H:%M").time())
-NOW_UNIX_S = NOW_LOCAL.timestamp()
+from tests.assistant.journal_day import DAY, LATER_QUESTIONS, NOW_LOCAL, NOW_UNIX_S, QUESTIONS, TODAY
 
 
-@pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("day") / "journal" / "journal.db"
-    write_days(path)
-    return path
-
-
-def write_days(path: Path) -> None:
-    journal = Journal.open(path, None)
-    for text, date in ((YESTERDAY, DAY - timedelta(days=1)), (TODAY, DAY)):
-        for index, row in enumerate(text.strip().splitlines()):
-            at = date + timedelta(hours=int(row[:2]), minutes=int(row[3:5]), seconds=index * 0.01)
-            journal.write(Line(KINDS[row[6]], at.timestamp(), 0.0, "camera:0", row[8:]))
-    journal.close()
+def recall(path: Path, question: str, now_unix_s: float, max_lines: int = 8, max_chars: int = 600, **rest) -> list[str]:
+    """The lines that are found, in order of time."""
+    found = recall_entries(path, question, now_unix_s, max_lines=max_lines, max_chars=max_chars, **rest)
+    return list(notes_of(sorted(found, key=lambda entry: (entry.at_unix_s, entry.id)), now_unix_s))
 
 
 # The day
 
 
-def test_questions_find_the_line_that_they_are_about(day: Path) -> None:
+def test_questions_find_the_line_that_they_are_about(journal_of_days: Path) -> None:
     assert len(TODAY.strip().splitlines()) >= 200
     figures = {}
     for name, questions in (("first", QUESTIONS), ("later", LATER_QUESTIONS)):
-        missed = [question for question, needed in questions if needed not in recall(day, question, NOW_UNIX_S)]
+        missed = [
+            question for question, needed in questions if needed not in recall(journal_of_days, question, NOW_UNIX_S)
+        ]
         figures[name] = 1 - len(missed) / len(questions)
         print(f"{name}: {len(questions) - len(missed)} of {len(questions)} found; missed: {missed}")
     assert min(figures.values()) >= 0.8
 
 
-def test_the_day_is_not_answered_by_its_last_lines_nor_by_any_lines(day: Path) -> None:
-    lines = [(f"{datetime.fromtimestamp(entry.at_unix_s):%H:%M} {entry.text}") for entry in entries(day)]
+def test_the_day_is_not_answered_by_its_last_lines_nor_by_any_lines(journal_of_days: Path) -> None:
+    lines = [(f"{datetime.fromtimestamp(entry.at_unix_s):%H:%M} {entry.text}") for entry in entries(journal_of_days)]
     chance = random.Random(1)
     for choose in (lambda: lines[-8:], lambda: chance.sample(lines, 8)):
         num_found = sum(needed in choose() for _, needed in QUESTIONS + LATER_QUESTIONS)
         assert num_found <= 0.15 * len(QUESTIONS + LATER_QUESTIONS)
 
 
-def test_a_morning_is_told_from_its_start_to_its_end(day: Path) -> None:
-    found = recall(day, "What did I do this morning?", NOW_UNIX_S)
+def test_a_morning_is_told_from_its_start_to_its_end(journal_of_days: Path) -> None:
+    found = recall(journal_of_days, "What did I do this morning?", NOW_UNIX_S)
     assert len(found) == 8
     assert found == sorted(found)
     assert found[0] < "07:10"
     assert "11:00" < found[-1] < "12:00"
 
 
-def test_lines_are_few_and_short_and_older_than_they_must_be(day: Path) -> None:
+def test_lines_are_few_and_short_and_older_than_they_must_be(journal_of_days: Path) -> None:
     question = "When did I last take the salt?"
-    assert recall(day, question, NOW_UNIX_S, max_lines=2)[-1].startswith("12:0")
-    assert sum(len(found) + 1 for found in recall(day, question, NOW_UNIX_S, max_chars=100)) <= 100
+    assert recall(journal_of_days, question, NOW_UNIX_S, max_lines=2)[-1].startswith("12:0")
+    assert sum(len(found) + 1 for found in recall(journal_of_days, question, NOW_UNIX_S, max_chars=100)) <= 100
     before_unix_s = (DAY + timedelta(hours=10)).timestamp()
-    assert recall(day, question, NOW_UNIX_S, before_unix_s=before_unix_s)[-1].startswith("07:")
-    assert recall(day, question, NOW_UNIX_S, max_lines=0) == []
+    assert recall(journal_of_days, question, NOW_UNIX_S, before_unix_s=before_unix_s)[-1].startswith("07:")
+    assert recall(journal_of_days, question, NOW_UNIX_S, max_lines=0) == []
 
 
-def test_lines_of_other_days_say_so(day: Path) -> None:
+def test_lines_of_other_days_say_so(journal_of_days: Path) -> None:
     tomorrow = NOW_UNIX_S + 86400
-    assert "Mon 2 Mar 22:10 You lock the front door." in recall(day, "Did I lock the door?", tomorrow)
-    assert "yesterday 20:24 You lock the front door." in recall(day, "Did I lock the door?", tomorrow)
-    assert "2026-03-03 20:24 You lock the front door." in recall(day, "Did I lock the door?", NOW_UNIX_S + 400 * 86400)
+    assert "Mon 2 Mar 22:10 You lock the front door." in recall(journal_of_days, "Did I lock the door?", tomorrow)
+    assert "yesterday 20:24 You lock the front door." in recall(journal_of_days, "Did I lock the door?", tomorrow)
+    assert "2026-03-03 20:24 You lock the front door." in recall(
+        journal_of_days, "Did I lock the door?", NOW_UNIX_S + 400 * 86400
+    )
 
 
-def test_what_was_never_seen_is_not_remembered(day: Path) -> None:
-    assert recall(day, "Where is my umbrella?", NOW_UNIX_S) == []
-    assert recall(day, "", NOW_UNIX_S) == []
-    assert recall(day, "What will happen tomorrow?", NOW_UNIX_S) == []
-    assert recall(day.with_name("none.db"), "Where is my phone?", NOW_UNIX_S) == []
+def test_what_was_never_seen_is_not_remembered(journal_of_days: Path) -> None:
+    assert recall(journal_of_days, "Where is my umbrella?", NOW_UNIX_S) == []
+    assert recall(journal_of_days, "", NOW_UNIX_S) == []
+    assert recall(journal_of_days, "What will happen tomorrow?", NOW_UNIX_S) == []
+    assert recall(journal_of_days.with_name("none.db"), "Where is my phone?", NOW_UNIX_S) == []
 
 
-def test_questions_are_not_answered_by_questions(day: Path) -> None:
-    assert not any("you asked" in found for found in recall(day, "Where is my phone?", NOW_UNIX_S))
-    assert any("you asked" in found for found in recall(day, "Did I ask where my phone is?", NOW_UNIX_S))
+def test_questions_are_not_answered_by_questions(journal_of_days: Path) -> None:
+    assert not any("you asked" in found for found in recall(journal_of_days, "Where is my phone?", NOW_UNIX_S))
+    assert any("you asked" in found for found in recall(journal_of_days, "Did I ask where my phone is?", NOW_UNIX_S))
 
 
 @pytest.fixture
@@ -224,11 +214,11 @@ WORDS = """
     question=st.one_of(st.lists(st.sampled_from(WORDS.split()), max_size=9).map(" ".join), st.text()),
     seconds=st.integers(0, 10**9),
 )
-def test_no_question_is_an_error(day: Path, question: str, seconds: int) -> None:
+def test_no_question_is_an_error(journal_of_days: Path, question: str, seconds: int) -> None:
     now_local = datetime(2001, 1, 1) + timedelta(seconds=seconds)
     if span := time_span(question, now_local):
         assert span[0] < now_local
         assert span[0] <= span[1] <= now_local
-    found = recall(day, question, NOW_UNIX_S)
+    found = recall(journal_of_days, question, NOW_UNIX_S)
     assert len(found) <= 8
     assert sum(len(row) + 1 for row in found) <= 600

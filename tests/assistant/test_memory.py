@@ -8,17 +8,9 @@ import pytest
 
 from assistant.journal.memory import MAX_CHARS, MAX_LINES, notes_of, recollect, told
 from assistant.journal.writer import Journal, Line
-from tests.assistant.journal_day import LATER_QUESTIONS, NOW, QUESTIONS
-from tests.assistant.test_journal_recall import DAY, NOW_UNIX_S, write_days
+from tests.assistant.journal_day import DAY, LATER_QUESTIONS, NOW, NOW_UNIX_S, QUESTIONS
 
 TWO_HOURS_S = 7200.0
-
-
-@pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("day") / "journal" / "journal.db"
-    write_days(path)
-    return path
 
 
 def seconds_ago(line: str) -> float:
@@ -28,12 +20,12 @@ def seconds_ago(line: str) -> float:
     return NOW_UNIX_S - (DAY + timedelta(hours=int(line[:2]), minutes=int(line[3:5]))).timestamp()
 
 
-def test_what_was_hours_ago_is_answered_in_its_own_words(day: Path) -> None:
+def test_what_was_hours_ago_is_answered_in_its_own_words(journal_of_days: Path) -> None:
     """Every question whose answer lies two hours or more back: the line that answers it is read out."""
     asked = [(q, needed) for q, needed in QUESTIONS + LATER_QUESTIONS if seconds_ago(needed) >= TWO_HOURS_S]
     missed = []
     for question, needed in asked:
-        found = recollect(day, question, NOW_UNIX_S, NOW_UNIX_S - 90)
+        found = recollect(journal_of_days, question, NOW_UNIX_S, NOW_UNIX_S - 90)
         if needed not in notes_of(found, NOW_UNIX_S):
             missed.append(question)
     print(f"{len(asked) - len(missed)} of {len(asked)} answered; not: {missed}")
@@ -52,8 +44,8 @@ def test_what_was_hours_ago_is_answered_in_its_own_words(day: Path) -> None:
         "?'\"*",
     ],
 )
-def test_the_present_is_the_models_to_see(day: Path, question: str) -> None:
-    assert recollect(day, question, NOW_UNIX_S, NOW_UNIX_S - 90) == []
+def test_the_present_is_the_models_to_see(journal_of_days: Path, question: str) -> None:
+    assert recollect(journal_of_days, question, NOW_UNIX_S, NOW_UNIX_S - 90) == []
 
 
 def test_what_the_model_still_sees_is_its_own_to_answer(tmp_path: Path) -> None:

@@ -1,0 +1,27 @@
+"""Journals for tests: one that is opened and closed again, and lines to write into it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from assistant.journal.reading import entries
+from assistant.journal.writer import Journal, Line
+
+NOW_UNIX_S = 1_772_000_000.0
+DAY_S = 86400.0
+
+OpenJournal = Callable[..., Journal]
+"""The fixture `open_journal`."""
+
+
+def line(text: str, at_unix_s: float = NOW_UNIX_S, kind: str = "remark", **rest) -> Line:
+    return Line(kind, at_unix_s, rest.pop("time_s", 0.0), rest.pop("source", "camera:0"), text, **rest)
+
+
+def texts(path: Path, **options) -> list[str]:
+    return [entry.text for entry in entries(path, **options)]
+
+
+def traces(folder: Path, needles: list[bytes]) -> set[bytes]:
+    """Those of the byte strings that are in some file of the folder."""
+    files = {name: name.read_bytes() for name in folder.iterdir()}
+    return {needle for needle in needles if any(needle in data for data in files.values())}
