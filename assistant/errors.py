@@ -6,7 +6,7 @@
     ├── MediaError                  2   a file is there, but is no video we can read
     ├── OutputError                 2   a file we were told to write cannot be written
     ├── SourceMissing               3   a file, camera or network stream is not there, or was lost
-    ├── DeviceMissing               3   a compute device that was asked for is not there
+    ├── DeviceMissing               3   a compute device that was asked for is not there, or has no room
     ├── SpeechError                 3   a voice engine or an output failed (a warning, unless named)
     ├── WorkerFailed                1   a part stopped in a way it must never stop
     ├── journal.file.JournalError   2   the journal is not ours, of a newer version, or in use by another process
@@ -55,7 +55,7 @@ class SourceMissing(OnlookerError):
 
 
 class DeviceMissing(OnlookerError):
-    """A compute device that was asked for is not there."""
+    """A compute device that was asked for is not there, or has no room for the model."""
 
     exit_code = 3
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import model
 from assistant.config import ModelSection, StreamSection
 from assistant.errors import ConfigError, DeviceMissing
+from assistant.faults import fault_of
 
 if TYPE_CHECKING:
     from model.fetching import Progress
@@ -74,14 +75,25 @@ def open_model(section: ModelSection, *, on_progress: Callable[[Progress], None]
     for weights in needed_weights(section.name):
         ensure(weights, on_progress=on_progress)
     dtype = resolve_dtype(section.dtype, device)
-    return open_checkpoint(
-        checkpoint_path(section.name),
-        device=device,
-        dtype=dtype,
-        attention=section.attention,
-        engine=section.engine,
-        weights=section.weights,
-    )
+    try:
+        return open_checkpoint(
+            checkpoint_path(section.name),
+            device=device,
+            dtype=dtype,
+            attention=section.attention,
+            engine=section.engine,
+            weights=section.weights,
+        )
+    except RuntimeError as error:
+        if fault_of(error) != "memory":
+            raise
+        raise no_room(device) from None
+
+
+def no_room(device: str) -> DeviceMissing:
+    """What is said where a model, or the smallest stream of it, is too large for the device."""
+    remedy = 'close other programs that use it, or set model.weights = "int8", or a smaller model.name'
+    return DeviceMissing(f"{device}: has no room for the model; {remedy}")
 
 
 def open_random(shape: str, section: ModelSection) -> VideoLM:

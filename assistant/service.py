@@ -19,7 +19,7 @@ from assistant.capture.source import Source, parse_source
 from assistant.capture.worker import turn_of
 from assistant.config import Config, PrivacySection, StreamSection
 from assistant.control.reply import Reply
-from assistant.errors import ConfigError, WorkerFailed
+from assistant.errors import ConfigError, DeviceMissing, WorkerFailed
 from assistant.faults import Fault, ProcessSpoilt, fault_of
 from assistant.gpu_watch import Thinning
 from assistant.health import Health, Part
@@ -150,6 +150,9 @@ class Service:
 
     def _start_pipeline(self) -> None:
         """With half the window, and half of that, where the GPU has no room for all of it."""
+        from assistant.opening import no_room
+
+        is_smaller = False
         while True:
             try:
                 stream = self._open_stream(self._config.stream)
@@ -158,16 +161,29 @@ class Service:
                 fault = fault_of(error)
                 if fault == "gpu":
                     raise ProcessSpoilt(str(error)) from error
-                if fault != "memory" or not self._halve():
+                wanted = self._config.stream.window_tokens
+                if fault != "memory":
                     raise
+                if not self._halve():
+                    raise no_room(str(self._model.device)) from error
+                is_smaller = True
+                window = self._config.stream.window_tokens
+                self._tell("mind", "starting", f"with {window} tokens: the GPU has no room for {wanted}")
             self._free()
         pipeline = Pipeline(self._source, self._config, self._model, stream, self._report, self._pacing, self._thinning)
-        for name in ("capture", "encoder", "mind"):
+        for name in ("capture", "encoder"):
             self._parts[name] = Part()
+        self._parts["mind"] = Part(detail=self._parts["mind"].detail if is_smaller else "")
         self._pipeline = pipeline
         self._follow_modes()  # after it can be seen, so that no pause is lost
         self._switch_pictures()
         pipeline.start()
+
+    def _start_pipeline_again(self) -> None:
+        try:
+            self._start_pipeline()
+        except DeviceMissing as error:  # a new process may wait until there is room
+            raise ProcessSpoilt(str(error)) from error
 
     def _end_pipeline(self, why: str) -> list[str]:
         pipeline, self._pipeline = self._pipeline, None
@@ -237,7 +253,8 @@ class Service:
             stuck = self._end_pipeline("the configuration was changed")
             if stuck:
                 raise ProcessSpoilt(f"after an edit of the configuration these threads hang: {', '.join(stuck)}")
-            self._start_pipeline()
+            self._free()
+            self._start_pipeline_again()
         elif any(key.startswith("capture.") for key in changed):
             assert self._pipeline is not None
             self._pipeline.keeper.change(
@@ -286,7 +303,7 @@ class Service:
             raise ProcessSpoilt(f"{failure}, and these threads hang: {', '.join(stuck)}")
         self._free()
         if not self._stop.wait(min(2.0, 0.25 * len(self._restarts_s))):
-            self._start_pipeline()
+            self._start_pipeline_again()
 
     def _halve(self) -> bool:
         """Go on with half the window; False if that is too small. An edit of the file brings the whole one back."""
@@ -460,6 +477,7 @@ class Service:
             "model": self._model.name,
             "device": str(self._model.device),
             "engine": self._model.engine.kind,
+            "window_tokens": self._config.stream.window_tokens,
             "full_speed": pipeline is not None and pipeline.is_prepared,
             "up_s": round(time.monotonic() - self._started_s, 1),
             "paused": self._modes.now.paused,

@@ -24,7 +24,7 @@ from assistant.commands.common import (
     settings_of,
     token_path,
 )
-from assistant.errors import OutputError, WorkerFailed
+from assistant.errors import DeviceMissing, OutputError, WorkerFailed
 from assistant.faults import ProcessSpoilt
 from model.errors import OnlookerError
 
@@ -37,8 +37,11 @@ if TYPE_CHECKING:
 
 OVERRIDES = {"model": "model.name", "device": "model.device", "fps": "stream.fps"}
 
-BORN_VARIABLE = "ONLOOKER_BORN_AT"
+BORN_VARIABLE, DEVICE_VARIABLE = "ONLOOKER_BORN_AT", "ONLOOKER_BORN_ON"
+"""What a daemon tells the one that takes its place: when it began anew so far, and on what kind of device it ran."""
 MAX_BIRTHS, BIRTH_WINDOW_S = 5, 600.0
+DEVICE_RETRY_S = 10.0
+"""A daemon that began anew waits for a device that is full, or has gone, for as long as it takes."""
 
 LOG_BYTES, NUM_OLD_LOGS = 5 << 20, 3
 
@@ -87,23 +90,36 @@ def run(args: argparse.Namespace) -> int:
     except ProcessSpoilt as error:
         log.error("%s; the daemon begins anew", error)
         spoilt = error
+    except DeviceMissing as error:
+        log.error("%s", error)
+        if BORN_VARIABLE not in os.environ:
+            raise
+        log.error("trying again in %.0f s", DEVICE_RETRY_S)
+        time.sleep(DEVICE_RETRY_S)
+        spoilt = error
     except OnlookerError as error:
         log.error("%s", error)
         raise
     finally:
         instance.release()
+    if isinstance(spoilt, ProcessSpoilt):
+        _note_birth(spoilt)
     if spoilt is not None:
-        _begin_anew(spoilt)
+        _begin_anew()
     return 0
 
 
-def _begin_anew(error: ProcessSpoilt) -> None:
-    """The same command in a new process, with the pid of this one. Raises the error if that did not help of late."""
+def _note_birth(error: ProcessSpoilt) -> None:
+    """Raises the error if to begin anew did not help of late."""
     times_s = [float(text) for text in os.environ.get(BORN_VARIABLE, "").split(",") if text]
     times_s = [at_s for at_s in times_s if time.time() - at_s < BIRTH_WINDOW_S]
     if len(times_s) >= MAX_BIRTHS:
         raise error
     os.environ[BORN_VARIABLE] = ",".join(str(at_s) for at_s in [*times_s, time.time()])
+
+
+def _begin_anew() -> None:
+    """The same command in a new process, with the pid of this one."""
     os.execv(sys.executable, [sys.executable, "-m", "assistant.cli", *sys.argv[1:]])
 
 
@@ -150,8 +166,12 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance, c
     from assistant.service import Service
     from assistant.systemd import Notifier
 
+    section = config.model
+    if section.device == "auto" and os.environ.get(DEVICE_VARIABLE) == "cuda":  # a GPU that is lost is no CPU
+        section = section.model_copy(update={"device": "cuda"})
     with PullBar() as bar:
-        model = open_model(config.model, on_progress=bar.update)
+        model = open_model(section, on_progress=bar.update)
+    os.environ[DEVICE_VARIABLE] = model.device.type
     settle()
     policy = Policy(policy_settings_of(config.policy), silence_threshold(model, config.stream))
 

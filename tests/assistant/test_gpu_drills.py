@@ -31,16 +31,24 @@ TAKE_MEMORY = """
 import sys, time, torch
 kept, left = [], int(sys.argv[1])
 torch.zeros(1, device="cuda")
-while (free := torch.cuda.mem_get_info()[0] - left) > 2 << 20:
-    try:
-        kept.append(torch.empty(min(free, 4 << 30), dtype=torch.uint8, device="cuda"))
-    except torch.OutOfMemoryError:
-        time.sleep(0.05)
+def take():
+    size = 4 << 30
+    while size >= 2 << 20:
+        try:
+            if torch.cuda.mem_get_info()[0] - size < left:
+                size //= 2
+            else:
+                kept.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+        except torch.OutOfMemoryError:
+            size //= 2
+take()
 print("taken", flush=True)
 while True:
-    time.sleep(1)
+    time.sleep(0.05)
+    if "greedy" in sys.argv:
+        take()
 """
-"""Takes all memory but so many bytes."""
+"""Takes all memory but so many bytes; if it is greedy also what others give back."""
 
 TAKE_TIME = """
 import time, torch
@@ -94,12 +102,15 @@ def frames(running: Daemon) -> int:
 def test_with_too_little_memory_at_the_start_it_remembers_less():
     environ = {"ONLOOKER_STREAM__WINDOW_TOKENS": str(LARGE_WINDOW)}
     with (
-        another_program(TAKE_MEMORY, str(3 * GIB)),
+        another_program(TAKE_MEMORY, str(2 * GIB)),
         daemon("demo", environ=environ, model="default", fps=2) as running,
     ):
         wait_for(lambda: running.facts()["frames"] > 10, 120)
         assert ask(running)
-        print(json.dumps({"drill": "memory at the start", "facts": running.facts(), "log": running.log.read_text()}))
+        facts = running.facts()
+        print(json.dumps({"drill": "memory at the start", "facts": facts}), running.log.read_text())
+        assert facts["window_tokens"] < LARGE_WINDOW
+        assert "no room for" in facts["parts"]["mind"]["detail"]
 
 
 def test_out_of_memory_in_mid_run_ends_nothing_for_good():
@@ -112,7 +123,7 @@ def test_out_of_memory_in_mid_run_ends_nothing_for_good():
                 assert ask(running)
             time.sleep(10)
             facts = running.facts()
-            print(json.dumps({"drill": "all memory taken", "facts": facts, "log": running.log.read_text()}))
+            print(json.dumps({"drill": "all memory taken", "facts": facts}), running.log.read_text())
             assert facts["frames"] >= before + 15
         wait_for(lambda: running.facts()["frames"] > facts["frames"] + 5, 60)
 
@@ -129,8 +140,8 @@ def test_a_stream_that_has_no_room_is_opened_smaller(tmp_path):
             wait_for(lambda: frames(running) > before + 20, 180)
             facts = running.facts()
             took_s = round(time.monotonic() - start_s, 1)
-            print(json.dumps({"drill": "no room for more", "took_s": took_s, "facts": facts}))
-            print(running.log.read_text())
+            print(json.dumps({"drill": "no room for more", "took_s": took_s, "facts": facts}), running.log.read_text())
+            assert facts["window_tokens"] < LARGE_WINDOW
             assert ask(running)
 
 
@@ -164,6 +175,21 @@ def test_a_lost_gpu_is_found_again_by_a_new_process(tmp_path):
             figures = {"back_s": round(back_s, 1), "asked_meanwhile": asked_error, "free": [free_before, free]}
             print(json.dumps({"drill": f"lost GPU {number}", **figures}))
             assert free > free_before - (64 << 20), "the card's memory is given back"
+        print(running.log.read_text())
+
+
+def test_a_lost_gpu_that_is_full_is_waited_for(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(POISON)
+    environ = {"PYTHONPATH": os.pathsep.join([str(tmp_path), PYTHONPATH])}
+    with daemon("demo", environ=environ, model="default", fps=2) as running:
+        wait_for(lambda: running.facts()["frames"] > 10, 120)
+        with another_program(TAKE_MEMORY, "0", "greedy"):
+            running.process.send_signal(signal.SIGUSR2)
+            wait_for(lambda: "trying again" in running.log.read_text(), 90)
+        start_s = time.monotonic()
+        wait_for(lambda: frames(running) > 5, 90)
+        assert running.facts()["device"] == "cuda:0"
+        print(json.dumps({"drill": "lost and full", "back_s": round(time.monotonic() - start_s, 1)}))
         print(running.log.read_text())
 
 

@@ -23,7 +23,7 @@ import torch
 
 from assistant import service
 from assistant.capture.source import parse_source
-from assistant.commands.run import BORN_VARIABLE, MAX_BIRTHS, _begin_anew
+from assistant.commands.run import BORN_VARIABLE, DEVICE_VARIABLE, MAX_BIRTHS, _note_birth
 from assistant.config import Config
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.errors import WorkerFailed
@@ -515,19 +515,48 @@ def test_the_daemon_begins_anew_with_the_same_pid(make_video, tmp_path):
             daemon.wait(10)
 
 
+def test_a_daemon_that_lost_its_gpu_waits_for_it(make_video, tmp_path):
+    """`auto` is no CPU then. The GPU is away for two attempts, and back as something that computes on the CPU."""
+    tries = tmp_path / "tries"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if sys.argv[:1] == ['-m']:\n"
+        "    from assistant import opening\n"
+        "    from assistant.commands import run\n"
+        "    run.DEVICE_RETRY_S = 0.5\n"
+        "    really = opening.resolve_device\n"
+        "    def resolve_device(device):\n"
+        f"        with open({str(tries)!r}, 'a') as file:\n"
+        "            print(device, file=file)\n"
+        f"        is_back = len(open({str(tries)!r}).readlines()) == 3\n"
+        "        return 'cpu' if is_back else really(device)\n"
+        "    opening.resolve_device = resolve_device\n"
+    )
+    with short_directory() as directory:
+        environ = environ_of(directory) | {BORN_VARIABLE: "1.0", DEVICE_VARIABLE: "cuda"}
+        environ["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
+        options = ["--no-say", "--model", str(GOLDEN), "--log", str(directory / "run.log")]
+        command = [sys.executable, "-m", "assistant.cli", "run", str(make_video(seconds=5)), *options]
+        daemon = subprocess.Popen(command, cwd=ROOT, env=environ)
+        try:
+            wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 90)
+            assert tries.read_text().split() == ["cuda"] * 3
+            assert (directory / "run.log").read_text().count("trying again in") == 2
+            assert onlooker("stop", directory=directory).returncode == 0
+            assert daemon.wait(10) == 0
+        finally:
+            daemon.kill()
+            daemon.wait(10)
+
+
 def test_a_daemon_that_begins_anew_again_and_again_ends(monkeypatch):
-    begun: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: begun.append(command))
-    monkeypatch.setattr(sys, "argv", ["onlooker", "run", "demo"])
     monkeypatch.delenv(BORN_VARIABLE, raising=False)
     for _ in range(MAX_BIRTHS):
-        _begin_anew(ProcessSpoilt("the GPU was lost"))
-    assert begun == [[sys.executable, "-m", "assistant.cli", "run", "demo"]] * MAX_BIRTHS
+        _note_birth(ProcessSpoilt("the GPU was lost"))
     with pytest.raises(ProcessSpoilt):
-        _begin_anew(ProcessSpoilt("the GPU was lost"))
+        _note_birth(ProcessSpoilt("the GPU was lost"))
     monkeypatch.setattr(time, "time", lambda: 1e12)
-    _begin_anew(ProcessSpoilt("the GPU was lost"))
-    assert len(begun) == MAX_BIRTHS + 1
+    _note_birth(ProcessSpoilt("the GPU was lost"))
 
 
 class Hanging(Breaking):
