@@ -51,6 +51,8 @@ HANG_S = 120.0
 
 SLEEP_S = 3.0
 MAX_RESTARTS, RESTART_WINDOW_S = 5, 60.0
+REST_S = 60.0
+"""A mind that fails however often it is started again is left alone for so long; all else goes on."""
 
 log = logging.getLogger("onlooker.service")
 
@@ -102,6 +104,7 @@ class Service:
         self._thinning = Thinning()
         self._started_s = time.monotonic()
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
+        self._rests_until_s = 0.0
         self._num_restarts = 0
         self._num_seen = self._num_remarks = self._num_dropped_before = 0
         self._is_asleep, self._modes_lock = False, threading.Lock()
@@ -113,11 +116,11 @@ class Service:
     # ---- the main thread -----------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Watch until `stop_soon`. Raises WorkerFailed when a part fails again and again, or does not stop."""
+        """Watch until `stop_soon`. Raises WorkerFailed when a part does not stop, ProcessSpoilt if only a new process
+        can go on, and what keeps it from being started."""
         is_spoilt = False
         try:
             self._voice.start(self._config.voice)
-            self._note_voice()
             self._start_journal(self._config.privacy)
             self._tell("config", "failed" if self._modes.trouble else "in effect", self._modes.trouble)
             self._start_pipeline()
@@ -199,15 +202,19 @@ class Service:
 
     def _look_after(self) -> None:
         """Note who works, and end what nobody waits for."""
+        self._feed_watchdog()
+        self._parts["voice"] = self._voice.part()
+        self._questions.give_up_cancelled()
         pipeline = self._pipeline
-        assert pipeline is not None
+        if pipeline is None:
+            if time.monotonic() > self._rests_until_s:
+                self._start_pipeline_again()
+            return
         pipeline.look(self._parts["mind"].worked_at_s)
         for name, at_s in pipeline.worked_at_s.items():
             self._parts[name].worked_at_s = at_s or None
-        self._questions.give_up_cancelled()
         if pipeline.hangs(HANG_S):
             raise ProcessSpoilt(f"the mind hangs: frames wait, and none was looked at for {HANG_S:.0f} s")
-        self._feed_watchdog()
 
     def _reconfigure(self) -> None:
         """Take over what was edited, and answer those who asked for it."""
@@ -242,10 +249,7 @@ class Service:
         if any(key.startswith("privacy.") for key in changed):
             self._start_journal(config.privacy)
         if any(key.startswith("voice.") for key in changed):
-            try:
-                self._voice.swap(config.voice)
-            finally:
-                self._note_voice()
+            self._voice.swap(config.voice)
         self._source, self._config = source, config
         self._pacing.update(config)
         self._switch_pictures()
@@ -255,8 +259,7 @@ class Service:
                 raise ProcessSpoilt(f"after an edit of the configuration these threads hang: {', '.join(stuck)}")
             self._free()
             self._start_pipeline_again()
-        elif any(key.startswith("capture.") for key in changed):
-            assert self._pipeline is not None
+        elif self._pipeline is not None and any(key.startswith("capture.") for key in changed):
             self._pipeline.keeper.change(
                 source,
                 fps=config.stream.fps,
@@ -288,22 +291,25 @@ class Service:
         self._restart(text, fault)
 
     def _restart(self, failure: str, fault: Fault) -> None:
-        now_s = time.monotonic()
-        if len(self._restarts_s) == MAX_RESTARTS and now_s - self._restarts_s[0] < RESTART_WINDOW_S:
-            raise WorkerFailed(f"{failure} ({MAX_RESTARTS} restarts within {RESTART_WINDOW_S:.0f} s did not help)")
-        self._restarts_s.append(now_s)
-        self._num_restarts += 1
         if fault == "gpu":
             raise ProcessSpoilt(failure)
+        now_s = time.monotonic()
+        rests = len(self._restarts_s) == MAX_RESTARTS and now_s - self._restarts_s[0] < RESTART_WINDOW_S
+        self._restarts_s.append(now_s)
+        self._num_restarts += 1
         is_smaller = fault == "memory" and self._halve()
         how = f"with a memory of {self._config.stream.window_tokens} tokens" if is_smaller else "as it was"
+        if rests:
+            how += f", in {REST_S:.0f} s: {MAX_RESTARTS} times within {RESTART_WINDOW_S:.0f} s did not help"
         self._tell("mind", "failed", f"{failure}; it is started again {how}")
         stuck = self._end_pipeline(failure)
         if stuck:
             raise ProcessSpoilt(f"{failure}, and these threads hang: {', '.join(stuck)}")
         self._free()
-        if not self._stop.wait(min(2.0, 0.25 * len(self._restarts_s))):
-            self._start_pipeline_again()
+        if rests:
+            self._restarts_s.clear()
+            self._parts["capture"], self._parts["encoder"] = Part("closed"), Part("closed")
+        self._rests_until_s = now_s + (REST_S if rests else min(2.0, 0.25 * len(self._restarts_s)))
 
     def _halve(self) -> bool:
         """Go on with half the window; False if that is too small. An edit of the file brings the whole one back."""
@@ -428,10 +434,6 @@ class Service:
                 return True
         return False
 
-    def _note_voice(self) -> None:
-        where = self._voice.where
-        self._parts["voice"] = Part("off") if where is None else Part("idle", where)
-
     def _start_journal(self, section: PrivacySection) -> None:
         if self.journal is not None:
             self.journal.apply(section)
@@ -483,7 +485,7 @@ class Service:
             "paused": self._modes.now.paused,
             "private": self._modes.now.private,
             "journal": self.journal is not None and self.journal.is_on,
-            "muted": self._modes.now.muted or self._voice.where is None,
+            "muted": self._modes.now.muted or self._parts["voice"].state == "off",
             "parts": self._parts.facts(self._thinning.keeps_one_in / self._config.stream.fps),
             "frames": self._num_seen,
             "dropped": self._num_dropped_before + (pipeline.num_dropped if pipeline else 0),
@@ -496,7 +498,7 @@ class Service:
     def ask(self, text: str, reply: Reply) -> None:
         """Answered when the mind has come to it."""
         if self._pipeline is None:
-            reply.error("busy", "the model is being started", "ask again in a moment", 3)
+            reply.error("busy", f"the mind is {self._parts['mind'].state}", "`onlooker status` says more", 3)
             return
         question = self._questions.open(reply)
         if question is not None and not self._events.put_wait(_Wanted(question, text), timeout_s=0):

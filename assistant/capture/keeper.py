@@ -112,6 +112,8 @@ class Keeper:
                 turn=self._turn,
                 place=self._place,
             )
+            if self._source.kind == "file":
+                return  # it is repeated
             why = f"{self._source.shown}: it ended"
         except (SourceMissing, MediaError, WorkerFailed) as error:
             why = str(error)

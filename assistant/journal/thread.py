@@ -75,6 +75,17 @@ class JournalThread:
             thread.join(STOP_TIMEOUT_S)
 
 
+def _do(journal: Journal, item: Line | Forget) -> None:
+    if isinstance(item, Line):
+        journal.write(item)
+        return
+    deleted = Deleted(0, is_done=False, is_gone=False)
+    try:
+        deleted = journal.delete(before_unix_s=item.before_unix_s, ids=item.ids, everything=item.everything)
+    finally:
+        item.done(deleted)
+
+
 def run_journal(inbox: Mailbox[Line | Forget], journal: Journal) -> None:
     """The body of the journal's thread: write what comes until the inbox is drained, then close."""
     purged_unix_s = -math.inf
@@ -82,10 +93,10 @@ def run_journal(inbox: Mailbox[Line | Forget], journal: Journal) -> None:
     while not is_last:
         is_last = inbox.is_drained
         for item in inbox.take_many(inbox.capacity, timeout_s=0 if is_last else FLUSH_EVERY_S / 4):
-            if isinstance(item, Line):
-                journal.write(item)
-            else:
-                item.done(journal.delete(before_unix_s=item.before_unix_s, ids=item.ids, everything=item.everything))
+            try:
+                _do(journal, item)
+            except Exception:  # a fault of ours costs a line, not the journal
+                log.exception("a line was not kept, or not deleted")
         journal.flush_due()
         if abs(time.time() - purged_unix_s) >= PURGE_EVERY_S:  # abs: the clock may have been put back
             purged_unix_s = time.time()

@@ -15,9 +15,10 @@ BLOCK_S = 0.1
 
 
 class Player(Protocol):
-    """A place for speech. where: its name for the user."""
+    """A place for speech. where: its name for the user. is_heard: whether anybody hears it, then or later."""
 
     where: str
+    is_heard: bool
 
     def play(self, speech: Speech, time_s: float) -> None:
         """Let it be heard; time_s: the moment of the stream it belongs to. Raises SpeechError."""
@@ -30,6 +31,8 @@ class Player(Protocol):
 
 class DevicePlayer:
     """The system's default sound output. `play` returns when the sentence has been handed over, or `stop` is set."""
+
+    is_heard = True
 
     def __init__(self, stop: threading.Event):
         """Open the device. Raises SpeechError where there is none that works."""
@@ -80,8 +83,20 @@ def default_output() -> tuple[str, int]:
     return str(device["name"]), int(device["default_samplerate"])
 
 
+def look_for_devices_again() -> None:
+    """PortAudio knows those that were there when it was loaded. Not while one of them is open."""
+    with contextlib.suppress(OSError):  # it is not installed
+        import sounddevice
+
+        with contextlib.suppress(sounddevice.PortAudioError):
+            sounddevice._terminate()
+            sounddevice._initialize()
+
+
 class NoPlayer:
     """Speech is not heard, and not kept. where: why."""
+
+    is_heard = False
 
     def __init__(self, reason: str):
         self.where = f"not heard ({reason})"

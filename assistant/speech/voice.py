@@ -41,6 +41,11 @@ class Voice:
         assert self._player is not None
         return self._player.where
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody hears what is said now."""
+        return bool(self._engines) and self._player is not None and self._player.is_heard
+
     def say(self, line: Line) -> None:
         """Say it, or do nothing if no engine or player works any more. Never raises SpeechError."""
         if self._player is None:

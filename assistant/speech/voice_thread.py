@@ -1,53 +1,57 @@
-"""The voice that the configuration wants, and its thread."""
+"""The voice that the configuration wants, and its thread, which opens it again where it has failed."""
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 
 from assistant.config import VoiceSection
 from assistant.errors import WorkerFailed
+from assistant.health import Part
 from assistant.mailbox import Mailbox
-from assistant.speech.voice import Line, Voice, run_voice
+from assistant.speech.player import look_for_devices_again
+from assistant.speech.voice import Line, Voice
 from assistant.threads import STOP_TIMEOUT_S, stuck_message
 from model.errors import OnlookerError
 
 NUM_LINES_QUEUED = 16
+FIRST_DELAY_S, LAST_DELAY_S = 5.0, 300.0
+"""Until a voice that nobody hears (no sound device, engines that fail) is opened again."""
 
 OpenVoice = Callable[[VoiceSection, threading.Event], Voice | None]
 """None for silence. What the voice says ends when the event is set."""
 
+log = logging.getLogger("onlooker.voice")
+
 
 class VoiceThread:
-    """One thread uses `start`, `swap` and `close`; any may `say`."""
+    """One thread uses `start`, `swap` and `close`; any may `say`, and look at `part`."""
 
     def __init__(self, open_voice: OpenVoice):
         self._open_voice = open_voice
         self._section: VoiceSection | None = None
-        self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
-        self._hush = threading.Event()
-        self._voice: Voice | None = None
-        self._thread: threading.Thread | None = None
+        self._speaker: _Speaker | None = None
 
-    @property
-    def where(self) -> str | None:
-        """Where the speech goes; None without a voice."""
-        return self._voice.where if self._voice else None
+    def part(self) -> Part:
+        """For `status`: "off", "idle", "speaking", or "failed" where nobody hears it."""
+        return self._speaker.part() if self._speaker else Part("off")
 
     def say(self, line: Line) -> None:
         """Never waits; a voice that lags loses its oldest lines."""
-        self._lines.put(line)
+        speaker = self._speaker
+        if speaker is not None:
+            speaker.lines.put(line)
 
     def start(self, section: VoiceSection) -> None:
         """Raises OnlookerError where this voice cannot be had."""
-        lines, hush = Mailbox[Line](NUM_LINES_QUEUED, name="lines"), threading.Event()
+        hush = threading.Event()
         voice = self._open_voice(section, hush)
-        self._section, self._lines, self._hush, self._voice = section, lines, hush, voice
-        if voice is not None:
-            self._thread = threading.Thread(
-                target=lambda: run_voice(lines, voice, hush), name="onlooker-voice", daemon=True
-            )
-            self._thread.start()
+        self._section = section
+        is_device = section.output == "auto"  # a file would be begun anew, and lose what was said into it
+        open_again = (lambda: self._open_voice(section, hush)) if is_device else None
+        self._speaker = _Speaker(voice, hush, open_again) if voice else None
 
     def swap(self, section: VoiceSection) -> None:
         """Another voice. Raises OnlookerError, with the old one as it was; WorkerFailed if that does not end."""
@@ -63,13 +67,61 @@ class VoiceThread:
 
     def close(self) -> list[str]:
         """Break off what is being said; gives the thread's name if it hangs."""
-        voice, thread, self._voice, self._thread = self._voice, self._thread, None, None
+        speaker, self._speaker = self._speaker, None
+        return speaker.close() if speaker else []
+
+
+class _Speaker:
+    """One open voice and the thread that owns it."""
+
+    def __init__(self, voice: Voice, hush: threading.Event, open_again: Callable[[], Voice | None] | None):
+        self.lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
+        self._voice, self._hush, self._open_again = voice, hush, open_again
+        self._is_speaking = False
+        self._spoke_at_s: float | None = None
+        self._delay_s, self._opened_s = FIRST_DELAY_S, time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="onlooker-voice", daemon=True)
+        self._thread.start()
+
+    def part(self) -> Part:
+        state = "speaking" if self._is_speaking else "idle" if self._voice.is_heard else "failed"
+        return Part(state, self._voice.where, self._spoke_at_s)
+
+    def close(self) -> list[str]:
         self._hush.set()
-        self._lines.close()
-        if voice is None or thread is None:
-            return []
-        thread.join(STOP_TIMEOUT_S)
-        if thread.is_alive():
-            return [thread.name]
-        voice.close(0.0)
-        return []
+        self.lines.close()
+        self._thread.join(STOP_TIMEOUT_S)
+        return [self._thread.name] if self._thread.is_alive() else []
+
+    def _run(self) -> None:
+        while not (self._hush.is_set() or self.lines.is_drained):
+            line = self.lines.take(timeout_s=0.2)
+            if line is None:
+                continue
+            if not self._voice.is_heard:
+                self._mend()
+            self._is_speaking = True
+            try:
+                self._voice.say(line)
+                self._spoke_at_s = time.monotonic()
+            except Exception:  # a fault of ours costs a sentence, not the voice
+                log.exception("a sentence was not said")
+            self._is_speaking = False
+            if self._voice.is_heard:
+                self._delay_s = FIRST_DELAY_S
+        self._voice.close(0.0)
+
+    def _mend(self) -> None:
+        """Open it again, if that was not tried just now."""
+        if self._open_again is None or time.monotonic() < self._opened_s + self._delay_s:
+            return
+        self._opened_s, self._delay_s = time.monotonic(), min(2 * self._delay_s, LAST_DELAY_S)
+        self._voice.close(0.0)
+        look_for_devices_again()
+        try:
+            voice = self._open_again()
+        except OnlookerError as error:
+            log.warning("the voice cannot be opened: %s", error)
+            return
+        if voice is not None:
+            self._voice = voice

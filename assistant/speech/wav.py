@@ -60,6 +60,8 @@ class WavPlayer:
     reason: why it is a file, for the user; "" if they asked for it.
     """
 
+    is_heard = True
+
     def __init__(self, path: Path, *, is_timeline: bool, reason: str = ""):
         self._wav = WavFile(path)
         self._is_timeline = is_timeline

@@ -25,9 +25,9 @@ def camera() -> Iterator[Camera]:
 
 
 @contextmanager
-def watching(camera: Camera) -> Iterator[tuple[Keeper, Mailbox[Frame], list[Event]]]:
+def watching(source: str) -> Iterator[tuple[Keeper, Mailbox[Frame], list[Event]]]:
     frames, events, stop = Mailbox[Frame](1000, name="frames"), [], threading.Event()
-    keeper = Keeper(parse_source(camera.address), frames, events.append, fps=10, timeout_s=2)
+    keeper = Keeper(parse_source(source), frames, events.append, fps=10, timeout_s=2)
     thread = threading.Thread(target=keeper.run, args=(stop,))
     thread.start()
     try:
@@ -47,7 +47,7 @@ def states(events: list[Event]) -> list[str]:
 
 def test_a_source_that_comes_and_goes_is_watched_again(camera):
     camera.plug()
-    with watching(camera) as (keeper, frames, events):
+    with watching(camera.address) as (keeper, frames, events):
         wait_for(lambda: len(frames) > 3, 30)
         num_threads, num_fds = threading.active_count(), psutil.Process().num_fds()
         for _ in range(3):
@@ -73,7 +73,7 @@ def test_a_source_that_comes_and_goes_is_watched_again(camera):
 
 def test_a_paused_source_is_closed_and_opened_again(camera):
     camera.plug()
-    with watching(camera) as (keeper, frames, events):
+    with watching(camera.address) as (keeper, frames, events):
         wait_for(lambda: len(frames) > 3, 30)
         keeper.pause()
         wait_for(lambda: keeper.state == "paused" and not multiprocessing.active_children(), 3)
@@ -86,7 +86,7 @@ def test_a_paused_source_is_closed_and_opened_again(camera):
 
 
 def test_a_source_that_is_not_there_yet_is_waited_for(camera):
-    with watching(camera) as (keeper, frames, events):
+    with watching(camera.address) as (keeper, frames, events):
         wait_for(lambda: keeper.state == "lost", 30)
         time.sleep(3)
         camera.plug()
@@ -94,3 +94,11 @@ def test_a_source_that_is_not_there_yet_is_waited_for(camera):
     assert states(events) == ["lost", "ready"]
     (lost, _) = [event for event in events if isinstance(event, Status)]
     assert camera.address.split("/")[2] in lost.detail
+
+
+def test_a_file_is_repeated_and_that_is_no_loss(make_video):
+    with watching(str(make_video(seconds=1))) as (_, frames, events):
+        wait_for(lambda: frames.num_put >= 25, 30)
+    assert states(events) == ["ready"]
+    seen = frames.take_many(1000, timeout_s=0)
+    assert [frame.index for frame in seen] == list(range(len(seen)))

@@ -26,7 +26,7 @@ from assistant.capture.source import parse_source
 from assistant.commands.run import BORN_VARIABLE, DEVICE_VARIABLE, MAX_BIRTHS, _note_birth
 from assistant.config import Config
 from assistant.control.instance import RUNTIME_VARIABLE
-from assistant.errors import WorkerFailed
+from assistant.errors import SpeechError, WorkerFailed
 from assistant.faults import ProcessSpoilt
 from assistant.journal.reading import entries, thumbnail
 from assistant.journal.thread import JournalThread
@@ -38,6 +38,7 @@ from assistant.reload import ConfigFile
 from assistant.requests import Requests
 from assistant.service import MAX_RESTARTS, Service
 from assistant.settings import load_settings
+from assistant.speech import voice_thread
 from assistant.speech.engines import Speech
 from assistant.speech.voice import Voice
 from assistant.systemd import Notifier
@@ -303,7 +304,7 @@ def test_without_a_camera_it_is_up_and_says_so(camera, model, tmp_path):
 class Endless:
     """A player in whose hands a sentence takes for ever, unless it is hushed."""
 
-    where = "nowhere"
+    where, is_heard = "nowhere", True
 
     def __init__(self, hush: threading.Event):
         self._hush, self.begun = hush, threading.Event()
@@ -424,18 +425,60 @@ def test_a_mind_that_fails_is_started_again_and_questions_are_told(camera, model
     assert "upset" in failures[0]["detail"]
 
 
-def test_a_mind_that_fails_again_and_again_ends_the_run(camera, model):
+def test_a_mind_that_fails_again_and_again_rests_and_the_rest_goes_on(camera, model, monkeypatch):
+    monkeypatch.setattr(service, "REST_S", 3.0)
     opened = []
 
     def open_stream(_):
         opened.append(model.open_stream(window_tokens=1024, max_reply_tokens=8))
-        return Breaking(opened[-1], fails_at=1)
+        return Breaking(opened[-1], fails_at=1 if len(opened) <= MAX_RESTARTS + 1 else 0)
 
     with running(camera, model, open_stream) as daemon:
-        daemon.thread.join(90)
-    assert isinstance(daemon.failure, WorkerFailed)
-    assert "did not help" in str(daemon.failure)
-    assert len(opened) == MAX_RESTARTS + 1
+        wait_for(lambda: daemon.state("capture") == "closed", 90)
+        assert not multiprocessing.active_children()
+        assert daemon.state("mind") == "failed"
+        assert "did not help" in daemon.service.facts()["parts"]["mind"]["detail"]
+        question = daemon.ask("Still there?")
+        assert question.is_over.wait(1)
+        assert question.failure == "the mind is failed"
+        assert len(opened) == MAX_RESTARTS + 1
+        wait_for(lambda: daemon.state("mind") == "ready", 20)
+        assert daemon.ask("Still there?").is_over.wait(20)
+    assert daemon.failure is None
+
+
+class Unplugged:
+    """A sound output that is lost at the second sentence, and there again when it is opened the third time."""
+
+    def __init__(self, number: int, played: list[int]):
+        self.is_heard, self.where, self._number, self._played = number != 2, f"output {number}", number, played
+
+    def play(self, speech, time_s: float) -> None:
+        if self._number == 1 and self._played:
+            raise SpeechError("the sound device was lost")
+        self._played.append(self._number)
+
+    def close(self, end_s: float) -> None:
+        pass
+
+
+def test_a_voice_that_lost_its_output_finds_it_again(camera, model, monkeypatch):
+    monkeypatch.setattr(voice_thread, "FIRST_DELAY_S", 0.1)
+    opened, played = [], list[int]()
+
+    def open_voice(_, hush: threading.Event) -> Voice:
+        opened.append(Unplugged(len(opened) + 1, played))
+        return Voice([Silent()], opened[-1], print)  # type: ignore[list-item]
+
+    with running(camera, model, open_voice=open_voice) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        states = []
+        for _ in range(5):
+            assert daemon.ask("What is it?").is_over.wait(20)
+            time.sleep(0.7)
+            states.append(daemon.state("voice"))
+    assert played == [1, 2, 3, 3]
+    assert states == ["idle", "failed", "failed", "idle", "idle"]
 
 
 def test_a_gpu_that_is_full_is_asked_for_less(camera, model):
