@@ -69,6 +69,10 @@ class Child:
             return f"ended by signal {signal.Signals(-code).name}"
         return f"ended with code {code}"
 
+    def wait(self, timeout_s: float) -> None:
+        """Until it has ended by itself, or timeout_s seconds are over."""
+        self._process.join(timeout_s)
+
     def end(self, *, grace_s: float = END_GRACE_S) -> None:
         """Close the pipe, which asks it to end; kill it if it has not after grace_s seconds. Safe to call twice."""
         with contextlib.suppress(OSError):

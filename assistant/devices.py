@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -95,14 +96,17 @@ def list_screens() -> list[Device]:
 
 def list_sound_outputs() -> list[Device]:
     """The default sound output, and where there is one all others. Empty without a working sound system."""
-    from assistant.speech.player import default_output
+    from assistant.speech.device_player import default_output
 
+    with contextlib.suppress(OSError):  # PortAudio is not installed
+        import sounddevice
+
+        sounddevice._terminate()  # it knows the devices that were there when it was loaded
+        sounddevice._initialize()
     try:
         default, _ = default_output()
     except SpeechError:
         return []
-    import sounddevice
-
     names = [str(device["name"]) for device in sounddevice.query_devices() if device["max_output_channels"] > 0]
     return [Device("sound output", "default" if name == default else "", name) for name in names]
 

@@ -182,7 +182,7 @@ def _voice(config: Config) -> Check:
 
 
 def _sound(config: Config) -> Check:
-    from assistant.speech.player import default_output
+    from assistant.speech.device_player import default_output
 
     try:
         name, rate_hz = default_output()

@@ -24,7 +24,7 @@ class Notifier:
         self._send(f"READY=1\nSTATUS={status}" + (f"\nWATCHDOG_USEC={self._wanted_us}" if self.watchdog_s else ""))
 
     def beginning_anew(self) -> None:
-        """The same process starts once more, with another program image: no sign of life for BEGIN_S at most."""
+        """Another process takes the daemon's place: no sign of life for BEGIN_S at most."""
         if self.watchdog_s:
             self._send(f"WATCHDOG_USEC={BEGIN_S * 1_000_000}\nWATCHDOG=1")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -24,7 +25,7 @@ from assistant.commands.common import (
     settings_of,
     token_path,
 )
-from assistant.errors import DeviceMissing, OutputError, WorkerFailed
+from assistant.errors import OutputError, WorkerFailed
 from assistant.faults import ProcessSpoilt
 from model.errors import OnlookerError
 
@@ -34,14 +35,9 @@ if TYPE_CHECKING:
     from assistant.reload import ConfigFile
     from assistant.settings import Settings
     from assistant.speech.voice import Voice
+    from assistant.supervisor import Link
 
 OVERRIDES = {"model": "model.name", "device": "model.device", "fps": "stream.fps"}
-
-BORN_VARIABLE, DEVICE_VARIABLE = "ONLOOKER_BORN_AT", "ONLOOKER_BORN_ON"
-"""What a daemon tells the one that takes its place: when it began anew so far, and on what kind of device it ran."""
-MAX_BIRTHS, BIRTH_WINDOW_S = 5, 600.0
-DEVICE_RETRY_S = 10.0
-"""A daemon that began anew waits for a device that is full, or has gone, for as long as it takes."""
 
 LOG_BYTES, NUM_OLD_LOGS = 5 << 20, 3
 
@@ -74,53 +70,51 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch until `onlooker stop`, Ctrl-C or SIGTERM. Raises what ends it otherwise."""
+    from assistant.supervisor import Supervisor, find_link
+
+    link = find_link()
+    if link is not None:
+        return _run_daemon(args, link)
+    command = [sys.executable, "-m", "assistant.cli", *sys.argv[1:]]
+    return Supervisor(command, lambda text: _note(args.log, text)).run()
+
+
+def _note(log_path: Path | None, text: str) -> None:
+    """A line for the log, from the supervisor; the daemon does not run."""
+    line = f"{time.strftime('%Y-%m-%d %H:%M:%S')},000 supervisor onlooker.supervisor: {text}"
+    if log_path is None:
+        print(line, file=sys.stderr, flush=True)
+        return
+    with contextlib.suppress(OSError), log_path.open("a", encoding="utf-8") as file:
+        print(line, file=file)
+
+
+def _run_daemon(args: argparse.Namespace, link: Link) -> int:
     from assistant.capture.source import parse_source
     from assistant.control.instance import Instance
     from assistant.reload import ConfigFile
     from assistant.settings import user_config_path
+    from assistant.supervisor import EXIT_ANEW
 
     settings = _read(args)
     config_file = ConfigFile(lambda: _read(args), settings, user_config_path())
     source = parse_source(settings.config.capture.source)
-    instance, spoilt = Instance.claim(), None
+    instance = Instance.claim()
     try:
         _open_log(args.log)
         _show_stacks_on_demand(args.log)
-        _serve(args, settings.config, source, instance, config_file)
+        _serve(args, settings.config, source, instance, config_file, link)
     except ProcessSpoilt as error:
         log.error("%s; the daemon begins anew", error)
-        spoilt = error
-    except DeviceMissing as error:
-        log.error("%s", error)
-        if BORN_VARIABLE not in os.environ:
-            raise
-        log.error("trying again in %.0f s", DEVICE_RETRY_S)
-        time.sleep(DEVICE_RETRY_S)
-        spoilt = error
+        instance.release()
+        logging.shutdown()
+        os._exit(EXIT_ANEW)  # with a lost GPU, to take leave of what lies there would abort the process
     except OnlookerError as error:
         log.error("%s", error)
         raise
     finally:
         instance.release()
-    if isinstance(spoilt, ProcessSpoilt):
-        _note_birth(spoilt)
-    if spoilt is not None:
-        _begin_anew()
     return 0
-
-
-def _note_birth(error: ProcessSpoilt) -> None:
-    """Raises the error if to begin anew did not help of late."""
-    times_s = [float(text) for text in os.environ.get(BORN_VARIABLE, "").split(",") if text]
-    times_s = [at_s for at_s in times_s if time.time() - at_s < BIRTH_WINDOW_S]
-    if len(times_s) >= MAX_BIRTHS:
-        raise error
-    os.environ[BORN_VARIABLE] = ",".join(str(at_s) for at_s in [*times_s, time.time()])
-
-
-def _begin_anew() -> None:
-    """The same command in a new process, with the pid of this one."""
-    os.execv(sys.executable, [sys.executable, "-m", "assistant.cli", *sys.argv[1:]])
 
 
 def _open_log(path: Path | None) -> None:
@@ -153,7 +147,9 @@ def _show_stacks_on_demand(log_path: Path | None) -> None:
         faulthandler.register(signal.SIGUSR1, file)
 
 
-def _serve(args: argparse.Namespace, config: Config, source: Source, instance, config_file: ConfigFile) -> None:
+def _serve(
+    args: argparse.Namespace, config: Config, source: Source, instance, config_file: ConfigFile, link: Link
+) -> None:
     from assistant.control.server import ControlServer
     from assistant.control.unix import UnixTransport
     from assistant.journal.thread import JournalThread
@@ -167,11 +163,10 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance, c
     from assistant.systemd import Notifier
 
     section = config.model
-    if section.device == "auto" and os.environ.get(DEVICE_VARIABLE) == "cuda":  # a GPU that is lost is no CPU
+    if section.device == "auto" and link.device_type == "cuda":  # a GPU that is lost is no CPU
         section = section.model_copy(update={"device": "cuda"})
     with PullBar() as bar:
         model = open_model(section, on_progress=bar.update)
-    os.environ[DEVICE_VARIABLE] = model.device.type
     settle()
     policy = Policy(policy_settings_of(config.policy), silence_threshold(model, config.stream))
 
@@ -181,6 +176,8 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance, c
     def check() -> None:
         if server.failure is not None:
             raise server.failure
+        if link.is_alone:
+            service.stop_soon()
 
     service = Service(
         source,
@@ -223,6 +220,7 @@ def _serve(args: argparse.Namespace, config: Config, source: Source, instance, c
         gpu = GpuWatch(uuid, service.busy_s, service.share_gpu)
         gpu.start()
     log.info("watching %s with %s; control socket %s", source.shown, model.name, instance.socket_path)
+    link.say_up(model.device.type)
     try:
         service.run()
     finally:

@@ -34,6 +34,7 @@ def add_parser(commands) -> None:
 
 def run_start(args: argparse.Namespace) -> int:
     """Start `run` in a session of its own and wait until it answers. Raises StartFailed with its last words."""
+    import psutil
     from platformdirs import user_log_path
 
     from assistant.commands.remote import run_stop
@@ -67,9 +68,10 @@ def run_start(args: argparse.Namespace) -> int:
                 raise StartFailed(
                     reason or f"the daemon ended with code {daemon.returncode}; see {path}", daemon.returncode
                 )
-            with contextlib.suppress(DaemonMissing, DaemonSilent, DaemonLost), Client.connect() as client:
-                if client.daemon.pid == daemon.pid:
-                    print(f"runs with pid {daemon.pid}; its log: {path}")
+            with contextlib.suppress(DaemonMissing, DaemonSilent, DaemonLost, psutil.Error), Client.connect() as client:
+                pid = client.daemon.pid
+                if pid is not None and psutil.Process(pid).ppid() == daemon.pid:
+                    print(f"runs with pid {pid}; its log: {path}")
                     return 0
             time.sleep(0.2)
     raise StartFailed(f"the daemon does not answer after {START_TIMEOUT_S:.0f} s; see {path}", 3)

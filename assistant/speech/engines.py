@@ -6,6 +6,7 @@ program that is run once a sentence.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ class Engine(Protocol):
         ...
 
 
+NO_SOUND_SERVER = {"PULSE_SERVER": "unix:/nonexistent"}
+"""espeak-ng calls on the sound server even to write a file, and hangs with it."""
+
+
 class EspeakEngine:
     """The program espeak-ng. rate_wpm: words a minute. volume: 0–1. program: its name or path."""
 
@@ -55,7 +60,13 @@ class EspeakEngine:
 
     def synthesise(self, text: str) -> Speech:
         try:
-            done = subprocess.run(self._command, input=text.encode(), capture_output=True, timeout=self._timeout_s)
+            done = subprocess.run(
+                self._command,
+                input=text.encode(),
+                capture_output=True,
+                timeout=self._timeout_s,
+                env={**os.environ, **NO_SOUND_SERVER},
+            )
         except FileNotFoundError:
             raise SpeechError("espeak-ng is not installed (Debian: apt install espeak-ng)") from None
         except OSError as error:
@@ -122,6 +133,7 @@ class Pyttsx3Engine:
 
 def pyttsx3_main(connection: Connection) -> None:
     """The child: say each (text, path) it is sent into a file; answer "" when it is there, else what went wrong."""
+    os.environ.update(NO_SOUND_SERVER)
     rate_wpm, volume = connection.recv()
     engine = None
     while True:

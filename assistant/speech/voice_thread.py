@@ -11,7 +11,6 @@ from assistant.config import VoiceSection
 from assistant.errors import WorkerFailed
 from assistant.health import Part
 from assistant.mailbox import Mailbox
-from assistant.speech.player import look_for_devices_again
 from assistant.speech.voice import Line, Voice
 from assistant.threads import STOP_TIMEOUT_S, stuck_message
 from model.errors import OnlookerError
@@ -100,6 +99,8 @@ class _Speaker:
                 continue
             if not self._voice.is_heard:
                 self._mend()
+            if not self._voice.is_heard:
+                continue
             self._is_speaking = True
             try:
                 self._voice.say(line)
@@ -117,7 +118,6 @@ class _Speaker:
             return
         self._opened_s, self._delay_s = time.monotonic(), min(2 * self._delay_s, LAST_DELAY_S)
         self._voice.close(0.0)
-        look_for_devices_again()
         try:
             voice = self._open_again()
         except OnlookerError as error:

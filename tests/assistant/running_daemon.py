@@ -26,11 +26,17 @@ PYTHONPATH = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH
 
 
 class Daemon:
-    """A running daemon. log: its file."""
+    """A running daemon. log: its file. supervisor: the parent of the daemon's process."""
 
-    def __init__(self, directory: Path, pid: int):
-        self.directory, self.log = directory, directory / "run.log"
-        self.process = psutil.Process(pid)
+    def __init__(self, directory: Path, supervisor: subprocess.Popen[bytes]):
+        self.directory, self.log, self.supervisor = directory, directory / "run.log", supervisor
+
+    @property
+    def process(self) -> psutil.Process:
+        """The one that answers just now."""
+        with Client.connect(self.directory) as client:
+            assert client.daemon.pid is not None
+            return psutil.Process(client.daemon.pid)
 
     def facts(self) -> dict[str, Any]:
         with Client.connect(self.directory) as client:
@@ -41,7 +47,8 @@ class Daemon:
 
     def footprint(self) -> tuple[int, int, float]:
         """Threads, open files and memory in MB of the daemon and its children."""
-        family = [self.process, *self.process.children(recursive=True)]
+        supervisor = psutil.Process(self.supervisor.pid)
+        family = [supervisor, *supervisor.children(recursive=True)]
         return (
             sum(process.num_threads() for process in family),
             sum(process.num_fds() for process in family),
@@ -60,13 +67,13 @@ def daemon(
         command = [*prefix, sys.executable, "-m", "assistant.cli", "run", source, *options]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own, **(environ or {})})
         try:
-            running = Daemon(directory, process.pid)
+            running = Daemon(directory, process)
             wait_for(lambda: answers(running), 60)
             yield running
         finally:
             process.terminate()
             start_s = time.monotonic()
-            assert process.wait(10) == 0
+            assert process.wait(10) == 0, (directory / "run.log").read_text()
             assert time.monotonic() - start_s < 5
 
 

@@ -134,7 +134,7 @@ def test_a_daemon_that_is_killed_starts_clean_and_knows_what_it_knew(make_video)
         for number in range(NUM_KILLS):
             process = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
             try:
-                running = Daemon(directory, process.pid)
+                running = Daemon(directory, process)
                 wait_for(lambda running=running: answers(running) and running.facts()["frames"], 60)
                 with Client.connect(directory) as client:
                     list(client.ask(f"Question {number}?"))
@@ -143,6 +143,8 @@ def test_a_daemon_that_is_killed_starts_clean_and_knows_what_it_knew(make_video)
                 children = process_family(process.pid)
             finally:
                 process.kill()
+                for child in process_family(process.pid):
+                    child.kill()
                 process.wait(10)
             wait_for(lambda children=children: not any(child.is_running() for child in children), 5)
             assert len(entries(path)) >= known

@@ -23,7 +23,6 @@ import torch
 
 from assistant import service
 from assistant.capture.source import parse_source
-from assistant.commands.run import BORN_VARIABLE, DEVICE_VARIABLE, MAX_BIRTHS, _note_birth
 from assistant.config import Config
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.errors import SpeechError, WorkerFailed
@@ -477,7 +476,7 @@ def test_a_voice_that_lost_its_output_finds_it_again(camera, model, monkeypatch)
             assert daemon.ask("What is it?").is_over.wait(20)
             time.sleep(0.7)
             states.append(daemon.state("voice"))
-    assert played == [1, 2, 3, 3]
+    assert played == [1, 3, 3]
     assert states == ["idle", "failed", "failed", "idle", "idle"]
 
 
@@ -523,17 +522,19 @@ def test_a_gpu_that_is_lost_needs_a_new_process(camera, model, tmp_path):
     assert "STOPPING=1" not in heard, "systemd would kill what goes on"
 
 
-def test_the_daemon_begins_anew_with_the_same_pid(make_video, tmp_path):
-    """Twice; `python -m assistant.cli` is what it becomes, so the fault is put into that."""
+def test_the_daemon_begins_anew_in_another_process(make_video, tmp_path):
+    """Once because it asks for that, once because it is killed; the fault is put into what its supervisor starts."""
+    faults = tmp_path / "faults"
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "if sys.argv[:1] == ['-m']:\n"
-        "    import os\n"
+        "    from pathlib import Path\n"
         "    from assistant import service\n"
         "    from assistant.faults import ProcessSpoilt\n"
         "    really = service.Service.run\n"
         "    def run(self):\n"
-        "        if os.environ.get('ONLOOKER_BORN_AT', '').count(',') < 1:\n"
+        f"        if not Path({str(faults)!r}).exists():\n"
+        f"            Path({str(faults)!r}).touch()\n"
         "            raise ProcessSpoilt('the GPU was lost')\n"
         "        really(self)\n"
         "    service.Service.run = run\n"
@@ -544,13 +545,23 @@ def test_the_daemon_begins_anew_with_the_same_pid(make_video, tmp_path):
         options = ["--no-say", "--model", str(GOLDEN), "--log", str(directory / "run.log")]
         command = [sys.executable, "-m", "assistant.cli", "run", str(make_video(seconds=5)), *options]
         daemon = subprocess.Popen(command, cwd=ROOT, env=environ)
+
+        def pid() -> int | None:
+            shown = onlooker("status", "--json", directory=directory)
+            facts = json.loads(shown.stdout) if shown.returncode == 0 else {"frames": 0}
+            return facts["pid"] if facts["frames"] > 2 else None
+
         try:
-            log = directory / "run.log"
-            wait_for(lambda: log.exists() and log.read_text().count("the daemon begins anew") == 2, 90)
-            wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 60)
-            wait_for(lambda: json.loads(onlooker("status", "--json", directory=directory).stdout)["frames"] > 2, 30)
-            assert json.loads(onlooker("status", "--json", directory=directory).stdout)["pid"] == daemon.pid
-            assert (directory / "run.log").read_text().count("the daemon begins anew") == 2
+            wait_for(pid, 90)
+            log = (directory / "run.log").read_text()
+            assert "the GPU was lost; the daemon begins anew" in log
+            assert "the daemon ended with code 75; it is started again" in log
+            killed = pid()
+            assert killed is not None
+            os.kill(killed, signal.SIGKILL)
+            wait_for(lambda: pid() not in (None, killed), 60)
+            assert "the daemon was ended by SIGKILL; it is started again" in (directory / "run.log").read_text()
+            assert not psutil.pid_exists(killed)
             assert onlooker("stop", directory=directory).returncode == 0
             assert daemon.wait(10) == 0
         finally:
@@ -558,48 +569,32 @@ def test_the_daemon_begins_anew_with_the_same_pid(make_video, tmp_path):
             daemon.wait(10)
 
 
-def test_a_daemon_that_lost_its_gpu_waits_for_it(make_video, tmp_path):
-    """`auto` is no CPU then. The GPU is away for two attempts, and back as something that computes on the CPU."""
-    tries = tmp_path / "tries"
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
-        "if sys.argv[:1] == ['-m']:\n"
-        "    from assistant import opening\n"
-        "    from assistant.commands import run\n"
-        "    run.DEVICE_RETRY_S = 0.5\n"
-        "    really = opening.resolve_device\n"
-        "    def resolve_device(device):\n"
-        f"        with open({str(tries)!r}, 'a') as file:\n"
-        "            print(device, file=file)\n"
-        f"        is_back = len(open({str(tries)!r}).readlines()) == 3\n"
-        "        return 'cpu' if is_back else really(device)\n"
-        "    opening.resolve_device = resolve_device\n"
-    )
+def test_a_daemon_whose_parent_was_killed_ends(make_video):
     with short_directory() as directory:
-        environ = environ_of(directory) | {BORN_VARIABLE: "1.0", DEVICE_VARIABLE: "cuda"}
-        environ["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
-        options = ["--no-say", "--model", str(GOLDEN), "--log", str(directory / "run.log")]
-        command = [sys.executable, "-m", "assistant.cli", "run", str(make_video(seconds=5)), *options]
-        daemon = subprocess.Popen(command, cwd=ROOT, env=environ)
+        command = [sys.executable, "-m", "assistant.cli", "run", str(make_video(seconds=5)), "--no-say"]
+        parent = subprocess.Popen([*command, "--model", str(GOLDEN)], cwd=ROOT, env=environ_of(directory))
         try:
             wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 90)
-            assert tries.read_text().split() == ["cuda"] * 3
-            assert (directory / "run.log").read_text().count("trying again in") == 2
-            assert onlooker("stop", directory=directory).returncode == 0
-            assert daemon.wait(10) == 0
+            family = psutil.Process(parent.pid).children(recursive=True)
         finally:
-            daemon.kill()
-            daemon.wait(10)
+            parent.kill()
+            parent.wait(10)
+        wait_for(lambda: not any(process.is_running() for process in family), 6)
 
 
-def test_a_daemon_that_begins_anew_again_and_again_ends(monkeypatch):
-    monkeypatch.delenv(BORN_VARIABLE, raising=False)
-    for _ in range(MAX_BIRTHS):
-        _note_birth(ProcessSpoilt("the GPU was lost"))
-    with pytest.raises(ProcessSpoilt):
-        _note_birth(ProcessSpoilt("the GPU was lost"))
-    monkeypatch.setattr(time, "time", lambda: 1e12)
-    _note_birth(ProcessSpoilt("the GPU was lost"))
+def test_a_gpu_that_was_lost_is_not_replaced_by_the_cpu(make_video):
+    """What `auto` is depends on what the daemon had before."""
+    with short_directory() as directory:
+        read_fd, write_fd = os.pipe()
+        environ = environ_of(directory) | {"ONLOOKER_SUPERVISOR": f"{os.getpid()} {write_fd} cuda"}
+        command = [sys.executable, "-m", "assistant.cli", "run", str(make_video()), "--no-say", "--model", str(GOLDEN)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environ, pass_fds=[write_fd], capture_output=True, text=True, timeout=60
+        )
+        os.close(read_fd)
+        os.close(write_fd)
+    assert done.returncode == 3
+    assert "no CUDA device here" in done.stderr
 
 
 class Hanging(Breaking):
@@ -703,12 +698,9 @@ def test_the_daemon_as_a_user_meets_it(make_video):
         environ = environ_of(directory)
         command = [sys.executable, "-m", "assistant.cli", "run", video, "--no-say", "--model", str(GOLDEN)]
 
-        def start() -> subprocess.Popen[bytes]:
-            return subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
-
         missing = onlooker("status", directory=directory)
         assert (missing.returncode, "is not running" in missing.stderr) == (3, True)
-        daemon = start()
+        daemon = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
         try:
             wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 60)
             wait_for(lambda: json.loads(onlooker("status", "--json", directory=directory).stdout)["frames"] > 2, 30)
@@ -734,10 +726,10 @@ def test_the_daemon_as_a_user_meets_it(make_video):
             assert onlooker("pause", directory=directory).returncode == 0
             assert ", paused" in onlooker("status", directory=directory).stdout
             second = onlooker("run", video, "--model", str(GOLDEN), directory=directory)
-            assert (second.returncode, f"pid {daemon.pid}" in second.stderr) == (2, True)
-            daemon.send_signal(signal.SIGKILL)
-            daemon.wait(10)
-            daemon = start()
+            pid = json.loads(onlooker("status", "--json", directory=directory).stdout)["pid"]
+            assert (second.returncode, f"pid {pid}" in second.stderr) == (2, True)
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: not psutil.pid_exists(pid), 5)
             wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 60)
             shown = onlooker("status", directory=directory).stdout
             assert ", paused" in shown, "no restart opens a camera that was closed"

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 CAMERA_FPS = 10
 SAMPLE_S = 5.0
 SETTLE_S = 120.0  # libraries still take memory in the first minutes
-FIELDS = ("at_s", "frames", "dropped", "latency_s", "age_s", "rss_mb", "children_mb", "threads", "fds")
+FIELDS = ("at_s", "pid", "frames", "dropped", "latency_s", "age_s", "rss_mb", "children_mb", "threads", "fds")
 
 
 def read_pictures() -> list[bytes]:
@@ -74,12 +74,13 @@ def serve_camera(pictures: list[bytes]) -> str:
     return f"http://127.0.0.1:{server.server_address[1]}/cam"
 
 
-def sample(directory: Path, process: psutil.Process, start_s: float) -> dict[str, Any]:
+def sample(directory: Path, start_s: float) -> dict[str, Any]:
     with Client.connect(directory) as client:
-        facts = client.request("status")
+        facts, process = client.request("status"), psutil.Process(client.daemon.pid)
     children = process.children(recursive=True)
     return {
         "at_s": round(time.monotonic() - start_s, 2),
+        "pid": process.pid,
         "frames": facts["frames"],
         "dropped": facts["dropped"],
         "latency_s": facts["latency_s"],
@@ -106,6 +107,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
     return {
         "hours": round(float(hours[-1] - hours[0]), 3),
+        "processes": len({row["pid"] for row in rows}),
         "frames": rows[-1]["frames"] - rows[0]["frames"],
         "fps": round((rows[-1]["frames"] - rows[0]["frames"]) / (rows[-1]["at_s"] - rows[0]["at_s"]), 3),
         "dropped": rows[-1]["dropped"] - rows[0]["dropped"],
@@ -143,7 +145,7 @@ def main() -> int:
         log = args.out / "run.log"
         command = [sys.executable, "-m", "assistant.cli", "run", address, "--no-say", "--log", str(log)]
         daemon = subprocess.Popen(command, cwd=ROOT, env=environ)
-        process, start_s = psutil.Process(daemon.pid), time.monotonic()
+        start_s = time.monotonic()
         try:
             with tqdm(total=round(args.hours * 3600), unit="s") as bar, (args.out / "samples.csv").open("w") as file:
                 writer = csv.DictWriter(file, FIELDS)
@@ -152,7 +154,7 @@ def main() -> int:
                     assert daemon.poll() is None, f"the daemon ended with {daemon.returncode}; see {log}"
                     bar.update(round(at_s) - bar.n)
                     try:
-                        row = sample(directory, process, start_s)
+                        row = sample(directory, start_s)
                     except OnlookerError:  # it is still being started
                         row = {"latency_s": None}
                     if row["latency_s"] is not None:

@@ -1,0 +1,111 @@
+"""The daemon's parent, over small children that end in every way: who is started again, and who is not."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from assistant import supervisor
+from assistant.errors import WorkerFailed
+from assistant.supervisor import EXIT_ANEW, MAX_CRASHES, Supervisor, find_link
+
+CHILD = """
+import os, signal, sys, time
+from assistant.supervisor import find_link
+link = find_link()
+with open({log!r}, "a") as file:
+    print(link.device_type or "-", file=file)
+number = len(open({log!r}).readlines())
+def up():
+    link.say_up("cuda")
+def die(name):
+    os.kill(os.getpid(), getattr(signal, name))
+    time.sleep(10)
+{body}
+"""
+
+
+class Family:
+    """A supervisor of children with that code. seen: the device types that they were told, one for each child."""
+
+    def __init__(self, folder: Path, body: str):
+        self._log = folder / "seen"
+        self.notes: list[str] = []
+        code = CHILD.format(log=str(self._log), body=body)
+        self._supervisor = Supervisor([sys.executable, "-c", code], self.notes.append)
+
+    def run(self) -> int:
+        return self._supervisor.run()
+
+    @property
+    def seen(self) -> list[str]:
+        return self._log.read_text().split()
+
+
+@pytest.fixture(autouse=True)
+def paths(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setattr(supervisor, "DEVICE_RETRY_S", 0.1)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3])
+def test_what_ends_by_itself_before_it_is_up_is_the_end(code, tmp_path):
+    family = Family(tmp_path, f"sys.exit({code})")
+    assert family.run() == code
+    assert (family.seen, family.notes) == (["-"], [])
+
+
+@pytest.mark.parametrize(
+    ("how", "note"),
+    [
+        ('die("SIGKILL")', "was ended by SIGKILL"),
+        ('die("SIGSEGV")', "was ended by SIGSEGV"),
+        ("os.abort()", "was ended by SIGABRT"),
+        (f"os._exit({EXIT_ANEW})", f"ended with code {EXIT_ANEW}"),
+        ("sys.exit(1)", "ended with code 1"),
+        ("sys.exit(3)", "something it needs is missing"),
+    ],
+)
+def test_what_was_up_is_started_again_and_told_where_it_ran(how, note, tmp_path):
+    family = Family(tmp_path, f"up()\nif number < 3: {how}\n")
+    assert family.run() == 0
+    assert family.seen == ["-", "cuda", "cuda"]
+    assert len(family.notes) == 2
+    assert all(note in text for text in family.notes)
+
+
+def test_a_device_that_is_away_is_waited_for_longer_than_crashes_are_suffered(tmp_path):
+    family = Family(tmp_path, f"if number == 1: up(); os.abort()\nif number < {MAX_CRASHES + 5}: sys.exit(3)\n")
+    assert family.run() == 0
+    assert len(family.seen) == MAX_CRASHES + 5
+
+
+def test_crashes_again_and_again_are_an_error(tmp_path):
+    family = Family(tmp_path, "os.abort()")
+    with pytest.raises(WorkerFailed, match="SIGABRT, after 5 other crashes within 10 minutes"):
+        family.run()
+    assert len(family.seen) == MAX_CRASHES + 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_passed_on_and_nothing_is_started_again(number, tmp_path):
+    family = Family(tmp_path, "signal.signal(signal.SIGTERM, lambda *_: os._exit(7))\nup()\ntime.sleep(20)")
+
+    def stop() -> None:
+        while not (tmp_path / "seen").exists():
+            threading.Event().wait(0.05)
+        threading.Event().wait(0.3)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=stop).start()
+    before = signal.getsignal(number)
+    assert family.run() == 7
+    assert signal.getsignal(number) is before
+    assert (family.seen, family.notes) == (["-"], [])
+
+
+def test_without_a_parent_there_is_no_link():
+    assert find_link({}) is None
