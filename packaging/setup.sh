@@ -37,10 +37,13 @@ system_packages() { # Debian package names of what is missing
     esac
 }
 
-test_packages() { # cameras without hardware, and a tokenizer to test with
+test_packages() { # cameras and sound cards without hardware, and a tokenizer to test with
     command -v npm >/dev/null || echo npm
     command -v dbus-run-session >/dev/null || echo dbus dbus-daemon
     command -v wireplumber >/dev/null || echo pipewire wireplumber
+    command -v pipewire-pulse >/dev/null || echo pipewire-pulse
+    command -v pactl >/dev/null || echo pulseaudio-utils
+    [ -n "$(find /usr/lib -name libasound_module_pcm_pulse.so -print -quit)" ] || echo libasound2-plugins
     command -v pw-v4l2 >/dev/null || echo pipewire-v4l2
     command -v gst-launch-1.0 >/dev/null || echo gstreamer1.0-tools
     [ -n "$(find /usr/lib -name libgstpipewire.so -print -quit)" ] || echo gstreamer1.0-pipewire

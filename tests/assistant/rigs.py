@@ -1,6 +1,7 @@
-"""Real devices without hardware: a webcam that PipeWire makes, and an RTSP camera that GStreamer serves.
+"""Real devices without hardware: a webcam and a sound card that PipeWire makes, an RTSP camera that GStreamer serves.
 
-Debian's pipewire, wireplumber, pipewire-v4l2 and GStreamer must be there; `packaging/setup.sh test` sees to it.
+Debian's pipewire with its servers, wireplumber, pulseaudio-utils and GStreamer must be there; `packaging/setup.sh test`
+sees to it.
 """
 
 import os
@@ -10,6 +11,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
 
 TEST_PICTURE = ["videotestsrc", "is-live=true", "pattern=ball", "!"]
 
@@ -92,3 +95,66 @@ class RtspCamera:
             self._process.kill()
             self._process.wait(10)
             self._process = None
+
+
+class SoundCard:
+    """A sound card without hardware, served by a PipeWire of its own to programs that have `environ`.
+
+    `unplug` kills the server and all that knew of it, `freeze` stops it; what is played can be heard by `hear`.
+    """
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="onlooker-sound-")
+        home = Path(self._directory.name)
+        (home / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+        self.environ = {"XDG_RUNTIME_DIR": str(home), "HOME": str(home)}
+        self._everything = {**os.environ, **self.environ}
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "SoundCard":
+        self.plug()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.unplug()
+        self._directory.cleanup()
+
+    def plug(self) -> None:
+        script = "pipewire & sleep 0.7; wireplumber & pipewire-pulse & wait"
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._server = subprocess.Popen(
+            ["dbus-run-session", "--", "sh", "-c", script], env=self._everything, start_new_session=True, **quiet
+        )
+        until_s = time.monotonic() + 15
+        sink = ("load-module", "module-null-sink", "sink_name=speaker", "media.class=Audio/Sink")
+        while self._control(*sink) or self._control("set-default-sink", "speaker"):
+            assert time.monotonic() < until_s, "the sound server does not start"
+            time.sleep(0.2)
+
+    def unplug(self) -> None:
+        if self._server is not None:
+            os.killpg(self._server.pid, signal.SIGKILL)
+            self._server.wait(10)
+            self._server = None
+
+    def freeze(self) -> None:
+        assert self._server is not None
+        os.killpg(self._server.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._server is not None
+        os.killpg(self._server.pid, signal.SIGCONT)
+
+    def hear(self, seconds: float) -> np.ndarray:
+        """What is played from now on, int16 at 16,000 a second."""
+        options = ["--device=speaker.monitor", "--rate=16000", "--channels=1", "--format=s16le", "--raw"]
+        ear = subprocess.Popen(["parec", *options], env=self._everything, stdout=subprocess.PIPE)
+        assert ear.stdout is not None
+        heard = ear.stdout.read(int(seconds * 32000))
+        ear.kill()
+        ear.wait(10)
+        return np.frombuffer(heard, np.int16)
+
+    def _control(self, *command: str) -> int:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.run(["pactl", *command], env=self._everything, check=False, timeout=10, **quiet).returncode

@@ -58,12 +58,25 @@ class Daemon:
 
 @contextmanager
 def daemon(
-    source: str, *prefix: str, environ: dict[str, str] | None = None, model: str = str(GOLDEN), fps: float = 5
+    source: str,
+    *prefix: str,
+    environ: dict[str, str] | None = None,
+    model: str = str(GOLDEN),
+    fps: float = 5,
+    is_silent: bool = True,
 ) -> Iterator[Daemon]:
     with short_directory() as directory:
         own = {RUNTIME_VARIABLE: str(directory), "PYTHONPATH": PYTHONPATH}
         own["ONLOOKER_DATA"] = str(REAL_DATA if model == "default" else directory / "data")
-        options = ["--no-say", "--fps", str(fps), "--model", model, "--log", str(directory / "run.log")]
+        options = [
+            *(["--no-say"] if is_silent else []),
+            "--fps",
+            str(fps),
+            "--model",
+            model,
+            "--log",
+            str(directory / "run.log"),
+        ]
         command = [*prefix, sys.executable, "-m", "assistant.cli", "run", source, *options]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own, **(environ or {})})
         try:

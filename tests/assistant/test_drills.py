@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import psutil
 import pytest
 
@@ -21,7 +22,7 @@ from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.journal.reading import entries
 from tests.assistant.camera import Camera, wait_for
 from tests.assistant.control_daemon import short_directory
-from tests.assistant.rigs import RtspCamera, Webcam
+from tests.assistant.rigs import RtspCamera, SoundCard, Webcam
 from tests.assistant.running_daemon import GOLDEN, ROOT, Daemon, answers, daemon
 
 IS_FULL = os.environ.get("ONLOOKER_DRILLS") == "full"
@@ -93,6 +94,37 @@ def test_a_web_camera_that_stalls(trickle):
             drill(running, times, lambda: camera.stall(trickle), camera.go_on, lost_s=5, back_s=5)
     finally:
         camera.unplug()
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_sound_server_that_is(how, rtsp):
+    """The voice says that nobody hears it, and is heard again; the rest goes on, and a stop is a stop."""
+    with SoundCard() as card:
+        take, give = (card.unplug, card.plug) if how == "killed" else (card.freeze, card.thaw)
+        environ = {**card.environ, "ONLOOKER_VOICE__ENGINE": "espeak-ng"}
+        with daemon(rtsp.address, environ=environ, is_silent=False) as running:
+
+            def voice() -> str:
+                with Client.connect(running.directory) as client:
+                    assert "".join(client.ask("What is it?")).strip()
+                return running.facts()["parts"]["voice"]["state"]
+
+            wait_for(lambda: running.facts()["frames"] > 10, 60)
+            wait_for(lambda: voice() == "speaking", 20)
+            assert np.abs(card.hear(1.0)).max() > 1000
+            take()
+            lost_s = wait_for(lambda: voice() == "failed", 10)
+            frames = running.facts()["frames"]
+            time.sleep(1)
+            assert running.facts()["frames"] > frames
+            give()
+            back_s = wait_for(lambda: voice() == "speaking", 30)
+            assert np.abs(card.hear(1.0)).max() > 1000
+            take()
+            wait_for(lambda: voice() == "failed", 10)
+        print(json.dumps({"sound server": how, "lost_s": round(lost_s, 1), "back_s": round(back_s, 1)}))
+        if how == "frozen":
+            give()
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGSTOP"])
