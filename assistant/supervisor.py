@@ -7,6 +7,7 @@ up, and on what kind of device.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from assistant.control.instance import SUPERVISOR_NAME, make_private, running_pid, runtime_dir, write_pid
 from assistant.errors import WorkerFailed
 from assistant.systemd import Notifier
 
@@ -23,6 +25,7 @@ EXIT_ANEW = 75
 """What the child ends with when only a new process can go on."""
 
 MAX_CRASHES, CRASH_WINDOW_S = 5, 600.0
+STOP_TIMEOUT_S = 8.0
 DEVICE_RETRY_S = 10.0
 """A device that is full, or has gone, is waited for, if the daemon was up before."""
 
@@ -68,12 +71,19 @@ class Supervisor:
     def run(self) -> int:
         """Until the child ends for good; gives its exit code. Raises WorkerFailed when it crashes again and again."""
         before = {number: signal.signal(number, self._pass_on) for number in _passed_on()}
+        path = runtime_dir() / SUPERVISOR_NAME
+        is_first = running_pid(path) is None  # else there is a daemon, as the child will say
         try:
+            if is_first:
+                make_private(path.parent)
+                write_pid(path)
             while True:
                 code = self._run_child()
                 if self._stops or not self._goes_on(code):
                     return code if code >= 0 else 128 - code
         finally:
+            if is_first:
+                path.unlink(missing_ok=True)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -122,6 +132,26 @@ class Supervisor:
         until_s = time.monotonic() + seconds
         while not self._stops and time.monotonic() < until_s:
             time.sleep(0.1)
+
+
+def end_running() -> bool:
+    """End this user's supervisor, whatever its child is doing, in STOP_TIMEOUT_S. False: none runs."""
+    import psutil
+
+    pid = running_pid(runtime_dir() / SUPERVISOR_NAME)
+    if pid is None:
+        return False
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if "run" not in process.cmdline():  # the pid is another program's by now
+            return False
+        process.terminate()
+        until_s = time.monotonic() + STOP_TIMEOUT_S
+        while process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > until_s:
+                process.kill()
+            time.sleep(0.05)
+    return True
 
 
 def _passed_on() -> list[signal.Signals]:

@@ -113,11 +113,17 @@ def run_private(args: argparse.Namespace) -> int:
 def run_stop(args: argparse.Namespace) -> int:
     """End the daemon, and wait until it has ended."""
     from assistant.control.client import Client
-    from assistant.control.errors import AlreadyRunning, DaemonSilent
+    from assistant.control.errors import AlreadyRunning, DaemonMissing, DaemonSilent
     from assistant.control.instance import Instance
+    from assistant.supervisor import end_running
 
-    with Client.connect() as client:
-        client.request("stop")
+    try:
+        with Client.connect() as client:
+            client.request("stop")
+    except DaemonMissing:  # or it is just being started
+        if not end_running():
+            raise
+        return 0
     until_s = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < until_s:
         try:

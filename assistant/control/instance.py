@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 RUNTIME_VARIABLE = "ONLOOKER_RUNTIME"
 SOCKET_NAME, LOCK_NAME, PID_NAME = "control.sock", "onlooker.lock", "onlooker.pid"
+SUPERVISOR_NAME = "supervisor.pid"
 
 
 def runtime_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -90,12 +91,12 @@ class Instance:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise AlreadyRunning(_running_pid(directory / PID_NAME), directory) from None
+            raise AlreadyRunning(running_pid(directory / PID_NAME), directory) from None
         except OSError as error:
             path = directory / LOCK_NAME
             raise RuntimeDirError(f"{path}: cannot be locked: {error.strerror}; remove it") from None
         try:
-            _write_pid(directory / PID_NAME)
+            write_pid(directory / PID_NAME)
         except OSError as error:
             lock.release()
             path = directory / PID_NAME
@@ -123,14 +124,15 @@ class Instance:
         self.release()
 
 
-def _write_pid(path: Path) -> None:
+def write_pid(path: Path) -> None:
+    """Ours, for `running_pid`. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(f"{os.getpid()}\n")
 
 
-def _running_pid(path: Path) -> int | None:
-    """The pid that the holder of the lock wrote; None when it has not yet (and a dead one's still stands there)."""
+def running_pid(path: Path) -> int | None:
+    """The pid that stands there; None where there is none, or it is a dead one's."""
     from psutil import pid_exists
 
     try:

@@ -2,15 +2,20 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from assistant import supervisor
+from assistant.control.instance import LOCK_NAME, RUNTIME_VARIABLE, SUPERVISOR_NAME
 from assistant.errors import WorkerFailed
 from assistant.supervisor import EXIT_ANEW, MAX_CRASHES, Supervisor, find_link
+from tests.assistant.camera import wait_for
 
 CHILD = """
 import os, signal, sys, time
@@ -46,8 +51,9 @@ class Family:
 
 
 @pytest.fixture(autouse=True)
-def paths(monkeypatch):
+def paths(monkeypatch, directory):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv(RUNTIME_VARIABLE, str(directory))
     monkeypatch.setattr(supervisor, "DEVICE_RETRY_S", 0.1)
 
 
@@ -109,3 +115,31 @@ def test_a_stop_is_passed_on_and_nothing_is_started_again(number, tmp_path):
 
 def test_without_a_parent_there_is_no_link():
     assert find_link({}) is None
+
+
+def test_a_daemon_that_is_just_being_started_can_be_stopped(tmp_path, directory):
+    """The command line in full: its child waits for a model that never comes."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\n"
+        "if sys.argv[:1] == ['-m']:\n"
+        "    from assistant import opening\n"
+        "    opening.open_model = lambda *_, **__: time.sleep(60)\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
+    command = [sys.executable, "-m", "assistant.cli"]
+    assert subprocess.run([*command, "stop"], env=environ, check=False, capture_output=True).returncode == 3
+    daemon = subprocess.Popen([*command, "run", "demo", "--no-say"], env=environ)
+    try:
+        wait_for(lambda: len(psutil.Process(daemon.pid).children()) == 1, 10)
+        wait_for((directory / LOCK_NAME).exists, 10)
+        (child,) = psutil.Process(daemon.pid).children()
+        assert (directory / SUPERVISOR_NAME).exists()
+        start_s = time.monotonic()
+        assert subprocess.run([*command, "stop"], env=environ, check=False).returncode == 0
+        daemon.wait(5)
+        assert time.monotonic() - start_s < 5
+        assert not child.is_running()
+        assert not (directory / SUPERVISOR_NAME).exists()
+    finally:
+        daemon.kill()
+        daemon.wait(10)
