@@ -32,13 +32,14 @@ DEVICE_RETRY_S = 10.0
 _VARIABLE = "ONLOOKER_SUPERVISOR"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Link:
     """The child's end. device_type: of what it replaces ("cuda"), "" for the first one."""
 
     parent_pid: int
     fd: int
     device_type: str
+    has_said_up: bool = False
 
     @property
     def is_alone(self) -> bool:
@@ -46,8 +47,10 @@ class Link:
         return os.getppid() != self.parent_pid
 
     def say_up(self, device_type: str) -> None:
-        """The daemon is up."""
-        os.write(self.fd, f"{device_type}\n".encode())
+        """The daemon is up. Only the first time counts."""
+        if not self.has_said_up:
+            self.has_said_up = True
+            os.write(self.fd, f"{device_type}\n".encode())
 
 
 def find_link(environ: Mapping[str, str] = os.environ) -> Link | None:

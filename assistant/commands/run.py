@@ -173,7 +173,8 @@ def _serve(
     def open_daemon_voice(section: VoiceSection, hush: threading.Event) -> Voice | None:
         return None if args.no_say else open_voice(section, None, hush, log.warning)
 
-    def check() -> None:
+    def check() -> None:  # the service is up when it calls this first
+        link.say_up(model.device.type)
         if server.failure is not None:
             raise server.failure
         if link.is_alone:
@@ -220,7 +221,6 @@ def _serve(
         gpu = GpuWatch(uuid, service.busy_s, service.share_gpu)
         gpu.start()
     log.info("watching %s with %s; control socket %s", source.shown, model.name, instance.socket_path)
-    link.say_up(model.device.type)
     try:
         service.run()
     finally:
