@@ -105,6 +105,7 @@ class Service:
         self._started_s = time.monotonic()
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._rests_until_s = 0.0
+        self._room = ""  # what it does without, on a GPU that is too small
         self._num_restarts = 0
         self._num_seen = self._num_remarks = self._num_dropped_before = 0
         self._is_asleep, self._modes_lock = False, threading.Lock()
@@ -155,7 +156,6 @@ class Service:
         """With half the window, and half of that, where the GPU has no room for all of it."""
         from assistant.opening import no_room
 
-        is_smaller = False
         while True:
             try:
                 stream = self._open_stream(self._config.stream)
@@ -164,19 +164,15 @@ class Service:
                 fault = fault_of(error)
                 if fault == "gpu":
                     raise ProcessSpoilt(str(error)) from error
-                wanted = self._config.stream.window_tokens
                 if fault != "memory":
                     raise
                 if not self._halve():
                     raise no_room(str(self._model.device)) from error
-                is_smaller = True
-                window = self._config.stream.window_tokens
-                self._tell("mind", "starting", f"with {window} tokens: the GPU has no room for {wanted}")
+                self._tell("mind", "starting", self._room)
             self._free()
         pipeline = Pipeline(self._source, self._config, self._model, stream, self._report, self._pacing, self._thinning)
-        for name in ("capture", "encoder"):
-            self._parts[name] = Part()
-        self._parts["mind"] = Part(detail=self._parts["mind"].detail if is_smaller else "")
+        for name in ("capture", "encoder", "mind"):
+            self._parts[name] = Part(detail=self._room if name == "mind" else "")
         self._pipeline = pipeline
         self._follow_modes()  # after it can be seen, so that no pause is lost
         self._switch_pictures()
@@ -250,7 +246,7 @@ class Service:
             self._start_journal(config.privacy)
         if any(key.startswith("voice.") for key in changed):
             self._voice.swap(config.voice)
-        self._source, self._config = source, config
+        self._source, self._config, self._room = source, config, ""
         self._pacing.update(config)
         self._switch_pictures()
         if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens", "stream.fps"}:
@@ -298,7 +294,7 @@ class Service:
         self._restarts_s.append(now_s)
         self._num_restarts += 1
         is_smaller = fault == "memory" and self._halve()
-        how = f"with a memory of {self._config.stream.window_tokens} tokens" if is_smaller else "as it was"
+        how = self._room if is_smaller else "as it was"
         if rests:
             how += f", in {REST_S:.0f} s: {MAX_RESTARTS} times within {RESTART_WINDOW_S:.0f} s did not help"
         self._tell("mind", "failed", f"{failure}; it is started again {how}")
@@ -321,6 +317,7 @@ class Service:
             check_stream(self._model, half)
         except ConfigError:
             return False
+        self._room = f"with {half.window_tokens} tokens: the GPU has no room for {stream.window_tokens}"
         self._config = self._config.model_copy(update={"stream": half})
         return True
 

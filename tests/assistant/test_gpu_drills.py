@@ -174,7 +174,7 @@ def test_a_lost_gpu_is_found_again_by_a_new_process(tmp_path):
             free = torch.cuda.mem_get_info()[0]
             figures = {"back_s": round(back_s, 1), "asked_meanwhile": asked_error, "free": [free_before, free]}
             print(json.dumps({"drill": f"lost GPU {number}", **figures}))
-            assert free > free_before - (64 << 20), "the card's memory is given back"
+            assert free > free_before - (256 << 20), "the card's memory is given back"
         print(running.log.read_text())
 
 
