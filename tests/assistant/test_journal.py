@@ -25,7 +25,7 @@ from assistant.journal.file import (
 )
 from assistant.journal.reading import Entry, entries, thumbnail
 from assistant.journal.writer import Journal
-from tests.assistant.journals import NOW_UNIX_S, OpenJournal, line, texts, traces
+from tests.assistant.journals import NOW_UNIX_S, OpenJournal, line, num_damages, texts, traces
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,14 +38,6 @@ def path(journal_path: Path) -> Path:
 @pytest.fixture
 def warnings(journal_warnings: list[str]) -> list[str]:
     return journal_warnings
-
-
-def num_damages(path: Path) -> int:
-    """Faults that SQLite finds in the file, or in the index of words."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        found = [row[0] for row in db.execute("PRAGMA integrity_check")]
-        db.execute("INSERT INTO words (words) VALUES ('integrity-check')")
-    return len([fault for fault in found if fault != "ok"])
 
 
 # What is written, and how it is read
