@@ -61,10 +61,16 @@ def find_link(environ: Mapping[str, str] = os.environ) -> Link | None:
 
 
 class Supervisor:
-    """Use: `run`, in the main thread. note: is told what happened, while no child lives."""
+    """Use: `run`, in the main thread. command, environ: the child's. note: is told what happened, while none lives."""
 
-    def __init__(self, command: list[str], note: Callable[[str], None], notifier: Notifier | None = None):
-        self._command, self._note = command, note
+    def __init__(
+        self,
+        command: list[str],
+        environ: Mapping[str, str],
+        note: Callable[[str], None],
+        notifier: Notifier | None = None,
+    ):
+        self._command, self._environ, self._note = command, environ, note
         self._notifier = notifier or Notifier()
         self._child: subprocess.Popen[bytes] | None = None
         self._stops = False
@@ -111,7 +117,7 @@ class Supervisor:
     def _run_child(self) -> int:
         """One child from its start to its end."""
         read_fd, write_fd = os.pipe()
-        environ = {**os.environ, _VARIABLE: f"{os.getpid()} {write_fd} {self._device_type}"}
+        environ = {**self._environ, _VARIABLE: f"{os.getpid()} {write_fd} {self._device_type}"}
         environ.pop("WATCHDOG_PID", None)  # systemd means the daemon, whoever that is
         try:
             self._child = subprocess.Popen(self._command, env=environ, pass_fds=[write_fd])

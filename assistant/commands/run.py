@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 OVERRIDES = {"model": "model.name", "device": "model.device", "fps": "stream.fps"}
 
+SOURCE_VARIABLE = "ONLOOKER_CAPTURE__SOURCE"
+
 LOG_BYTES, NUM_OLD_LOGS = 5 << 20, 3
 
 log = logging.getLogger("onlooker.run")
@@ -75,8 +77,18 @@ def run(args: argparse.Namespace) -> int:
     link = find_link()
     if link is not None:
         return _run_daemon(args, link)
-    command = [sys.executable, "-m", "assistant.cli", *sys.argv[1:]]
-    return Supervisor(command, lambda text: _note(args.log, text)).run()
+    return Supervisor(*run_command(args, args.log), lambda text: _note(args.log, text)).run()
+
+
+def run_command(args: argparse.Namespace, log_path: Path | None) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment of a `run` with the same options in another process.
+
+    The source is in the environment: an address may hold a password, and a command line is everybody's to read.
+    """
+    command = [sys.executable, "-m", "assistant.cli", "run", *([f"--log={log_path}"] if log_path else [])]
+    command += [f"--{name}={value}" for name in (*OVERRIDES, "config") if (value := getattr(args, name)) is not None]
+    command += ["--no-say"] if args.no_say else []
+    return command, {**os.environ, **({SOURCE_VARIABLE: args.source} if args.source else {})}
 
 
 def _note(log_path: Path | None, text: str) -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import subprocess
-import sys
 import tempfile
 import time
 
-from assistant.commands.run import OVERRIDES, add_options
+from assistant.commands.run import add_options, run_command
 from model.errors import OnlookerError
 
 START_TIMEOUT_S = 300.0  # an 8B model is read from a slow disk, or weights are fetched
-SOURCE_VARIABLE = "ONLOOKER_CAPTURE__SOURCE"
 
 
 class StartFailed(OnlookerError):
@@ -45,11 +42,7 @@ def run_start(args: argparse.Namespace) -> int:
         with contextlib.suppress(DaemonMissing):
             run_stop(args)
     path = user_log_path("onlooker") / "onlooker.log"
-    command = [sys.executable, "-m", "assistant.cli", "run", f"--log={path}"]
-    command += [f"--{name}={value}" for name in (*OVERRIDES, "config") if (value := getattr(args, name)) is not None]
-    command += ["--no-say"] if args.no_say else []
-    # An address may hold a password, and a command line is everybody's to read.
-    environ = {**os.environ, **({SOURCE_VARIABLE: args.source} if args.source else {})}
+    command, environ = run_command(args, path)
     with tempfile.TemporaryFile() as said:
         daemon = subprocess.Popen(
             command,

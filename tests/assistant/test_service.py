@@ -659,7 +659,9 @@ def test_it_is_started_in_the_background_and_no_password_shows():
             try:
                 assert started.returncode == 0, started.stderr
                 facts = json.loads(onlooker("status", "--json", directory=directory).stdout)
-                processes = [psutil.Process(facts["pid"]), *psutil.Process(facts["pid"]).children(recursive=True)]
+                supervisor = psutil.Process(facts["pid"]).parent()
+                assert supervisor is not None
+                processes = [supervisor, *supervisor.children(recursive=True)]
                 lines = [" ".join(process.cmdline()) for process in processes]
                 assert any("assistant.cli run" in line for line in lines)
                 log = Path(started.stdout.rpartition("its log: ")[2].strip())
@@ -728,6 +730,7 @@ def test_the_daemon_as_a_user_meets_it(make_video):
             second = onlooker("run", video, "--model", str(GOLDEN), directory=directory)
             pid = json.loads(onlooker("status", "--json", directory=directory).stdout)["pid"]
             assert (second.returncode, f"pid {pid}" in second.stderr) == (2, True)
+            assert video not in psutil.Process(pid).cmdline(), "it might hold a password"
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda: not psutil.pid_exists(pid), 5)
             wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 60)

@@ -40,7 +40,7 @@ class Family:
         self._log = folder / "seen"
         self.notes: list[str] = []
         code = CHILD.format(log=str(self._log), body=body)
-        self._supervisor = Supervisor([sys.executable, "-c", code], self.notes.append)
+        self._supervisor = Supervisor([sys.executable, "-c", code], os.environ, self.notes.append)
 
     def run(self) -> int:
         return self._supervisor.run()
