@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from assistant.capture.source import Source, parse_source
@@ -199,7 +199,7 @@ class Service:
     def _look_after(self) -> None:
         """Note who works, and end what nobody waits for."""
         self._feed_watchdog()
-        self._parts["voice"] = self._voice.part()
+        self._note_voice()
         self._questions.give_up_cancelled()
         pipeline = self._pipeline
         if pipeline is None:
@@ -211,6 +211,13 @@ class Service:
             self._parts[name].worked_at_s = at_s or None
         if pipeline.hangs(HANG_S):
             raise ProcessSpoilt(f"the mind hangs: frames wait, and none was looked at for {HANG_S:.0f} s")
+
+    def _note_voice(self) -> None:
+        """Whether it speaks is for who asks; that nobody hears it any more, or again, is told."""
+        before, now = self._parts["voice"], self._voice.part()
+        self._parts["voice"] = now
+        if before.state != now.state and "failed" in (before.state, now.state):
+            self._tell("voice", now.state, now.detail)
 
     def _reconfigure(self) -> None:
         """Take over what was edited, and answer those who asked for it."""
@@ -345,6 +352,7 @@ class Service:
             case _Wanted():
                 self._pass_on(event.question, event.text)
             case Asked():
+                self._publish("query", {"text": event.query.text, "time_s": event.time_s})
                 self._remember("query", event.query.text, event.time_s, query_id=event.query.id)
             case _:
                 pass
@@ -361,6 +369,7 @@ class Service:
         if self.journal is not None and self.journal.is_on:
             found = recollect(self.journal.path, text, now_s, now_s - pipeline.seen_s)
         if found and not self._model.reads_notes:
+            self._publish("query", {"text": text, "time_s": self._time_s})
             self._remember("query", text, self._time_s, query_id=question.number)
             self._answer(question, told(found, now_s))
             return
@@ -508,6 +517,7 @@ class Service:
         finally:
             self._switch_pictures()
             self._follow_modes()
+            self._publish("modes", asdict(self._modes.now))
 
     def reload(self, reply: Reply) -> bool:
         """Read the configuration anew, and answer then. False: too many have asked already."""

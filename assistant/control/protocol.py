@@ -35,7 +35,7 @@ MAX_ID_CHARACTERS = 64
 MAX_ID_NUMBER = 2**53  # beyond it, other languages' JSON rounds
 PLAIN = ("status", "pause", "resume", "mute", "unmute", "stop", "reload", "devices")
 ACTIONS = ("hello", *PLAIN, "ask", "cancel", "private", "log", "events")
-EVENT_KINDS = ("remark", "answer", "status")
+EVENT_KINDS = ("remark", "query", "answer", "status", "modes")
 
 MALFORMED, TOO_LONG, UNFINISHED, SLOW = "malformed", "too-long", "unfinished", "slow"
 BUSY, FORBIDDEN, STOPPING = "busy", "forbidden", "stopping"

@@ -99,7 +99,7 @@ def test_ids_are_kept_as_they_are(request_id):
         ({"v": 1, "id": 1, "do": "cancel", "request": []}, "invalid", "cancel: request"),
         ({"v": 1, "id": 1, "do": "private", "on": 1}, "invalid", "private: on = 1"),
         ({"v": 1, "id": 1, "do": "log", "query": "all"}, "invalid", "log: query"),
-        ({"v": 1, "id": 1, "do": "events", "kinds": []}, "invalid", "must be of remark, answer, status"),
+        ({"v": 1, "id": 1, "do": "events", "kinds": []}, "invalid", "must be of remark, query, answer, status, modes"),
         ({"v": 1, "id": 1, "do": "events", "kinds": [["remark"]]}, "invalid", "list of strings"),
         ({"v": 1, "id": 1, "do": "events", "kinds": ["gossip"]}, "invalid", "gossip"),
         ({"v": 1, "id": 1, "do": "events", "parts": "camera"}, "invalid", "parts"),

@@ -147,6 +147,8 @@ def test_it_watches_and_answers_in_order(camera, model):
         assert "shorten it" in too_long.failure
     assert daemon.failure is None
     assert all(answer.text.strip() == answer.facts["text"] for answer in answers)
+    asked = [facts["text"] for kind, facts in daemon.published if kind == "query"]
+    assert asked[:6] == [f"What is number {number}?" for number in range(6)]
     said = [facts["text"] for kind, facts in daemon.published if kind == "answer"]
     assert said == [answer.facts["text"] for answer in answers]
     assert ("status", {"part": "capture", "state": "ready", "detail": camera.address}) in daemon.published
@@ -163,6 +165,9 @@ def test_the_camera_is_let_go_and_taken_again(camera, model):
         num_frames = daemon.service.facts()["frames"]
         daemon.requests.resume(done)  # type: ignore[arg-type]
         wait_for(lambda: daemon.service.facts()["frames"] > num_frames, 10)
+        daemon.requests.mute(done)  # type: ignore[arg-type]
+    modes = [{name for name, is_on in facts.items() if is_on} for kind, facts in daemon.published if kind == "modes"]
+    assert modes == [{"paused"}, set(), {"muted"}]
 
 
 def test_a_lost_camera_is_said_once_and_the_rest_goes_on(camera, model):
@@ -478,6 +483,8 @@ def test_a_voice_that_lost_its_output_finds_it_again(camera, model, monkeypatch)
             states.append(daemon.state("voice"))
     assert played == [1, 3, 3]
     assert states == ["idle", "failed", "failed", "idle", "idle"]
+    told = [facts["state"] for kind, facts in daemon.published if kind == "status" and facts["part"] == "voice"]
+    assert told == ["failed", "speaking"] or told == ["failed", "idle"]
 
 
 def test_a_gpu_that_is_full_is_asked_for_less(camera, model):
