@@ -172,13 +172,12 @@ def test_a_daemon_that_is_killed_starts_clean_and_knows_what_it_knew(make_video)
                     list(client.ask(f"Question {number}?"))
                 wait_for(lambda known=known: path.exists() and len(entries(path)) >= known + 2, 10)
                 known = len(entries(path))
-                children = process_family(process.pid)
             finally:
-                process.kill()
-                for child in process_family(process.pid):
-                    child.kill()
+                family = process_family(process.pid)
+                for victim in (process, *family):  # the parent first, or it would start another
+                    victim.kill()
                 process.wait(10)
-            wait_for(lambda children=children: not any(child.is_running() for child in children), 5)
+            wait_for(lambda family=family: not any(victim.is_running() for victim in family), 5)
             assert len(entries(path)) >= known
         assert [entry.text for entry in entries(path) if entry.kind == "query"] == [
             f"Question {number}?" for number in range(NUM_KILLS)
