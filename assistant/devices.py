@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
-from assistant.children import Child
+from assistant.children import Child, Main
 from assistant.errors import SpeechError
 
 NUM_PROBED = 4
@@ -27,26 +27,33 @@ class Device:
 
 def list_all() -> dict[str, list[Device]]:
     """Everything, by kind; a kind of which there is none is there all the same."""
-    return {
-        "camera": list_cameras(),
-        "screen": list_screens(),
-        "sound output": list_sound_outputs(),
-        "compute": list_compute(),
-    }
+    screens, outputs = _ask_child(probe_others_main, ([], []))
+    return {"camera": list_cameras(), "screen": screens, "sound output": outputs, "compute": list_compute()}
 
 
 def list_cameras() -> list[Device]:
     """Cameras that deliver pictures. Elsewhere than on Linux each is opened for a moment, in a child process."""
     if sys.platform == "linux":
         return linux_cameras(Path("/sys/class/video4linux"))
-    child = Child(probe_cameras_main, name="onlooker-probe")
+    found = _ask_child(probe_cameras_main, [])
+    return [Device("camera", f"camera:{index}", f"camera {index}") for index in found]
+
+
+def _ask_child(main: Main, nothing: Any) -> Any:
+    """What a child sends; `nothing` if it dies, or hangs in a driver or with a server of sound."""
+    child = Child(main, name="onlooker-probe")
     try:
         found = child.receive(timeout_s=PROBE_TIMEOUT_S)
     except EOFError:
         found = None
     finally:
         child.end()
-    return [Device("camera", f"camera:{index}", f"camera {index}") for index in found or []]
+    return nothing if found is None else found
+
+
+def probe_others_main(connection: Connection) -> None:
+    """Child: (screens, sound outputs)."""
+    connection.send((list_screens(), list_sound_outputs()))
 
 
 def linux_cameras(folder: Path) -> list[Device]:
@@ -95,18 +102,18 @@ def list_screens() -> list[Device]:
 
 
 def list_sound_outputs() -> list[Device]:
-    """The default sound output, and where there is one all others. Empty without a working sound system."""
+    """The default sound output, and where there is one all others. Empty without a working sound system.
+
+    In a process of its own: PortAudio only knows the devices that were there when it was loaded.
+    """
     from assistant.speech.device_player import default_output
 
-    with contextlib.suppress(OSError):  # PortAudio is not installed
-        import sounddevice
-
-        sounddevice._terminate()  # it knows the devices that were there when it was loaded
-        sounddevice._initialize()
     try:
         default, _ = default_output()
     except SpeechError:
         return []
+    import sounddevice
+
     names = [str(device["name"]) for device in sounddevice.query_devices() if device["max_output_channels"] > 0]
     return [Device("sound output", "default" if name == default else "", name) for name in names]
 

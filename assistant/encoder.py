@@ -14,7 +14,28 @@ from assistant.messages import Frame, FrameTokens
 if TYPE_CHECKING:
     from model.videolm import VideoLM
 
+KEEP_ONE_IN = 4
 MAX_BATCH_CPU = 4  # more is no faster there, and each frame more takes 100 MB at 384 pixels
+
+
+class FrameSkip:
+    """Which frames are encoded: all of them, or while it is on one in KEEP_ONE_IN.
+
+    `is_on` may be set by any thread; `wants` is called by one.
+    """
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self._number = 0
+
+    @property
+    def keeps_one_in(self) -> int:
+        return KEEP_ONE_IN if self.is_on else 1
+
+    def wants(self) -> bool:
+        """Of the next frame."""
+        self._number += 1
+        return self._number % self.keeps_one_in == 0
 
 
 def run_encoder(

@@ -1,16 +1,18 @@
 """Gives way to other programs that need the GPU: while they keep it busy, fewer frames are looked at.
 
-One thread reads the driver's figures by NVML. Those name processes as the machine does, which is not how a container
-does, so what others use is taken for all that is used less what our own threads can have used.
+One thread reads the driver's figures by NVML. In a container whose processes the driver knows by other numbers, what
+others use is taken for all that is used less what our own threads can have used.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 POLL_S = 1.0
 NUM_POLLS = 4
@@ -19,56 +21,38 @@ NUM_POLLS = 4
 BUSY, FREE = 0.5, 0.25
 """Shares of the time. Above the first, others need the GPU; below the second, no longer."""
 
-KEEP_ONE_IN = 4
 STOP_TIMEOUT_S = 2.0
 
 log = logging.getLogger("onlooker.gpu")
 
 
-class Others:
-    """Pure: whether others need the GPU, from one look at it after the other."""
+class Contention:
+    """Pure: whether other programs keep the GPU busy, from one look at it after the other."""
 
     def __init__(self) -> None:
         self._shares: deque[float] = deque(maxlen=NUM_POLLS)
-        self.need_it = False
+        self.is_high = False
 
     @property
     def share(self) -> float:
         """How much of the time others have used the GPU of late, 0–1."""
         return sum(self._shares) / max(1, len(self._shares))
 
-    def note(self, all_share: float, our_share: float) -> bool:
-        """Shares of the time since the last look, 0–1; ours may be too large. Whether `need_it` has changed."""
-        self._shares.append(max(0.0, all_share - min(1.0, our_share)))
-        before = self.need_it
+    def note(self, share: float) -> bool:
+        """share: of the time since the last look that others used it, 0–1. Whether `is_high` has changed."""
+        self._shares.append(min(1.0, max(0.0, share)))
+        before = self.is_high
         if len(self._shares) == NUM_POLLS:
-            self.need_it = self.share > (FREE if before else BUSY)
-        return self.need_it != before
-
-
-class Thinning:
-    """Which frames are looked at. `is_on` may be set by any thread; `wants` is called by one."""
-
-    def __init__(self) -> None:
-        self.is_on = False
-        self._number = 0
-
-    @property
-    def keeps_one_in(self) -> int:
-        return KEEP_ONE_IN if self.is_on else 1
-
-    def wants(self) -> bool:
-        """Of the next frame."""
-        self._number += 1
-        return self._number % self.keeps_one_in == 0
+            self.is_high = self.share > (FREE if before else BUSY)
+        return self.is_high != before
 
 
 class GpuWatch:
     """Use: `start`, `close`.
 
     uuid: the GPU's, as torch.cuda.get_device_properties gives it. busy_s: seconds that our threads have worked so far,
-    together; less than before where it is counted anew. tell: is told whether others need the GPU, and their share
-    (0–1), at each change, in a thread of its own.
+    together; less than before where it is counted anew. tell: is told whether others keep the GPU busy, and their share
+    of the time (0–1), at each change, in a thread of its own.
     """
 
     def __init__(self, uuid: str, busy_s: Callable[[], float], tell: Callable[[bool, float], None]):
@@ -94,21 +78,49 @@ class GpuWatch:
             log.warning("whether other programs need the GPU cannot be told (model.yield): %s", error)
             return
         try:
-            self._watch(lambda handle: float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100)
+            self._watch(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{self._uuid.removeprefix('GPU-')}"))
         except pynvml.NVMLError as error:
             log.warning("whether other programs need the GPU can no longer be told (model.yield): %s", error)
             self._tell(False, 0.0)
         finally:
             pynvml.nvmlShutdown()
 
-    def _watch(self, used: Callable[[object], float]) -> None:
-        import pynvml
-
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{self._uuid.removeprefix('GPU-')}")
-        others, at_s, busy_s = Others(), time.monotonic(), self._busy_s()
+    def _watch(self, handle: Any) -> None:
+        contention, at_s, busy_s, seen_us = Contention(), time.monotonic(), self._busy_s(), 0
         while not self._stop.wait(POLL_S):
             before_s, busy_before_s = at_s, busy_s
             at_s, busy_s = time.monotonic(), self._busy_s()
-            has_changed = others.note(used(handle), max(0.0, busy_s - busy_before_s) / (at_s - before_s))
-            if has_changed:
-                self._tell(others.need_it, others.share)
+            by_process, seen_us = _shares_by_process(handle, seen_us)
+            if by_process is None:
+                share = _whole_share(handle) - max(0.0, busy_s - busy_before_s) / (at_s - before_s)
+            else:
+                share = sum(by_process.values())
+            if contention.note(share):
+                self._tell(contention.is_high, contention.share)
+
+
+def _shares_by_process(handle: Any, seen_us: int) -> tuple[dict[int, float] | None, int]:
+    """Of each process but ours, the share (0–1) of the time that it used the GPU lately; and when that was known, in
+    the driver's microseconds. None where the driver does not say, or counts the processes of another namespace.
+    """
+    import pynvml
+
+    if os.getpid() not in {process.pid for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)}:
+        return None, seen_us
+    try:
+        samples = pynvml.nvmlDeviceGetProcessUtilization(handle, seen_us)
+    except pynvml.NVMLError as error:
+        is_nobody = getattr(error, "value", None) == pynvml.NVML_ERROR_NOT_FOUND
+        return ({}, seen_us) if is_nobody else (None, seen_us)
+    used: dict[int, list[float]] = {}
+    for sample in samples:
+        if sample.timeStamp > seen_us and sample.pid != os.getpid():
+            used.setdefault(sample.pid, []).append(sample.smUtil / 100)
+    shares = {pid: sum(of_pid) / len(of_pid) for pid, of_pid in used.items()}
+    return shares, max((sample.timeStamp for sample in samples), default=seen_us)
+
+
+def _whole_share(handle: Any) -> float:
+    import pynvml
+
+    return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100

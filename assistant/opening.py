@@ -85,9 +85,13 @@ def open_model(section: ModelSection, *, on_progress: Callable[[Progress], None]
             weights=section.weights,
         )
     except RuntimeError as error:
-        if fault_of(error) != "memory":
-            raise
-        raise no_room(device) from None
+        match fault_of(error):
+            case "memory":
+                raise no_room(device) from None
+            case "gpu":
+                reason = str(error).splitlines()[0]
+                raise DeviceMissing(f"{device}: cannot be used: {reason} (`onlooker doctor`)") from None
+        raise
 
 
 def no_room(device: str) -> DeviceMissing:

@@ -17,9 +17,8 @@ from assistant.capture.keeper import Keeper
 from assistant.capture.source import Source
 from assistant.capture.worker import turn_of
 from assistant.config import Config
-from assistant.encoder import run_encoder
+from assistant.encoder import FrameSkip, run_encoder
 from assistant.errors import WorkerFailed
-from assistant.gpu_watch import Thinning
 from assistant.loop import MAX_BATCH, Pacing, Report, run_mind
 from assistant.mailbox import Mailbox
 from assistant.messages import Frame, FrameTokens, Query
@@ -51,7 +50,7 @@ class Pipeline:
         stream: Stream,
         report: Report,
         pacing: Pacing,
-        thinning: Thinning | None = None,
+        frame_skip: FrameSkip | None = None,
     ):
         self.failure: BaseException | None = None
         self.questions = Mailbox[Query](MAX_OPEN, name="questions")
@@ -60,7 +59,7 @@ class Pipeline:
         self._tokens = Mailbox[FrameTokens](num_waiting, name="tokens")
         self._fps = config.stream.fps
         self._model, self._stream, self._report, self._pacing = model, stream, report, pacing
-        self._thinning = thinning or Thinning()
+        self._frame_skip = frame_skip or FrameSkip()
         self._stop = threading.Event()
         self._threads = Threads(self._note_failure)
         self.keeper = Keeper(
@@ -142,7 +141,7 @@ class Pipeline:
             lossless=False,
             max_batch=MAX_BATCH,
             note=self.thumbnails.note,
-            wants=self._thinning.wants,
+            wants=self._frame_skip.wants,
         )
         self._must_be_stopped()
 

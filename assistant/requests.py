@@ -34,7 +34,13 @@ class Requests(Handler):
         def look() -> None:
             from assistant.devices import list_all
 
-            reply.done({kind: [asdict(device) for device in devices] for kind, devices in list_all().items()})
+            try:
+                found = list_all()
+            except Exception as error:  # whatever a driver raises: the client waits
+                log.exception("the devices cannot be listed")
+                reply.error("failed", f"the devices cannot be listed: {error}", "see the log")
+                return
+            reply.done({kind: [asdict(device) for device in devices] for kind, devices in found.items()})
 
         threading.Thread(target=look, name="onlooker-devices", daemon=True).start()
 

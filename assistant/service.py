@@ -6,6 +6,7 @@ order. What other threads may call says so; it sets flags, puts questions into a
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import threading
@@ -19,9 +20,9 @@ from assistant.capture.source import Source, parse_source
 from assistant.capture.worker import turn_of
 from assistant.config import Config, PrivacySection, StreamSection
 from assistant.control.reply import Reply
+from assistant.encoder import FrameSkip
 from assistant.errors import ConfigError, DeviceMissing, WorkerFailed
 from assistant.faults import Fault, ProcessSpoilt, fault_of
-from assistant.gpu_watch import Thinning
 from assistant.health import Health, Part
 from assistant.journal.memory import notes_of, recollect, told
 from assistant.journal.thread import JournalThread
@@ -52,7 +53,7 @@ HANG_S = 120.0
 SLEEP_S = 3.0
 MAX_RESTARTS, RESTART_WINDOW_S = 5, 60.0
 REST_S = 60.0
-"""A mind that fails however often it is started again is left alone for so long; all else goes on."""
+"""A mind that fails however often it is started again is left alone for so long, with the camera closed."""
 
 log = logging.getLogger("onlooker.service")
 
@@ -101,11 +102,11 @@ class Service:
         if model.device.type == "cuda":
             self._parts["gpu"] = Part("ours")
         self._pipeline: Pipeline | None = None
-        self._thinning = Thinning()
+        self._frame_skip = FrameSkip()
         self._started_s = time.monotonic()
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._rests_until_s = 0.0
-        self._room = ""  # what it does without, on a GPU that is too small
+        self._reduced = ""  # what it does without, on a GPU that is too small
         self._num_restarts = 0
         self._num_seen = self._num_remarks = self._num_dropped_before = 0
         self._is_asleep, self._modes_lock = False, threading.Lock()
@@ -140,7 +141,7 @@ class Service:
         finally:
             if is_spoilt:
                 self._notifier.beginning_anew()
-            else:
+            elif self._stop.is_set():
                 self._notifier.stopping()
             stuck = self._end_pipeline("the daemon is being stopped") + self._voice.close()
             if self.journal is not None:
@@ -168,11 +169,13 @@ class Service:
                     raise
                 if not self._halve():
                     raise no_room(str(self._model.device)) from error
-                self._tell("mind", "starting", self._room)
+                self._tell("mind", "starting", self._reduced)
             self._free()
-        pipeline = Pipeline(self._source, self._config, self._model, stream, self._report, self._pacing, self._thinning)
+        pipeline = Pipeline(
+            self._source, self._config, self._model, stream, self._report, self._pacing, self._frame_skip
+        )
         for name in ("capture", "encoder", "mind"):
-            self._parts[name] = Part(detail=self._room if name == "mind" else "")
+            self._parts[name] = Part(detail=self._reduced if name == "mind" else "")
         self._pipeline = pipeline
         self._follow_modes()  # after it can be seen, so that no pause is lost
         self._switch_pictures()
@@ -249,11 +252,19 @@ class Service:
 
         source = parse_source(config.capture.source) if "capture.source" in changed else self._source
         check_stream(self._model, config.stream)
-        if any(key.startswith("privacy.") for key in changed):
-            self._start_journal(config.privacy)
-        if any(key.startswith("voice.") for key in changed):
+        is_voice, is_privacy = (any(key.startswith(name) for key in changed) for name in ("voice.", "privacy."))
+        if is_voice:
             self._voice.swap(config.voice)
-        self._source, self._config, self._room = source, config, ""
+        if is_privacy:
+            try:
+                self._start_journal(config.privacy)
+            except OnlookerError:
+                with contextlib.suppress(OnlookerError):
+                    self._start_journal(self._config.privacy)
+                if is_voice:
+                    self._voice.swap(self._config.voice)
+                raise
+        self._source, self._config, self._reduced = source, config, ""
         self._pacing.update(config)
         self._switch_pictures()
         if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens", "stream.fps"}:
@@ -301,7 +312,7 @@ class Service:
         self._restarts_s.append(now_s)
         self._num_restarts += 1
         is_smaller = fault == "memory" and self._halve()
-        how = self._room if is_smaller else "as it was"
+        how = self._reduced if is_smaller else "as it was"
         if rests:
             how += f", in {REST_S:.0f} s: {MAX_RESTARTS} times within {RESTART_WINDOW_S:.0f} s did not help"
         self._tell("mind", "failed", f"{failure}; it is started again {how}")
@@ -324,7 +335,7 @@ class Service:
             check_stream(self._model, half)
         except ConfigError:
             return False
-        self._room = f"with {half.window_tokens} tokens: the GPU has no room for {stream.window_tokens}"
+        self._reduced = f"with {half.window_tokens} tokens: the GPU has no room for {stream.window_tokens}"
         self._config = self._config.model_copy(update={"stream": half})
         return True
 
@@ -360,9 +371,9 @@ class Service:
     def _pass_on(self, question: Question, text: str) -> None:
         """To the mind, with what the journal knows of it; or answer from that, where the mind could not read it."""
         pipeline = self._pipeline
-        if pipeline is None or question.number not in self._questions:
+        if question.number not in self._questions:
             return
-        if self._parts["mind"].worked_at_s is None:
+        if pipeline is None or self._parts["mind"].worked_at_s is None:
             self._questions.refuse(question, "nothing has been seen yet", "ask again when the camera is there")
             return
         now_s, found = time.time(), []
@@ -441,9 +452,11 @@ class Service:
         return False
 
     def _start_journal(self, section: PrivacySection) -> None:
-        if self.journal is not None:
-            self.journal.apply(section)
-        self._parts["journal"] = Part("on" if self.journal and self.journal.is_on else "off")
+        try:
+            if self.journal is not None:
+                self.journal.apply(section)
+        finally:
+            self._parts["journal"] = Part("on" if self.journal and self.journal.is_on else "off")
 
     # ---- sleep: the thread that hears of it ------------------------------------------------------------------
 
@@ -470,8 +483,8 @@ class Service:
 
     def share_gpu(self, is_needed: bool, share: float) -> None:
         """Others need the GPU now, or no longer. share: of the time that they use it, 0–1."""
-        self._thinning.is_on = is_needed
-        looked_at = f"one frame in {self._thinning.keeps_one_in} is looked at"
+        self._frame_skip.is_on = is_needed
+        looked_at = f"one frame in {self._frame_skip.keeps_one_in} is looked at"
         detail = f"other programs use it {share:.0%} of the time: {looked_at}" if is_needed else ""
         self._events.put_wait(Status("gpu", "shared" if is_needed else "ours", detail, time.monotonic()), timeout_s=1)
 
@@ -492,7 +505,7 @@ class Service:
             "private": self._modes.now.private,
             "journal": self.journal is not None and self.journal.is_on,
             "muted": self._modes.now.muted or self._parts["voice"].state == "off",
-            "parts": self._parts.facts(self._thinning.keeps_one_in / self._config.stream.fps),
+            "parts": self._parts.facts(self._frame_skip.keeps_one_in / self._config.stream.fps),
             "frames": self._num_seen,
             "dropped": self._num_dropped_before + (pipeline.num_dropped if pipeline else 0),
             "remarks": self._num_remarks,

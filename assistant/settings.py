@@ -170,28 +170,6 @@ def set_key(path: Path, section: str, key: str, value: str) -> None:
     write_config(path, tomlkit.dumps(document))
 
 
-def migrate_file(path: Path) -> dict[str, str]:
-    """Give the keys of an older file their new names, keeping comments and order; gives old name → new name.
-
-    Atomic; the file as it was is kept beside it, as NAME.old. Raises ConfigError or OutputError.
-    """
-    import tomlkit
-
-    document = _editable(path)
-    before = tomlkit.dumps(document)
-    try:
-        renamed = migration.migrate(document)
-    except ValueError as error:
-        raise ConfigError([f"{path}: {error}"]) from None
-    if renamed:
-        write_config(path.with_name(path.name + ".old"), before)
-        head = "" if "format" in document else f"format = {migration.FORMAT}\n"
-        if not head:
-            document["format"] = migration.FORMAT
-        write_config(path, head + tomlkit.dumps(document))
-    return renamed
-
-
 def _editable(path: Path) -> TOMLDocument:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError

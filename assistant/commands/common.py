@@ -78,7 +78,7 @@ def open_voice(
     from assistant.speech.voice import Voice
 
     player = open_player(section.output, automatic, stop, is_file=is_file, lossless=lossless)
-    return Voice(open_engines(section.engine, section.rate_wpm, section.volume), player, warn)
+    return Voice(open_engines(section.engine, section.rate_wpm, section.volume, stop), player, warn)
 
 
 class PullBar:

@@ -1,4 +1,4 @@
-"""`onlooker config path|check|show|edit|migrate`: where the configuration lies, whether it is right, what it says."""
+"""`onlooker config path|check|show|edit`: where the configuration lies, whether it is right, what it says."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def add_parser(commands) -> None:
     show.set_defaults(run=run_show)
     edit = actions.add_parser("edit", help="open the file in your editor; what is wrong in it is not taken over")
     edit.set_defaults(run=run_edit)
-    migrate = actions.add_parser("migrate", help="give the keys of an older file their new names")
-    migrate.set_defaults(run=run_migrate)
-    for action in (path, check, show, edit, migrate):
+    for action in (path, check, show, edit):
         add_config_option(action)
 
 
@@ -45,20 +43,6 @@ def run_check(args: argparse.Namespace) -> int:
     args.config = args.file or args.config
     settings = settings_of(args)
     print(f"{settings.path}: ok" if settings.path else "no configuration file; the defaults are in effect")
-    return 0
-
-
-def run_migrate(args: argparse.Namespace) -> int:
-    """Old names work as well; this is for who reads the file. Raises ConfigError, OutputError."""
-    import os
-
-    from assistant.settings import find_config, migrate_file
-
-    path = find_config(args.config, os.environ)
-    renamed = migrate_file(path) if path else {}
-    for old, new in renamed.items():
-        print(f"{old} is {new} now")
-    print(f"{path}: written; as it was: {path}.old" if renamed else "nothing has another name by now")
     return 0
 
 

@@ -113,22 +113,20 @@ def run_private(args: argparse.Namespace) -> int:
 def run_stop(args: argparse.Namespace) -> int:
     """End the daemon, and wait until it has ended."""
     from assistant.control.client import Client
-    from assistant.control.errors import AlreadyRunning, DaemonMissing, DaemonSilent
-    from assistant.control.instance import Instance
-    from assistant.supervisor import end_running
+    from assistant.control.errors import DaemonLost, DaemonMissing, DaemonSilent
+    from assistant.supervisor import end_running, is_running
 
     try:
         with Client.connect() as client:
             client.request("stop")
-    except DaemonMissing:  # or it is just being started
+    except (DaemonMissing, DaemonSilent, DaemonLost):  # it may just be starting, or hang
         if not end_running():
             raise
         return 0
     until_s = time.monotonic() + STOP_TIMEOUT_S
-    while time.monotonic() < until_s:
-        try:
-            Instance.claim().release()
-            return 0
-        except AlreadyRunning:
-            time.sleep(0.1)
-    raise DaemonSilent(STOP_TIMEOUT_S)
+    while is_running():
+        if time.monotonic() > until_s:
+            end_running(0.0)
+            break
+        time.sleep(0.05)
+    return 0

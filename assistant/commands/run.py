@@ -108,6 +108,7 @@ def _run_daemon(args: argparse.Namespace, link: Link) -> int:
     from assistant.settings import user_config_path
     from assistant.supervisor import EXIT_ANEW
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent to act on
     settings = _read(args)
     config_file = ConfigFile(lambda: _read(args), settings, user_config_path())
     source = parse_source(settings.config.capture.source)
@@ -123,6 +124,9 @@ def _run_daemon(args: argparse.Namespace, link: Link) -> int:
         os._exit(EXIT_ANEW)  # with a lost GPU, to take leave of what lies there would abort the process
     except OnlookerError as error:
         log.error("%s", error)
+        raise
+    except Exception:
+        log.exception("the daemon failed")
         raise
     finally:
         instance.release()
@@ -172,7 +176,7 @@ def _serve(
     from assistant.policy import Policy
     from assistant.requests import Requests
     from assistant.service import Service
-    from assistant.systemd import Notifier
+    from assistant.supervisor import LinkNotifier
 
     section = config.model
     if section.device == "auto" and link.device_type == "cuda":  # a GPU that is lost is no CPU
@@ -185,11 +189,12 @@ def _serve(
     def open_daemon_voice(section: VoiceSection, hush: threading.Event) -> Voice | None:
         return None if args.no_say else open_voice(section, None, hush, log.warning)
 
-    def check() -> None:  # the service is up when it calls this first
-        link.say_up(model.device.type)
+    signals: list[int] = []  # that came: a handler must take no lock
+
+    def check() -> None:
         if server.failure is not None:
             raise server.failure
-        if link.is_alone:
+        if signals or link.is_orphaned:
             service.stop_soon()
 
     service = Service(
@@ -203,7 +208,7 @@ def _serve(
         journal=JournalThread(journal_path()),
         modes=ModesFile(modes_path()),
         config_file=config_file,
-        notifier=Notifier(),
+        notifier=LinkNotifier(link, model.device.type),
         check=check,
     )
     metrics = None
@@ -212,8 +217,7 @@ def _serve(
 
         metrics = MetricsServer(config.metrics.port, read_token(token_path()), service.facts)
     server = ControlServer(Requests(service), UnixTransport.listen(instance), version=program_version())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: service.stop_soon())
+    signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     server.start()
     if metrics is not None:
         metrics.start()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 RUNTIME_VARIABLE = "ONLOOKER_RUNTIME"
 SOCKET_NAME, LOCK_NAME, PID_NAME = "control.sock", "onlooker.lock", "onlooker.pid"
-SUPERVISOR_NAME = "supervisor.pid"
 
 
 def runtime_dir(environ: Mapping[str, str] = os.environ) -> Path:

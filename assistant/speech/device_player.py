@@ -38,8 +38,7 @@ class DevicePlayer:
         self._child = Child(sound_main, name="onlooker-sound")
         opened = self._answer(OPEN_TIMEOUT_S)
         if isinstance(opened, str):
-            self._child.end(grace_s=0)
-            raise SpeechError(opened)
+            raise self._failed(opened)
         name, self._rate_hz = opened
         self.where = f'played on "{name}"'
 
@@ -52,7 +51,7 @@ class DevicePlayer:
             if self._stop.is_set():
                 return
             if failure:
-                raise SpeechError(f"the sound device was lost: {failure}")
+                raise self._failed(f"the sound device was lost: {failure}")
 
     def close(self, end_s: float) -> None:
         """Wait until all of it has been heard, unless `stop` is set."""
@@ -71,9 +70,12 @@ class DevicePlayer:
                 if self._stop.is_set():
                     return ""
         except EOFError:
-            raise SpeechError(f"the sound process died: {self._child.how_it_died()}") from None
+            raise self._failed(f"the sound process died: {self._child.how_it_died()}") from None
+        raise self._failed(f"the sound device does not answer within {timeout_s:g} s")
+
+    def _failed(self, why: str) -> SpeechError:
         self._child.end(grace_s=0)
-        raise SpeechError(f"the sound device does not answer within {timeout_s:g} s")
+        return SpeechError(why)
 
 
 def default_output() -> tuple[str, int]:

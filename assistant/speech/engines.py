@@ -6,9 +6,12 @@ program that is run once a sentence.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
+import threading
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,13 +34,17 @@ class Speech:
     sample_rate_hz: int
 
 
+NOTHING = Speech(np.zeros(0, np.int16), 16000)
+HUSH_TICK_S = 0.1
+
+
 class Engine(Protocol):
     """Something that can say a sentence."""
 
     name: str
 
     def synthesise(self, text: str) -> Speech:
-        """The sentence as samples. Raises SpeechError when it cannot be had within a bounded time."""
+        """The sentence as samples; none when it is hushed. Raises SpeechError when it cannot be had in time."""
         ...
 
     def close(self) -> None:
@@ -50,35 +57,59 @@ NO_SOUND_SERVER = {"PULSE_SERVER": "unix:/nonexistent"}
 
 
 class EspeakEngine:
-    """The program espeak-ng. rate_wpm: words a minute. volume: 0–1. program: its name or path."""
+    """The program espeak-ng. rate_wpm: words a minute. volume: 0–1. hush: breaks off. program: its name or path."""
 
     name = "espeak-ng"
 
-    def __init__(self, rate_wpm: int, volume: float, *, program: str = "espeak-ng", timeout_s: float = TIMEOUT_S):
+    def __init__(
+        self,
+        rate_wpm: int,
+        volume: float,
+        hush: threading.Event | None = None,
+        *,
+        program: str = "espeak-ng",
+        timeout_s: float = TIMEOUT_S,
+    ):
         self._command = [program, "--stdout", "-s", str(rate_wpm), "-a", str(round(volume * 100)), "--stdin"]
-        self._timeout_s = timeout_s
+        self._hush, self._timeout_s = hush, timeout_s
 
     def synthesise(self, text: str) -> Speech:
         try:
-            done = subprocess.run(
+            with subprocess.Popen(
                 self._command,
-                input=text.encode(),
-                capture_output=True,
-                timeout=self._timeout_s,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env={**os.environ, **NO_SOUND_SERVER},
-            )
+            ) as process:
+                said = self._hear(process, text)
         except FileNotFoundError:
             raise SpeechError("espeak-ng is not installed (Debian: apt install espeak-ng)") from None
         except OSError as error:
             raise SpeechError(f"espeak-ng cannot be run: {error.strerror}") from None
-        except subprocess.TimeoutExpired:
-            raise SpeechError(f"espeak-ng did not answer within {self._timeout_s:g} s") from None
-        if done.returncode != 0 or len(done.stdout) <= 44:
-            words = done.stderr.decode(errors="replace").strip().splitlines() or ["it gave no sound"]
+        if said is None:
+            return NOTHING
+        sound, errors = said
+        if process.returncode != 0 or len(sound) <= 44:
+            words = errors.decode(errors="replace").strip().splitlines() or ["it gave no sound"]
             raise SpeechError(f"espeak-ng failed: {words[-1]}")
         # its header, written before the length is known, claims 2 GB; after the 44 bytes there is nothing but samples
-        sample_rate_hz = int.from_bytes(done.stdout[24:28], "little")
-        return Speech(np.frombuffer(done.stdout[44:], "<i2"), sample_rate_hz)
+        return Speech(np.frombuffer(sound[44:], "<i2"), int.from_bytes(sound[24:28], "little"))
+
+    def _hear(self, process: subprocess.Popen[bytes], text: str) -> tuple[bytes, bytes] | None:
+        """What it writes (sound, errors); None when it is hushed."""
+        until_s, unsaid = time.monotonic() + self._timeout_s, text.encode()
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.communicate(unsaid, timeout=HUSH_TICK_S)
+                unsaid = None  # it is being written
+                if self._hush is not None and self._hush.is_set():
+                    return None
+                if time.monotonic() > until_s:
+                    raise SpeechError(f"espeak-ng did not answer within {self._timeout_s:g} s")
+        finally:
+            process.kill()
 
     def close(self) -> None:
         pass
@@ -89,9 +120,11 @@ class Pyttsx3Engine:
 
     name = "pyttsx3"
 
-    def __init__(self, rate_wpm: int, volume: float, *, timeout_s: float = TIMEOUT_S):
+    def __init__(
+        self, rate_wpm: int, volume: float, hush: threading.Event | None = None, *, timeout_s: float = TIMEOUT_S
+    ):
         self._settings = (rate_wpm, volume)
-        self._timeout_s = timeout_s
+        self._hush, self._timeout_s = hush, timeout_s
         self._child: Child | None = None
 
     @property
@@ -107,7 +140,7 @@ class Pyttsx3Engine:
             except SpeechError:
                 self.close()
                 self._say_to(path, text)
-            return read_sound(path)
+            return read_sound(path) if path.exists() else NOTHING
 
     def close(self) -> None:
         if self._child is not None:
@@ -120,9 +153,15 @@ class Pyttsx3Engine:
             self._child = Child(pyttsx3_main, name="onlooker-pyttsx3")
             self._child.send(self._settings)
             timeout_s += START_TIMEOUT_S
+        until_s, failure = time.monotonic() + timeout_s, None
         try:
             self._child.send((text, str(path)))
-            failure = self._child.receive(timeout_s=timeout_s)
+            while failure is None and time.monotonic() < until_s:
+                failure = self._child.receive(timeout_s=HUSH_TICK_S)
+                if failure is None and self._hush is not None and self._hush.is_set():
+                    self.close()
+                    path.unlink(missing_ok=True)
+                    return
         except EOFError:
             raise SpeechError(f"pyttsx3 crashed: {self._child.how_it_died()}") from None
         if failure is None:
@@ -164,7 +203,7 @@ def read_sound(path: Path) -> Speech:
     return Speech(np.ascontiguousarray(samples[:, 0]), sample_rate_hz)
 
 
-def open_engines(preferred: str, rate_wpm: int, volume: float) -> list[Engine]:
+def open_engines(preferred: str, rate_wpm: int, volume: float, hush: threading.Event | None = None) -> list[Engine]:
     """The engines to try in turn, the preferred one ("pyttsx3" or "espeak-ng") first. Nothing is started yet."""
-    engines: list[Engine] = [Pyttsx3Engine(rate_wpm, volume), EspeakEngine(rate_wpm, volume)]
+    engines: list[Engine] = [Pyttsx3Engine(rate_wpm, volume, hush), EspeakEngine(rate_wpm, volume, hush)]
     return sorted(engines, key=lambda engine: engine.name != preferred)

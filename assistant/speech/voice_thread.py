@@ -26,7 +26,7 @@ log = logging.getLogger("onlooker.voice")
 
 
 class VoiceThread:
-    """One thread uses `start`, `swap` and `close`; any may `say`, and look at `part`."""
+    """One thread uses `start`, `swap`, `hush` and `close`; any may `say`, and look at `part`."""
 
     def __init__(self, open_voice: OpenVoice):
         self._open_voice = open_voice
@@ -34,7 +34,7 @@ class VoiceThread:
         self._speaker: _Speaker | None = None
 
     def part(self) -> Part:
-        """For `status`: "off", "idle", "speaking", or "failed" where nobody hears it."""
+        """For `status`: "off", "starting", "idle", "speaking", or "failed" where nobody hears it."""
         return self._speaker.part() if self._speaker else Part("off")
 
     def say(self, line: Line) -> None:
@@ -44,16 +44,19 @@ class VoiceThread:
             speaker.lines.put(line)
 
     def start(self, section: VoiceSection) -> None:
-        """Raises OnlookerError where this voice cannot be had."""
+        """A sound device is opened by the voice's thread, for it may hang. Raises OutputError for a bad file."""
         hush = threading.Event()
-        voice = self._open_voice(section, hush)
-        self._section = section
+
+        def open_again() -> Voice | None:
+            return self._open_voice(section, hush)
+
         is_device = section.output == "auto"  # a file would be begun anew, and lose what was said into it
-        open_again = (lambda: self._open_voice(section, hush)) if is_device else None
-        self._speaker = _Speaker(voice, hush, open_again) if voice else None
+        voice = None if is_device else open_again()
+        self._section = section
+        self._speaker = _Speaker(voice, hush, open_again if is_device else None)
 
     def swap(self, section: VoiceSection) -> None:
-        """Another voice. Raises OnlookerError, with the old one as it was; WorkerFailed if that does not end."""
+        """Another voice. Raises OutputError, with the old one as it was; WorkerFailed if that does not end."""
         stuck = self.close()
         if stuck:
             raise WorkerFailed(stuck_message(stuck))
@@ -71,11 +74,12 @@ class VoiceThread:
 
 
 class _Speaker:
-    """One open voice and the thread that owns it."""
+    """One voice and the thread that owns it, and opens it if it may."""
 
-    def __init__(self, voice: Voice, hush: threading.Event, open_again: Callable[[], Voice | None] | None):
+    def __init__(self, voice: Voice | None, hush: threading.Event, open_again: Callable[[], Voice | None] | None):
         self.lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
         self._voice, self._hush, self._open_again = voice, hush, open_again
+        self._is_open = open_again is None
         self._is_speaking = False
         self._spoke_at_s: float | None = None
         self._delay_s, self._opened_s = FIRST_DELAY_S, time.monotonic()
@@ -83,8 +87,11 @@ class _Speaker:
         self._thread.start()
 
     def part(self) -> Part:
-        state = "speaking" if self._is_speaking else "idle" if self._voice.is_heard else "failed"
-        return Part(state, self._voice.where, self._spoke_at_s)
+        voice = self._voice
+        if voice is None:
+            return Part("off" if self._is_open else "starting")
+        state = "speaking" if self._is_speaking else "idle" if voice.is_heard else "failed"
+        return Part(state, voice.where, self._spoke_at_s)
 
     def close(self) -> list[str]:
         self._hush.set()
@@ -93,35 +100,43 @@ class _Speaker:
         return [self._thread.name] if self._thread.is_alive() else []
 
     def _run(self) -> None:
-        while not (self._hush.is_set() or self.lines.is_drained):
+        if not self._is_open:
+            self._open()
+        while self._voice is not None and not (self._hush.is_set() or self.lines.is_drained):
             line = self.lines.take(timeout_s=0.2)
             if line is None:
                 continue
             if not self._voice.is_heard:
                 self._mend()
-            if not self._voice.is_heard:
-                continue
-            self._is_speaking = True
-            try:
-                self._voice.say(line)
-                self._spoke_at_s = time.monotonic()
-            except Exception:  # a fault of ours costs a sentence, not the voice
-                log.exception("a sentence was not said")
-            self._is_speaking = False
             if self._voice.is_heard:
-                self._delay_s = FIRST_DELAY_S
-        self._voice.close(0.0)
+                self._say(self._voice, line)
+        if self._voice is not None:
+            self._voice.close(0.0)
+
+    def _say(self, voice: Voice, line: Line) -> None:
+        self._is_speaking = True
+        try:
+            voice.say(line)
+            self._spoke_at_s = time.monotonic()
+        except Exception:  # a fault of ours costs a sentence, not the voice
+            log.exception("a sentence was not said")
+        self._is_speaking = False
+        if voice.is_heard:
+            self._delay_s = FIRST_DELAY_S
 
     def _mend(self) -> None:
         """Open it again, if that was not tried just now."""
         if self._open_again is None or time.monotonic() < self._opened_s + self._delay_s:
             return
-        self._opened_s, self._delay_s = time.monotonic(), min(2 * self._delay_s, LAST_DELAY_S)
-        self._voice.close(0.0)
+        self._delay_s = min(2 * self._delay_s, LAST_DELAY_S)
+        if self._voice is not None:
+            self._voice.close(0.0)
+        self._open()
+
+    def _open(self) -> None:
+        assert self._open_again is not None
         try:
-            voice = self._open_again()
+            self._voice = self._open_again() or self._voice
         except OnlookerError as error:
             log.warning("the voice cannot be opened: %s", error)
-            return
-        if voice is not None:
-            self._voice = voice
+        self._is_open, self._opened_s = True, time.monotonic()

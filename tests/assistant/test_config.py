@@ -10,7 +10,7 @@ from assistant import migration
 from assistant.config import Config, all_keys
 from assistant.errors import ConfigError
 from assistant.migration import FORMAT
-from assistant.settings import find_config, load_settings, migrate_file, set_key, user_config_path
+from assistant.settings import find_config, load_settings, set_key, user_config_path
 
 DOCUMENTED = Path(__file__).parents[2] / "config.toml"
 
@@ -171,23 +171,6 @@ def test_an_older_file_is_understood(two_renames, tmp_path):
     path.write_text("format = 3\n" + OLD)
     with pytest.raises(ConfigError, match=r"camera\.rate = 4\.0: unknown key"):
         load_settings(path, environ={})
-
-
-def test_an_older_file_is_written_anew_with_its_comments(two_renames, tmp_path):
-    path = tmp_path / "config.toml"
-    path.write_text(OLD)
-    before = load_settings(path, environ={}).config
-    assert migrate_file(path) == {"camera.rate": "stream.fps", "voice.loudness": "voice.volume"}
-    text = path.read_text()
-    assert tomllib.loads(text) == {
-        "format": 3,
-        "stream": {"fps": 4.0},
-        "voice": {"volume": 0.5, "rate_wpm": 200},
-    }
-    assert "# not so loud" in text
-    assert load_settings(path, environ={}).config == before
-    assert path.with_name("config.toml.old").read_text() == OLD
-    assert migrate_file(path) == {}
 
 
 @pytest.mark.parametrize("number", ["0", "2", "1.5", "true", '"1"'])

@@ -38,7 +38,8 @@ from assistant.requests import Requests
 from assistant.service import MAX_RESTARTS, Service
 from assistant.settings import load_settings
 from assistant.speech import voice_thread
-from assistant.speech.engines import Speech
+from assistant.speech.engines import EspeakEngine, Speech
+from assistant.speech.player import open_player
 from assistant.speech.voice import Voice
 from assistant.systemd import Notifier
 from model.checkpoint import open_checkpoint
@@ -228,6 +229,35 @@ def test_an_edit_takes_effect_and_a_mistake_does_not(camera, model, tmp_path):
     assert daemon.failure is None
 
 
+def test_an_edit_that_is_refused_changes_nothing_not_even_the_journal(camera, model, tmp_path):
+    path = tmp_path / "config.toml"
+    (tmp_path / "file").touch()
+
+    def write(text: str) -> None:
+        path.write_text(f'[capture]\nsource = "{camera.address}"\ntimeout_s = 2\n[stream]\nfps = 10\n{text}')
+
+    def open_voice(section, hush: threading.Event) -> Voice:
+        return Voice([Silent()], open_player(section.output, None, hush, is_file=False, lossless=False), print)
+
+    write('[voice]\noutput = "out.wav"\n')
+    file = ConfigFile(lambda: load_settings(path, environ={}), load_settings(path, environ={}), path)
+    journal = JournalThread(tmp_path / "journal.db")
+    with running(
+        camera, model, config=file._read().config, config_file=file, open_voice=open_voice, journal=journal
+    ) as daemon:
+        wait_for(lambda: daemon.state("voice") == "idle", 30)
+        write(f'[voice]\noutput = "{tmp_path}/file/a.wav"\n[privacy]\njournal = true\n')
+        wait_for(lambda: daemon.state("config") == "failed", 5)
+        assert daemon.state("journal") == "off"
+        assert not daemon.service.facts()["journal"]
+        (tmp_path / "journal.db").mkdir()  # no journal can be written there
+        write('[voice]\noutput = "other.wav"\n[privacy]\njournal = true\n')
+        wait_for(lambda: "journal.db" in daemon.service.facts()["parts"]["config"]["detail"], 5)
+        assert daemon.state("journal") == "off"
+        assert daemon.service.facts()["parts"]["voice"]["detail"] == "out.wav"
+        assert daemon.state("voice") == "idle"
+
+
 def test_the_past_is_answered_from_the_journal(camera, model, tmp_path, monkeypatch):
     """Word for word, where the model has not learnt to read notes; one that has gets them with the question."""
     monkeypatch.setattr(model, "reads_notes", False)
@@ -356,6 +386,22 @@ def test_a_long_sentence_is_broken_off_by_a_stop_and_by_an_edit(camera, model, t
         wait_for(lambda: len(players) == 2, 5)
         assert daemon.ask("And now?").is_over.wait(20)
         assert players[1].begun.wait(10)
+    assert daemon.failure is None
+
+
+def test_a_stop_does_not_wait_for_a_voice_that_hangs(camera, model, tmp_path):
+    """`running` sees to it that the end takes less than five seconds."""
+    program = tmp_path / "espeak-ng"
+    program.write_text("#!/bin/sh\nexec sleep 30\n")
+    program.chmod(0o755)
+
+    def open_voice(_, hush: threading.Event) -> Voice:
+        return Voice([EspeakEngine(170, 1.0, hush, program=str(program), timeout_s=30)], Endless(hush), print)
+
+    with running(camera, model, open_voice=open_voice) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        assert daemon.ask("What is it?").is_over.wait(20)
+        wait_for(lambda: daemon.state("voice") == "speaking", 5)
     assert daemon.failure is None
 
 
@@ -736,7 +782,7 @@ def test_the_daemon_as_a_user_meets_it(make_video):
             assert ", paused" in onlooker("status", directory=directory).stdout
             second = onlooker("run", video, "--model", str(GOLDEN), directory=directory)
             pid = json.loads(onlooker("status", "--json", directory=directory).stdout)["pid"]
-            assert (second.returncode, f"pid {pid}" in second.stderr) == (2, True)
+            assert (second.returncode, f"pid {daemon.pid}" in second.stderr) == (2, True)
             assert video not in psutil.Process(pid).cmdline(), "it might hold a password"
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda: not psutil.pid_exists(pid), 5)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from assistant import supervisor
-from assistant.control.instance import LOCK_NAME, RUNTIME_VARIABLE, SUPERVISOR_NAME
+from assistant.control.instance import LOCK_NAME, RUNTIME_VARIABLE
 from assistant.errors import WorkerFailed
 from assistant.supervisor import EXIT_ANEW, MAX_CRASHES, Supervisor, find_link
 from tests.assistant.camera import wait_for
@@ -25,7 +25,7 @@ with open({log!r}, "a") as file:
     print(link.device_type or "-", file=file)
 number = len(open({log!r}).readlines())
 def up():
-    link.say_up("cuda")
+    link.say("ready cuda")
 def die(name):
     os.kill(os.getpid(), getattr(signal, name))
     time.sleep(10)
@@ -55,6 +55,7 @@ def paths(monkeypatch, directory):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv(RUNTIME_VARIABLE, str(directory))
     monkeypatch.setattr(supervisor, "DEVICE_RETRY_S", 0.1)
+    monkeypatch.setattr(supervisor, "FIRST_DELAY_S", 0.01)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
@@ -114,7 +115,62 @@ def test_a_stop_is_passed_on_and_nothing_is_started_again(number, tmp_path):
 
 
 def test_without_a_parent_there_is_no_link():
-    assert find_link({}) is None
+    assert find_link() is None
+
+
+def test_what_was_told_to_stop_is_not_started_again(tmp_path):
+    family = Family(tmp_path, 'up()\nlink.say("stopping")\nsys.exit(1)')
+    assert family.run() == 1
+    assert (family.seen, family.notes) == (["-"], [])
+
+
+def test_what_does_not_stop_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "STOP_TIMEOUT_S", 0.5)
+    family = Family(tmp_path, 'signal.signal(signal.SIGTERM, signal.SIG_IGN)\nlink.say("stopping")\ntime.sleep(30)')
+    start_s = time.monotonic()
+    assert family.run() == 1
+    assert time.monotonic() - start_s < 3
+
+
+def test_a_stop_between_two_children_is_a_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "DEVICE_RETRY_S", 30.0)
+    family = Family(tmp_path, "if number == 1: up(); os.abort()\nsys.exit(3)")
+
+    def stop() -> None:
+        while len(family.notes) < 2:
+            threading.Event().wait(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop).start()
+    assert family.run() == 0
+    assert len(family.seen) == 2
+
+
+def test_what_holds_the_pipe_open_holds_nothing_up(tmp_path):
+    family = Family(tmp_path, 'os.set_inheritable(link.fd, True)\nos.system("sleep 20 &")\nup()')
+    start_s = time.monotonic()
+    assert family.run() == 0
+    assert time.monotonic() - start_s < 5
+
+
+def test_a_program_that_cannot_be_started_is_a_crash(tmp_path):
+    notes: list[str] = []
+    with pytest.raises(WorkerFailed):
+        Supervisor([str(tmp_path / "missing")], os.environ, notes.append).run()
+    assert "cannot be started" in notes[0]
+    assert "that is the end" in notes[-1]
+
+
+def test_only_one_runs(tmp_path, directory):
+    family = Family(tmp_path, "up()\ntime.sleep(3)")
+    thread = threading.Thread(target=lambda: time.sleep(0.5) or second.append(subprocess.run(command, env=environ)))
+    environ, second = dict(os.environ), []
+    code = "import os; from assistant.supervisor import Supervisor; Supervisor(['true'], os.environ, print).run()"
+    command = [sys.executable, "-c", f"import assistant.supervisor as s; {code}"]
+    thread.start()
+    assert family.run() == 0
+    thread.join()
+    assert second[0].returncode != 0
 
 
 def test_a_daemon_that_is_just_being_started_can_be_stopped(tmp_path, directory):
@@ -133,13 +189,13 @@ def test_a_daemon_that_is_just_being_started_can_be_stopped(tmp_path, directory)
         wait_for(lambda: len(psutil.Process(daemon.pid).children()) == 1, 10)
         wait_for((directory / LOCK_NAME).exists, 10)
         (child,) = psutil.Process(daemon.pid).children()
-        assert (directory / SUPERVISOR_NAME).exists()
+        assert (directory / "supervisor.pid").exists()
         start_s = time.monotonic()
         assert subprocess.run([*command, "stop"], env=environ, check=False).returncode == 0
         daemon.wait(5)
         assert time.monotonic() - start_s < 5
         assert not child.is_running()
-        assert not (directory / SUPERVISOR_NAME).exists()
+        assert not (directory / "supervisor.pid").exists()
     finally:
         daemon.kill()
         daemon.wait(10)
