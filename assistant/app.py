@@ -24,7 +24,7 @@ from assistant.loop import MAX_BATCH, run_mind
 from assistant.mailbox import Mailbox, put_until
 from assistant.messages import Event, Frame, FrameTokens, Opened, Query, Seen
 from assistant.opening import open_stream
-from assistant.speech.voice import Line, Voice, run_voice
+from assistant.speech.voice import NUM_LINES_QUEUED, Line, Voice, run_voice
 from assistant.threads import STOP_TIMEOUT_S, Threads, failure_of, stuck_message
 from model.errors import OnlookerError
 
@@ -35,7 +35,6 @@ NUM_FRAMES_QUEUED = 32  # pixels, before the encoder; 16 s at 2 fps
 NUM_TOKENS_QUEUED = 64
 NUM_QUEUED_LOSSLESS = 16  # nothing is lost, so more would only be memory
 NUM_EVENTS_QUEUED = 256
-NUM_LINES_QUEUED = 16
 
 
 @dataclass(frozen=True)

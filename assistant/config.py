@@ -79,7 +79,7 @@ class ModelSection(Section):
         Literal["dtype", "int8", "fp8", "int4"],
         Must('"dtype", "int8", "fp8" or "int4"'),
     ] = "dtype"
-    gives_way: Annotated[bool, Field(alias="yield"), Must("true or false")] = True
+    yields: Annotated[bool, Field(alias="yield"), Must("true or false")] = True
 
 
 class StreamSection(Section):

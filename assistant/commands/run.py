@@ -228,7 +228,7 @@ def _serve(
         sleep = SleepWatch(service.before_sleep, service.after_sleep)
         sleep.start()
     gpu = None
-    if model.device.type == "cuda" and config.model.gives_way:
+    if model.device.type == "cuda" and config.model.yields:
         import torch
 
         from assistant.gpu_watch import GpuWatch

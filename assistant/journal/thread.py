@@ -13,12 +13,12 @@ from pathlib import Path
 from assistant.config import PrivacySection
 from assistant.journal.writer import FLUSH_EVERY_S, Deleted, Journal, Line
 from assistant.mailbox import Mailbox
+from assistant.threads import STOP_TIMEOUT_S
 
 log = logging.getLogger("onlooker.journal")
 
 PURGE_EVERY_S = 6 * 3600.0
 NUM_LINES_QUEUED = 256
-STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The voice thread: says finished replies, one after another; falls back from engine to engine, and to silence."""
+"""Says finished replies, one after another; falls back from engine to engine, and to silence."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from assistant.errors import SpeechError
 from assistant.mailbox import Mailbox
 from assistant.speech.engines import Engine, Speech
 from assistant.speech.player import Player
+
+NUM_LINES_QUEUED = 16
 
 
 @dataclass(frozen=True)

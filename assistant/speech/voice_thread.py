@@ -11,11 +11,10 @@ from assistant.config import VoiceSection
 from assistant.errors import WorkerFailed
 from assistant.health import Part
 from assistant.mailbox import Mailbox
-from assistant.speech.voice import Line, Voice
+from assistant.speech.voice import NUM_LINES_QUEUED, Line, Voice
 from assistant.threads import STOP_TIMEOUT_S, stuck_message
 from model.errors import OnlookerError
 
-NUM_LINES_QUEUED = 16
 FIRST_DELAY_S, LAST_DELAY_S = 5.0, 300.0
 """Until a voice that nobody hears (no sound device, engines that fail) is opened again."""
 
