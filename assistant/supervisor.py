@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from assistant.control.errors import AlreadyRunning
-from assistant.control.instance import make_private, running_pid, runtime_dir, write_pid
+from assistant.control.errors import AlreadyRunning, RuntimeDirError
+from assistant.control.instance import check_private, make_private, running_pid, runtime_dir, write_pid
 from assistant.errors import WorkerFailed
 from assistant.systemd import Notifier
 
@@ -226,10 +226,12 @@ def _only_one() -> Iterator[None]:
     path = runtime_dir() / _PID_NAME
     try:
         lock.acquire(timeout=1.0)  # the one before may just be going
+        write_pid(path)
     except Timeout:
         raise AlreadyRunning(running_pid(path), runtime_dir()) from None
+    except OSError as error:
+        raise RuntimeDirError(f"{runtime_dir()}: cannot be written to: {error.strerror}") from None
     try:
-        write_pid(path)
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -244,11 +246,12 @@ def _lock() -> BaseFileLock:
 
 
 def is_running() -> bool:
-    """Whether this user has a supervisor, with a child or without."""
+    """Whether this user has a supervisor, with a child or without. Raises RuntimeDirError (others can get in there)."""
     from filelock import Timeout
 
     if not runtime_dir().is_dir():
         return False
+    check_private(runtime_dir())
     lock = _lock()
     try:
         lock.acquire(timeout=0)

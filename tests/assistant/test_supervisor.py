@@ -10,8 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from assistant import supervisor
+from assistant.control.errors import RuntimeDirError
 from assistant.control.instance import LOCK_NAME, RUNTIME_VARIABLE
 from assistant.errors import WorkerFailed
 from assistant.supervisor import EXIT_ANEW, MAX_CRASHES, Supervisor, find_link
@@ -199,3 +201,20 @@ def test_a_daemon_that_is_just_being_started_can_be_stopped(tmp_path, directory)
     finally:
         daemon.kill()
         daemon.wait(10)
+
+
+def test_a_directory_that_is_open_to_others_names_nobody_to_be_ended(directory):
+    """Else whoever can write there could have any process of ours ended."""
+    victim = subprocess.Popen(["sleep", "60"])
+    try:
+        (directory / "supervisor.pid").write_text(f"{victim.pid}\n")
+        with FileLock(directory / "supervisor.lock"):
+            directory.chmod(0o777)
+            with pytest.raises(RuntimeDirError):
+                supervisor.end_running(0.5)
+            directory.chmod(0o700)
+        assert not supervisor.end_running(0.5), "nobody holds the lock, so the number is an old one"
+        assert victim.poll() is None
+    finally:
+        victim.kill()
+        victim.wait()
