@@ -32,12 +32,11 @@ def new_names(number: int) -> dict[str, str]:
     return names
 
 
-def migrate(document: MutableMapping[str, Any]) -> dict[str, str]:
-    """Give a file's keys their new names, in place; gives old name → new name. A new name that is there already wins.
+def migrate(document: MutableMapping[str, Any]) -> None:
+    """Give a file's keys their new names, in place. A new name that is there already wins.
 
     Raises ValueError (see `format_of`).
     """
-    done: dict[str, str] = {}
     for old, new in new_names(format_of(document)).items():
         (section, key), (new_section, new_key) = old.split("."), new.split(".")
         table = document.get(section)
@@ -46,5 +45,3 @@ def migrate(document: MutableMapping[str, Any]) -> dict[str, str]:
             document.setdefault(new_section, {}).setdefault(new_key, value)
             if not table:
                 del document[section]
-            done[old] = new
-    return done

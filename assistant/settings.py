@@ -12,16 +12,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from assistant import migration
 from assistant.config import Config, all_keys
 from assistant.errors import ConfigError, OutputError
-
-if TYPE_CHECKING:
-    from tomlkit import TOMLDocument
 
 ENV_PREFIX = "ONLOOKER_"
 
@@ -163,23 +160,17 @@ def set_key(path: Path, section: str, key: str, value: str) -> None:
     Atomic. Raises ConfigError (not TOML) or OutputError (not writable).
     """
     import tomlkit
-
-    document = _editable(path)
-    table = document.setdefault(section, tomlkit.table())
-    table[key] = value
-    write_config(path, tomlkit.dumps(document))
-
-
-def _editable(path: Path) -> TOMLDocument:
-    import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
     try:
-        return tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+    table = document.setdefault(section, tomlkit.table())
+    table[key] = value
+    write_config(path, tomlkit.dumps(document))
 
 
 def write_config(path: Path, text: str) -> None:

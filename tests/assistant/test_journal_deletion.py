@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.journal.file import (
-    transaction,
-)
+from assistant.journal.file import transaction
 from assistant.journal.reading import entries
 from assistant.journal.writer import Deleted, Journal
 from tests.assistant.journals import DAY_S, NOW_UNIX_S, OpenJournal, line, num_damages, texts, traces

@@ -622,36 +622,38 @@ def test_the_daemon_begins_anew_in_another_process(make_video, tmp_path):
             daemon.wait(10)
 
 
-def test_a_daemon_whose_parent_was_killed_ends(make_video):
+@contextmanager
+def in_foreground(make_video) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A `run` that answers, and its runtime directory; killed at the end."""
     with short_directory() as directory:
         command = [sys.executable, "-m", "assistant.cli", "run", str(make_video(seconds=5)), "--no-say"]
         parent = subprocess.Popen([*command, "--model", str(GOLDEN)], cwd=ROOT, env=environ_of(directory))
         try:
             wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 90)
-            family = psutil.Process(parent.pid).children(recursive=True)
+            yield parent, directory
         finally:
             parent.kill()
             parent.wait(10)
+
+
+def test_a_daemon_whose_parent_was_killed_ends(make_video):
+    with in_foreground(make_video) as (parent, _):
+        family = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+        parent.wait(10)
         wait_for(lambda: not any(process.is_running() for process in family), 6)
 
 
 def test_a_daemon_that_hangs_can_be_stopped(make_video):
-    with short_directory() as directory:
-        command = [sys.executable, "-m", "assistant.cli", "run", str(make_video(seconds=5)), "--no-say"]
-        parent = subprocess.Popen([*command, "--model", str(GOLDEN)], cwd=ROOT, env=environ_of(directory))
-        try:
-            wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 90)
-            (daemon,) = psutil.Process(parent.pid).children()
-            daemon.suspend()
-            start_s = time.monotonic()
-            stopped = onlooker("stop", directory=directory)
-            print(f"{time.monotonic() - start_s:.1f} s")
-            assert stopped.returncode == 0, stopped.stderr
-            assert parent.wait(1) == 1, "killed, and not started again"
-            assert not daemon.is_running()
-        finally:
-            parent.kill()
-            parent.wait(10)
+    with in_foreground(make_video) as (parent, directory):
+        (daemon,) = psutil.Process(parent.pid).children()
+        daemon.suspend()
+        start_s = time.monotonic()
+        stopped = onlooker("stop", directory=directory)
+        print(f"{time.monotonic() - start_s:.1f} s")
+        assert stopped.returncode == 0, stopped.stderr
+        assert parent.wait(1) == 1, "killed, and not started again"
+        assert not daemon.is_running()
 
 
 def test_a_gpu_that_was_lost_is_not_replaced_by_the_cpu(make_video):
