@@ -3,6 +3,8 @@
     OnlookerError            1   something of ours went wrong
     ├── CheckpointError      2   a checkpoint is missing, damaged, or not of a kind we read
     ├── FrameError           2   pixels that are not an image
+    ├── VideoError           2   a file or stream was reached, but holds no video that can be decoded
+    │   └── VideoMissing     3   it cannot be opened
     ├── StreamError          1   a stream was used against its rules, or its saved file does not fit
     ├── WeightsError         3   named weights cannot be fetched, verified or kept
     └── MissingDependency    3   an optional package or library that was asked for is not installed
@@ -31,6 +33,18 @@ class FrameError(OnlookerError):
     """A frame's pixels have a shape or type that is not an image."""
 
     exit_code = 2
+
+
+class VideoError(OnlookerError):
+    """A file or stream was reached, but holds no video that can be decoded."""
+
+    exit_code = 2
+
+
+class VideoMissing(VideoError):
+    """A file or stream cannot be opened, or was lost."""
+
+    exit_code = 3
 
 
 class StreamError(OnlookerError):

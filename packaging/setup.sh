@@ -39,6 +39,7 @@ system_packages() { # Debian package names of what is missing
 
 test_packages() { # cameras and sound cards without hardware, and a tokenizer to test with
     command -v npm >/dev/null || echo npm
+    command -v ffmpeg >/dev/null || echo ffmpeg
     command -v dbus-run-session >/dev/null || echo dbus dbus-daemon
     command -v wireplumber >/dev/null || echo pipewire wireplumber
     command -v pipewire-pulse >/dev/null || echo pipewire-pulse

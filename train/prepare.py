@@ -173,18 +173,23 @@ def _write(plans: Sequence[ClipPlan], out: Path, fps: float, size: int, warn: Ca
     by_video = groupby(plans, key=lambda plan: plan.footage)
     with tqdm(total=sum(len(plan.frames) for plan in plans), desc="prepare", unit="frame") as bar:
         for footage, wanted in by_video:
-            for plan, frames in _take(footage, list(wanted), fps, size):
-                if len(frames) < len(plan.frames):
+            told: list[str] = []
+            for plan, frames in _take(footage, list(wanted), fps, size, told.append):
+                if len(frames) < len(plan.frames) and not told:
                     at_s = (plan.frames.start + len(frames)) / fps
-                    warn(f"{footage.path}: is damaged: the picture ends at {at_s:.1f} s of {footage.duration_s:.1f} s")
+                    told.append(f"{footage.path}: the picture ends at {at_s:.1f} s of {footage.end_s:.1f} s")
                 if len(frames):
                     _write_clip(plan, frames, out, fps)
                 bar.update(len(plan.frames))
+            for text in told:
+                warn(text)
 
 
-def _take(footage: Footage, plans: list[ClipPlan], fps: float, size: int) -> Iterator[tuple[ClipPlan, np.ndarray]]:
+def _take(
+    footage: Footage, plans: list[ClipPlan], fps: float, size: int, warn: Callable[[str], object]
+) -> Iterator[tuple[ClipPlan, np.ndarray]]:
     """Each plan with its frames, fewer where the video ends early; it is decoded once, up to the last of them."""
-    frames = enumerate(sample(footage, fps, size))
+    frames = sample(footage, fps, size, warn)
     for wanted, group in groupby(plans, key=lambda plan: plan.frames):
         taken = np.empty((len(wanted), size, size, 3), np.uint8)
         count = 0

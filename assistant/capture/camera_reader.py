@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from assistant.capture.protocol import MAX_SIDE_PX, Outlet, SourceFailed, Start, fit_within
-from assistant.capture.sampling import LiveGrid
+from model.video.grid import LiveGrid
 
 MAX_FAILED_READS = 5
 

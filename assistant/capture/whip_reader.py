@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from assistant.capture.protocol import Outlet, SourceFailed, Start
-from assistant.capture.sampling import LiveGrid
-from assistant.capture.video_reader import Upright
+from model.video.grid import LiveGrid
+from model.video.upright import Upright
 
 if TYPE_CHECKING:
     from aiohttp import web

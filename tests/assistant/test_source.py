@@ -2,7 +2,6 @@
 
 import pytest
 
-from assistant.capture.sampling import FileGrid, LiveGrid
 from assistant.capture.source import parse_source, redact
 from assistant.errors import MediaError, SourceMissing, UsageError
 
@@ -50,25 +49,6 @@ def test_secrets_are_not_shown(address, shown):
     assert source.target == address
     assert "hunter2" not in repr(source)
     assert "hunter2" not in source.stem
-
-
-def test_file_grid_holds_pictures_over_gaps():
-    grid = FileGrid(2.0)
-    assert grid.due_before(0.04) == [0.0]
-    assert grid.due_before(0.5) == []
-    assert grid.due_before(0.52) == [0.5]
-    assert grid.due_before(2.6) == [1.0, 1.5, 2.0, 2.5]
-    assert grid.due_before(500.0) == []  # a broken clock
-    assert grid.due_before(500.6) == [500.0, 500.5]
-
-
-def test_live_grid_takes_one_picture_a_grid_time_and_makes_none_up():
-    grid = LiveGrid(2.0)
-    times = [k / 30 for k in range(90)]
-    assert sum(grid.is_due(time_s) for time_s in times) == 6
-    assert grid.is_due(10.0)
-    assert not grid.is_due(10.1)
-    assert grid.is_due(10.5)
 
 
 @pytest.mark.parametrize(

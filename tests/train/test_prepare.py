@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from train.recordings.cutting import MAX_SILENT_CLIPS, choose_silent, choose_val
 from train.recordings.footage import probe, sample
 from train.recordings.record import RecordingsError
 
+LATE_PICTURE = Path(__file__).parents[1] / "model" / "faults" / "video_starts_at_6s.mp4"
 BASE = Path(__file__).parents[1] / "golden" / "base"
 SIDE = 64
 
@@ -63,7 +65,7 @@ def seconds_shown(frames: np.ndarray) -> list[int]:
 
 
 def sampled(path: Path, fps: float) -> np.ndarray:
-    return np.stack(list(sample(probe(path), fps, SIDE)))
+    return np.stack([frame for _, frame in sample(probe(path), fps, SIDE)])
 
 
 def narrate(path: Path, *cues: tuple[float, str]) -> None:
@@ -183,13 +185,16 @@ def test_damaged_pictures_are_passed_over(tmp_path):
 def test_a_damaged_end_gives_a_shorter_clip_without_what_is_said_behind_it(tmp_path):
     damage(film(tmp_path / "whole.mkv", 40, codec="mjpeg"), tmp_path / "a.mkv", 20.0, 99.0)
     (tmp_path / "whole.mkv").unlink()
-    narrate(tmp_path / "a.srt", (3.2, "Early."), (20.2, "At the end."), (30.0, "Q: Late?\nA: Late."), (35.0, "Late."))
+    narrate(tmp_path / "a.srt", (3.2, "Early."), (19.4, "At the end."), (30.0, "Q: Late?\nA: Late."), (35.0, "Late."))
     warnings: list[str] = []
     prepare(tmp_path, tmp_path / "clips", size=SIDE, warn=warnings.append)
-    assert {w.split(": ", 1)[1] for w in warnings} == {"is damaged: the picture ends at 21.0 s of 40.0 s"}
+    assert {w.split(": ", 1)[1] for w in warnings} == {
+        "the picture ends early: 20.0 s of 40.0 s can be read",
+        "200 of 400 pictures are damaged",
+    }
     clip = list_clips(tmp_path / "clips" / "train")[0]
-    assert len(clip.frames()) == clip.num_frames == 42
-    assert clip.meta["events"] == [{"time_s": 3.2, "text": "Early."}, {"time_s": 20.2, "text": "At the end."}]
+    assert len(clip.frames()) == clip.num_frames == 40
+    assert clip.meta["events"] == [{"time_s": 3.2, "text": "Early."}, {"time_s": 19.4, "text": "At the end."}]
     assert clip.meta["questions"] == []
     assert prepare(tmp_path, tmp_path / "clips", size=SIDE).made == 0
 
@@ -362,15 +367,28 @@ def test_videos_that_cannot_be_read_are_named_all_at_once_and_nothing_is_written
         narrate(tmp_path / f"{name}.srt", (1.0, "x"))
     assert main(["prepare", str(tmp_path), "--out", str(tmp_path / "clips")]) == 2
     broken, sound = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(tmp_path))]
-    assert broken.startswith(f"{tmp_path}/broken.mp4: cannot be read: ")
-    assert sound.startswith(f"{tmp_path}/sound.mp4: has no picture, only sound")
+    assert broken.startswith(f"{tmp_path}/broken.mp4: is not a video that can be read")
+    assert sound.startswith(f"{tmp_path}/sound.mp4: has only sound, no picture")
     assert not (tmp_path / "clips").exists()
 
 
-def test_a_clock_that_jumps_is_refused(tmp_path):
+def test_a_picture_that_stays_for_long_is_held_and_told_of(tmp_path):
     film(tmp_path / "a.mkv", 0, times_s=[0.0, 0.5, 90.0, 90.5])
-    with pytest.raises(RecordingsError, match=r"a.mkv: its clock jumps by 90 s at 0.5 s"):
-        probe(tmp_path / "a.mkv")
+    warnings: list[str] = []
+    indexes = [index for index, _ in sample(probe(tmp_path / "a.mkv"), 2.0, SIDE, warnings.append)]
+    assert indexes == list(range(182))
+    assert warnings == [f"{tmp_path}/a.mkv: one picture stays for 90 s, from 0.5 s on"]
+
+
+def test_what_is_said_before_the_picture_begins_is_left_out_and_the_rest_keeps_its_time(tmp_path):
+    shutil.copy(LATE_PICTURE, tmp_path / "late.mp4")  # 20 s of pictures, from 6 s on
+    narrate(tmp_path / "late.srt", (2.0, "Too early."), (8.2, "In time."))
+    warnings: list[str] = []
+    prepare(tmp_path, tmp_path / "clips", size=SIDE, warn=warnings.append)
+    assert [text for text in warnings if "Too early." in text and "begins at 6.0 s" in text]
+    clip = json.loads((tmp_path / "clips" / "train" / "clip_000.json").read_text())
+    assert clip["source"] == {"video": "late.mp4", "start_s": 6.0}
+    assert [(event["time_s"], event["text"]) for event in clip["events"]] == [(2.2, "In time.")]
 
 
 def test_impossible_arguments_and_a_full_disk_end_in_one_message(kitchen, tmp_path, capsys):

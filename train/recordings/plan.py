@@ -48,8 +48,9 @@ def plan_clips(shots: Sequence[Shot], *, fps: float, size: int, val_share: float
     """
     chosen: list[tuple[Shot, range, list[Spoken]]] = []
     for shot in shots:
-        spoken, num_frames = shot.recording.spoken, shot.footage.num_frames(fps)
-        clips = cut(num_frames, fps, [s.time_s for s in spoken])
+        spoken, whole = shot.recording.spoken, shot.footage.frames(fps)
+        parts = cut(len(whole), fps, [s.time_s - whole.start / fps for s in spoken])
+        clips = [whole[part.start : part.stop] for part in parts]
         said = [[s for s in spoken if said_after(s, fps) in frames] for frames in clips]
         rng = random.Random(f"{seed} {shot.footage.path.name}")
         chosen += [(shot, clips[i], said[i]) for i in choose_silent([not words for words in said], rng)]
@@ -91,20 +92,26 @@ def describe(
         "vocabulary": [],
         "source": {"video": footage.path.name, "start_s": round(start_s, 3)},
     }
-    made_from = json.dumps([meta, footage.num_bytes, footage.duration_s, size], sort_keys=True)
+    made_from = json.dumps([meta, footage.num_bytes, footage.first_s, footage.end_s, size], sort_keys=True)
     return {**meta, "made_from": hashlib.sha256(made_from.encode()).hexdigest()[:16]}
 
 
 def doubts(shot: Shot, fps: float) -> list[str]:
     """What looks off about a recording, a line each, the first five of them."""
-    spoken, end_s = shot.recording.spoken, shot.footage.duration_s
+    spoken, end_s, whole = shot.recording.spoken, shot.footage.end_s, shot.footage.frames(fps)
     if not spoken:
         return [f"{shot.footage.path}: nothing is said in it; it will be learned as silence"]
     lines = [
         f"{s.where}: {s.text!r} at {s.time_s:g} s is too close to the end of {shot.footage.path.name}, or behind it "
         f"({end_s:.1f} s), and is left out"
         for s in spoken
-        if said_after(s, fps) >= shot.footage.num_frames(fps)
+        if said_after(s, fps) >= whole.stop
+    ]
+    lines += [
+        f"{s.where}: {s.text!r} at {s.time_s:g} s is before the picture of {shot.footage.path.name}, which begins at "
+        f"{shot.footage.first_s:.1f} s, and is left out"
+        for s in spoken
+        if said_after(s, fps) < whole.start
     ]
     remarks = [s for s in spoken if s.question is None]
     lines += [

@@ -20,7 +20,7 @@ class RecordingsError(OnlookerError):
 class Spoken:
     """One thing to be said: a remark on what happens at `time_s`, or the answer to a `question` asked then.
 
-    time_s: seconds from the video's first picture. where: file and line it was read from, for messages.
+    time_s: seconds on the video's own clock, as players show them. where: file and line it was read from, for messages.
     """
 
     time_s: float
