@@ -20,7 +20,7 @@ def read_video(start: Start, outlet: Outlet) -> None:
     """Ship a file's or stream's frames until it ends. Raises SourceFailed."""
     try:
         with _open(start, outlet) as video:
-            if start.kind == "file" or (start.kind == "network" and video.is_file):
+            if start.kind != "push" and video.is_file:  # a file may be the playlist of a live stream
                 _read_file(video, outlet, start)
             else:
                 _read_live(video, outlet, start)

@@ -167,8 +167,10 @@ class Video:
     def measure(self) -> tuple[float, float]:
         """When the first picture comes and the last one ends, in seconds, by the packets alone: nothing is decoded.
 
-        The same as `pictures` gives if all can be decoded. Raises VideoError if there is not one.
+        The same as `pictures` gives if all can be decoded. Raises VideoError if there is not one, or there is no end.
         """
+        if not self.is_file:
+            raise VideoError(f"{self._name}: is a live stream, which has no end")
         packets = [
             (packet.pts, packet.dts, packet.duration)
             for packet in self._placed_packets()

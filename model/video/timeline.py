@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FALL_S = 0.1
-"""A clock that falls back by more was set anew: the recording behind it goes on where the one before it ended."""
+FALL_S, RARE_FALL_S = 0.1, 1.0
+"""A clock that falls back by more was set anew: the recording behind it goes on where the one before it ended. The first is
+for formats whose clock may be set anew; in others, where decoding times are often made up, less is only disorder."""
 
 JUMP_S = 10.0
 """So far a clock may jump ahead in a format whose clock may be set anew (MPEG-TS, HLS); beyond, time goes on without.
@@ -57,7 +58,7 @@ class PacketClock:
             pts, dts = (None if stamp is None else stamp + self._offset for stamp in (pts, dts))
         if dts is not None and self._next is not None and self._last is not None:
             ahead_s = (dts - self._next) * self._tick_s
-            falls = (dts - self._last) * self._tick_s < -FALL_S
+            falls = (dts - self._last) * self._tick_s < -(FALL_S if self._may_break else RARE_FALL_S)
             if falls or (self._may_break and ahead_s > JUMP_S):
                 found = Break(ahead_s)
                 shift = self._next - dts
