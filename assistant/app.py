@@ -22,7 +22,7 @@ from assistant.encoder import run_encoder
 from assistant.errors import WorkerFailed
 from assistant.loop import MAX_BATCH, run_mind
 from assistant.mailbox import Mailbox, put_until
-from assistant.messages import Event, Frame, FrameTokens, Opened, Query, Seen
+from assistant.messages import Ended, Event, Frame, FrameTokens, Opened, Query, Seen
 from assistant.opening import open_stream
 from assistant.speech.voice import NUM_LINES_QUEUED, Line, Voice, run_voice
 from assistant.threads import STOP_TIMEOUT_S, Threads, failure_of, stuck_message
@@ -138,6 +138,8 @@ class App:
                 self._end_s = event.time_s
             elif isinstance(event, Opened):
                 self._duration_s = event.duration_s
+            elif isinstance(event, Ended):  # which is right also where the file's own figure is not
+                self._duration_s = event.time_s
             yield event
 
     def say(self, text: str, time_s: float) -> None:

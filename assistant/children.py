@@ -1,7 +1,8 @@
 """Child processes that can die alone: starting, talking over a pipe, and ending them for certain.
 
-Used from one thread each. What a child is told travels over the pipe, never in its arguments or
-environment, so that no address or password shows in a process list.
+Used from one thread each, which must live as long as its child: on Linux a child ends with the thread that started it.
+What a child is told travels over the pipe, never in its arguments or environment, so that no address or password shows
+in a process list. Signals to the whole group (Ctrl-C, Ctrl-Z, a terminal that is closed) are for the parent to act on.
 """
 
 from __future__ import annotations
@@ -11,27 +12,49 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-Main = Callable[[Connection], None]
+from assistant.errors import WorkerFailed
+
+Main = Callable[..., None]
 
 END_GRACE_S = 1.0
+GROUP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP")
+PR_SET_PDEATHSIG = 1
+
+
+def signal_name(number: int) -> str:
+    """ "SIGKILL"; for those without a name of their own, "37"."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 class Child:
-    """A started child process that runs `main(connection)` in a fresh interpreter ("spawn").
+    """A started child process that runs `main(connection, *given)` in a fresh interpreter ("spawn").
 
-    The child ignores Ctrl-C (the parent decides when it ends) and its standard output goes nowhere.
+    The parent decides when it ends; its standard output goes nowhere. Raises WorkerFailed if none can be started.
     """
 
-    def __init__(self, main: Main, *, name: str):
+    def __init__(self, main: Main, *given: Any, name: str):
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_run_child, args=(main, theirs), name=name, daemon=True)
-        self._process.start()
-        theirs.close()
+        try:
+            self.connection, theirs = context.Pipe()
+        except OSError as error:
+            raise WorkerFailed(f"{name}: cannot be started: {error.strerror}") from None
+        arguments = (main, theirs, os.getpid(), *given)
+        self._process = context.Process(target=_run_child, args=arguments, name=name, daemon=True)
+        try:
+            self._process.start()
+        except OSError as error:
+            self.connection.close()
+            raise WorkerFailed(f"{name}: cannot be started: {error.strerror}") from None
+        finally:
+            theirs.close()
 
     @property
     def pid(self) -> int | None:
@@ -66,7 +89,7 @@ class Child:
         if code is None:
             return "it closed its pipe"
         if code < 0:
-            return f"ended by signal {signal.Signals(-code).name}"
+            return f"ended by signal {signal_name(-code)}"
         return f"ended with code {code}"
 
     def wait(self, timeout_s: float) -> None:
@@ -83,10 +106,24 @@ class Child:
             self._process.join(END_GRACE_S)
 
 
-def _run_child(main: Main, connection: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _run_child(main: Main, connection: Connection, parent_pid: int, *given: Any) -> None:
+    for name in GROUP_SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    _end_with_the_parent(parent_pid)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)  # libraries that print must not write into our JSON lines
     with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError):
-        main(connection)
+        main(connection, *given)
     connection.close()
+
+
+def _end_with_the_parent(parent_pid: int) -> None:
+    """Linux: be killed when the parent is, however deep in a driver this process may be then."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it died before that
+        os._exit(0)

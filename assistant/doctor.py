@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from assistant.config import Config
 from assistant.errors import SpeechError
@@ -39,7 +38,6 @@ def examine(config: Config) -> list[Check]:
         _video_files,
         _cameras_library,
         _camera,
-        _shared_memory,
         _voice,
         _sound,
     ]
@@ -144,18 +142,6 @@ def _camera(config: Config) -> Check:
     if not cameras:
         return Check("camera", False, "none found", "connect one; files and addresses work without", needed=False)
     return Check("camera", True, ", ".join(f"{camera.use} ({camera.name})" for camera in cameras))
-
-
-def _shared_memory(config: Config) -> Check:
-    from assistant.capture.protocol import NUM_SLOTS, SLOT_BYTES
-
-    folder, size = Path("/dev/shm"), NUM_SLOTS * SLOT_BYTES
-    if not folder.is_dir():
-        return Check("shared memory", True, "managed by the system")
-    free = shutil.disk_usage(folder).free
-    is_fine = free >= size
-    remedy = "" if is_fine else f"enlarge it to {size >> 20} MB or more (containers: --shm-size)"
-    return Check("shared memory", is_fine, f"{free / 1e6:.0f} MB free, {size / 1e6:.0f} MB used", remedy)
 
 
 def _voice(config: Config) -> Check:

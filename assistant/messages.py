@@ -111,6 +111,13 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """The source, a file, has come to its end at `time_s` in the stream."""
+
+    time_s: float
+
+
+@dataclass(frozen=True)
 class Status:
     """What a part has to say about itself. state: "ready", "warning" or "ended"."""
 
@@ -120,4 +127,4 @@ class Status:
     at_s: float
 
 
-Event = Seen | Asked | Words | Opened | Status
+Event = Seen | Asked | Words | Opened | Ended | Status

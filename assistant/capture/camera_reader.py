@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from assistant.capture.protocol import MAX_SIDE_PX, Outlet, SourceFailed, Start, fit_within
+from assistant.capture.protocol import Outlet, SourceFailed, Start
 from model.video.grid import LiveGrid
+from model.video.upright import MAX_SIDE_PX, fit_within
 
 MAX_FAILED_READS = 5
 

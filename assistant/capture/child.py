@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from multiprocessing.connection import Connection
 
-from assistant.capture.protocol import Finished, Outlet, SourceFailed, Start
+from assistant.capture.protocol import Finished, Outlet, PictureMemory, SourceFailed, Start
 
 
-def capture_main(connection: Connection) -> None:
+def capture_main(connection: Connection, memory: PictureMemory) -> None:
     """Read the source that the first message names, until it ends or the parent closes the pipe."""
     start: Start = connection.recv()
-    outlet = Outlet(connection, start)
+    outlet = Outlet(connection, memory)
+    end_s = 0.0
     try:
         if start.kind == "camera":
             from assistant.capture.camera_reader import read_camera
@@ -27,10 +28,10 @@ def capture_main(connection: Connection) -> None:
         else:
             from assistant.capture.video_reader import read_video
 
-            read_video(start, outlet)
+            end_s = read_video(start, outlet)
     except SourceFailed as error:
         connection.send(error.failed)
     else:
-        connection.send(Finished())
+        connection.send(Finished(end_s))
     finally:
         outlet.close()

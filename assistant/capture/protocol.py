@@ -1,20 +1,26 @@
 """What the capture thread and its child say to each other, and the shared memory the pictures travel in.
 
-The pipe carries these small messages; pixels lie in one of a few slots of shared memory. The child fills a
-free slot and says so (`Picture`); the parent copies it out and hands the slot back (its number).
+The pipe carries these small messages; pixels lie in one of a few slots of shared memory. The child fills a free slot
+and says so (`Picture`); the parent copies it out and hands the slot back (its number). The memory has no name in any
+file system: nobody else can open it, and it is gone with the two processes, however they end.
 """
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+import os
+import tempfile
 import time
 from dataclasses import dataclass, field
+from multiprocessing import reduction
 from multiprocessing.connection import Connection
-from multiprocessing.shared_memory import SharedMemory
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-MAX_SIDE_PX = 1280  # larger pictures are scaled down before they travel; the model sees a few hundred pixels a side
+from model.video.upright import MAX_SIDE_PX
+
 NUM_SLOTS = 4
 SLOT_BYTES = MAX_SIDE_PX * MAX_SIDE_PX * 3
 HEARTBEAT_S = 1.0
@@ -22,14 +28,13 @@ HEARTBEAT_S = 1.0
 
 @dataclass(frozen=True)
 class Start:
-    """The first message to the child. memory: name of the shared memory. fps: samples a second."""
+    """The first message to the child. fps: samples a second."""
 
     kind: Literal["camera", "file", "network", "push", "screen"]
     target: str = field(repr=False)
     shown: str
     fps: float
     timeout_s: float
-    memory: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,9 @@ class Warned:
 
 @dataclass(frozen=True)
 class Finished:
-    """The source has come to its end."""
+    """The source has come to its end. time_s: where that is, in seconds since its second 0."""
+
+    time_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,12 +95,54 @@ class SourceFailed(Exception):
         self.failed = Failed(kind, text)
 
 
+class PictureMemory:
+    """The slots. Made by the parent, and handed to its child when that is started. Raises OSError if there is no room."""
+
+    def __init__(self, descriptor: int | None = None):
+        self._descriptor = _anonymous_file(NUM_SLOTS * SLOT_BYTES) if descriptor is None else descriptor
+        self._bytes = mmap.mmap(self._descriptor, NUM_SLOTS * SLOT_BYTES)
+
+    def slot(self, number: int, width: int, height: int) -> np.ndarray:
+        """The picture in a slot, height × width × 3 uint8: a view, to be let go of before `close`."""
+        return np.ndarray((height, width, 3), np.uint8, self._bytes, number * SLOT_BYTES)
+
+    def close(self) -> None:
+        """Let go of it. Twice is fine."""
+        with contextlib.suppress(BufferError):  # somebody still looks at a picture; it ends with that
+            self._bytes.close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _attach, (reduction.DupFd(self._descriptor),)
+
+
+def _attach(handed_over: Any) -> PictureMemory:
+    return PictureMemory(handed_over.detach())
+
+
+def _anonymous_file(num_bytes: int) -> int:
+    """A descriptor of so many bytes of memory, or of a file that has lost its name already."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("onlooker-pictures", os.MFD_CLOEXEC)
+    else:
+        descriptor, path = tempfile.mkstemp(prefix="onlooker-")
+        os.unlink(path)
+    try:
+        os.ftruncate(descriptor, num_bytes)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 class Outlet:
     """The child's end: puts pictures into free slots. Raises EOFError or BrokenPipeError when the parent has gone."""
 
-    def __init__(self, connection: Connection, start: Start):
+    def __init__(self, connection: Connection, memory: PictureMemory):
         self._connection = connection
-        self._memory = SharedMemory(start.memory)
+        self._memory = memory
         self._free = list(range(NUM_SLOTS))
         self._told_at_s = time.monotonic()
         self._num_lost = 0
@@ -114,9 +163,7 @@ class Outlet:
             return
         slot = self._free.pop()
         height, width, _ = rgb_HW3.shape
-        view = np.ndarray((height, width, 3), np.uint8, self._memory.buf, slot * SLOT_BYTES)
-        view[:] = rgb_HW3
-        del view  # a living view would keep the memory from being closed
+        self._memory.slot(slot, width, height)[:] = rgb_HW3
         self._tell(Picture(slot, width, height, time_s, captured_s, self._num_lost))
         self._num_lost = 0
 
@@ -134,9 +181,3 @@ class Outlet:
     def _tell(self, message: Ready | Picture | Alive | Warned) -> None:
         self._connection.send(message)
         self._told_at_s = time.monotonic()
-
-
-def fit_within(width: int, height: int, limit: int) -> tuple[int, int]:
-    """The size with the same proportions and neither side above `limit` (nor below 1), in pixels."""
-    scale = min(1.0, limit / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -6,7 +6,8 @@ import os
 import sys
 import time
 
-from assistant.capture.protocol import MAX_SIDE_PX, Outlet, SourceFailed, Start, fit_within
+from assistant.capture.protocol import Outlet, SourceFailed, Start
+from model.video.upright import MAX_SIDE_PX, fit_within
 
 
 def read_screen(start: Start, outlet: Outlet) -> None:

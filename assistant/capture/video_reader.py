@@ -16,14 +16,15 @@ PUSH_OPTIONS = {"listen": "1", "analyzeduration": "500000", "probesize": "100000
 PATIENCE_S = 10.0  # to open it, or for the next piece of a file; a live source is given up earlier by the parent
 
 
-def read_video(start: Start, outlet: Outlet) -> None:
-    """Ship a file's or stream's frames until it ends. Raises SourceFailed."""
+def read_video(start: Start, outlet: Outlet) -> float:
+    """Ship a file's or stream's frames until it ends; gives when that is, in its own seconds. Raises SourceFailed."""
     try:
         with _open(start, outlet) as video:
             if start.kind != "push" and video.is_file:  # a file may be the playlist of a live stream
                 _read_file(video, outlet, start)
             else:
                 _read_live(video, outlet, start)
+            return video.end_s
     except VideoMissing as error:
         raise SourceFailed("missing", str(error)) from None
     except VideoError as error:

@@ -6,24 +6,20 @@ hangs or reports a failure ends the run with one message.
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.shared_memory import SharedMemory
-from pathlib import Path
 
 import numpy as np
 
 from assistant.capture.child import capture_main
 from assistant.capture.protocol import (
-    NUM_SLOTS,
-    SLOT_BYTES,
     Alive,
     Failed,
     Finished,
     Picture,
+    PictureMemory,
     Ready,
     Start,
     Warned,
@@ -34,10 +30,11 @@ from assistant.children import Child
 from assistant.config import CaptureSection
 from assistant.errors import MediaError, SourceMissing, WorkerFailed
 from assistant.mailbox import Mailbox, put_until, sleep_until
-from assistant.messages import Event, Frame, Opened, Status
+from assistant.messages import Ended, Event, Frame, Opened, Status
 
 START_TIMEOUT_S = 30.0  # a fresh interpreter on a busy machine, on top of the source's own time-out
 END_GRACE_S = 0.3
+WAIT_S = 0.1
 LISTENS_AFTER_S = 3.0  # a port that cannot be had is told of earlier
 FILE_PATIENCE_S = 10.0  # more than `timeout_s`: nobody waits for the next moment of a file
 STILL = {
@@ -99,11 +96,11 @@ def run_capture(
     nothing is dropped and nothing is paced (files only). place: where in the stream the source begins; it is
     moved on. Raises MediaError, SourceMissing or WorkerFailed.
     """
-    memory = _shared_memory()
+    memory = _picture_memory()
     child, grace_s = None, END_GRACE_S
     try:
-        child = Child(capture_main, name=f"onlooker-capture {source.shown}")
-        child.send(Start(source.kind, source.target, source.shown, fps, timeout_s, memory.name))
+        child = Child(capture_main, memory, name=f"onlooker-capture {source.shown}")
+        child.send(Start(source.kind, source.target, source.shown, fps, timeout_s))
         _take_pictures(
             child,
             memory,
@@ -123,14 +120,13 @@ def run_capture(
         if child is not None:
             child.end(grace_s=grace_s)
         memory.close()
-        memory.unlink()
         if place is None:
             frames.close()
 
 
 def _take_pictures(
     child: Child,
-    memory: SharedMemory,
+    memory: PictureMemory,
     source: Source,
     frames: Mailbox[Frame],
     report: Callable[[Event], object],
@@ -148,18 +144,19 @@ def _take_pictures(
     if source.kind == "push":
         patience_s = float("inf")
     begun_s, is_waiting = time.monotonic(), False
-    heard_at_s = time.monotonic()
+    silent_s = 0.0  # counted in waits, so that a process that was stopped for a while (Ctrl-Z) takes nothing for lost
     stillness = Stillness()
     while not stop.is_set():
         try:
-            message = child.receive(timeout_s=0.1)
+            message = child.receive(timeout_s=WAIT_S)
         except EOFError:
             raise SourceMissing(f"{source.shown}: its reader died: {child.how_it_died()}; start again") from None
         if message is None:
             if source.kind == "push" and not is_waiting and time.monotonic() - begun_s > LISTENS_AFTER_S:
                 is_waiting = True
                 report(Status("capture", "waiting", f"for a sender at {source.shown}", time.monotonic()))
-            if time.monotonic() - heard_at_s > patience_s:
+            silent_s += WAIT_S
+            if silent_s > patience_s:
                 raise _Silent(f"{source.shown}: nothing came for {patience_s:g} s; it is taken for lost")
             continue
         match message:
@@ -168,12 +165,7 @@ def _take_pictures(
                 patience_s = timeout_s if is_live else timeout_s + FILE_PATIENCE_S
                 report(Opened(message.width, message.height, message.duration_s, message.is_live))
             case Picture():
-                offset = message.slot * SLOT_BYTES
-                count = message.width * message.height * 3
-                assert memory.buf is not None
-                flat = np.frombuffer(memory.buf, np.uint8, count, offset)
-                pixels = turn.apply(flat.reshape(message.height, message.width, 3))
-                del flat
+                pixels = turn.apply(memory.slot(message.slot, message.width, message.height))
                 is_camera = is_live and source.kind != "screen"  # a desktop may be still, or black
                 still = stillness.note(pixels, message.captured_s) if is_camera else None
                 if still is not None:
@@ -201,21 +193,15 @@ def _take_pictures(
             case Failed():
                 raise (MediaError if message.kind == "media" else SourceMissing)(message.text)
             case Finished():
+                report(Ended(message.time_s))
                 return
             case Alive():
                 pass
-        heard_at_s = time.monotonic()
+        silent_s = 0.0
 
 
-def _shared_memory() -> SharedMemory:
-    """Room for the pictures under way. Checked first: writing beyond a full /dev/shm would kill the process."""
-    size = NUM_SLOTS * SLOT_BYTES
-    shm = Path("/dev/shm")
-    if shm.is_dir() and shutil.disk_usage(shm).free < size:
-        raise WorkerFailed(
-            f"/dev/shm has no room for {size >> 20} MB of pictures; free some, or enlarge it (--shm-size)"
-        )
+def _picture_memory() -> PictureMemory:
     try:
-        return SharedMemory(create=True, size=size)
+        return PictureMemory()
     except OSError as error:
-        raise WorkerFailed(f"no shared memory for pictures ({size >> 20} MB): {error.strerror}") from None
+        raise WorkerFailed(f"no memory for the pictures under way: {error.strerror}") from None

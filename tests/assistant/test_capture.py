@@ -20,7 +20,7 @@ from assistant.capture.source import parse_source
 from assistant.capture.worker import run_capture
 from assistant.errors import MediaError, SourceMissing
 from assistant.mailbox import Mailbox
-from assistant.messages import Event, Frame, Opened, Status
+from assistant.messages import Ended, Event, Frame, Opened, Status
 from model.errors import OnlookerError
 
 
@@ -49,7 +49,8 @@ def test_file_is_sampled_and_held_on_the_grid(make_video):
     assert [frame.index for frame in frames] == list(range(6))
     assert np.allclose([grey(frame) for frame in frames], [0, 25, 50, 75, 100, 125], atol=3)
     assert frames[0].pixels.shape == (64, 96, 3)
-    (opened,) = events
+    opened, ended = events
+    assert ended == Ended(3.0)
     assert isinstance(opened, Opened)
     assert (opened.width, opened.height, opened.is_live) == (96, 64, False)
     assert opened.duration_s == pytest.approx(3, abs=0.15)
