@@ -18,20 +18,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from assistant.errors import WorkerFailed
+from assistant.signals import GROUP, signal_name
 
 Main = Callable[..., None]
 
 END_GRACE_S = 1.0
-GROUP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGTSTP")
 PR_SET_PDEATHSIG = 1
-
-
-def signal_name(number: int) -> str:
-    """ "SIGKILL"; for those without a name of their own, "37"."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
 
 
 class Child:
@@ -107,9 +99,8 @@ class Child:
 
 
 def _run_child(main: Main, connection: Connection, parent_pid: int, *given: Any) -> None:
-    for name in GROUP_SIGNALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in GROUP:
+        signal.signal(number, signal.SIG_IGN)
     _end_with_the_parent(parent_pid)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)  # libraries that print must not write into our JSON lines

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from assistant.commands.common import PullBar, journal_path, modes_path, open_voice, program_version, token_path
 from assistant.errors import OutputError, WorkerFailed
 from assistant.faults import ProcessSpoilt
+from assistant.signals import ENDING
 from assistant.supervisor import EXIT_ANEW, Link, LinkNotifier
 from model.errors import OnlookerError
 
@@ -43,7 +44,9 @@ def run_daemon(read: Callable[[], Settings], link: Link, *, log_path: Path | Non
     from assistant.reload import ConfigFile
     from assistant.settings import user_config_path
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent to act on
+    for number in ENDING:  # a terminal's Ctrl-C, and its end, are for the parent to act on; SIGTERM comes further down
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
     settings = read()
     config_file = ConfigFile(read, settings, user_config_path())
     parse_source(settings.config.capture.source)  # what is wrong with it comes before the model is opened

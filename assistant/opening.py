@@ -12,6 +12,7 @@ import model
 from assistant.config import ModelSection, StreamSection
 from assistant.errors import ConfigError, DeviceMissing
 from assistant.faults import fault_of
+from assistant.folders import absolute
 
 if TYPE_CHECKING:
     from model.fetching import Progress
@@ -23,7 +24,7 @@ def checkpoint_path(name: str) -> str | Path:
     """A folder for "default" and for names of folders that exist; everything else is a model hub's name, as it is."""
     if name == "default":
         return Path(model.__file__).parent / "checkpoints" / "default"
-    folder = Path(name).expanduser()
+    folder = absolute(name)
     return folder if folder.is_dir() else name
 
 

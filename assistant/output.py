@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from assistant.errors import OutputError
 from assistant.messages import Asked, Seen
+from assistant.outputs import begin
 from assistant.tally import Tally
 
 MIN_CUE_S = 1.5
@@ -138,18 +139,17 @@ Output = Terminal | JsonLines
 
 
 class Subtitles:
-    """An SRT file: each reply from its moment on, for as long as reading takes or until the next one."""
+    """An SRT file: each reply from its moment on, for as long as reading takes or until the next one.
+
+    Nothing is written before there is something to write, or `close`: an old file is not lost to a run that fails.
+    """
 
     def __init__(self, path: Path):
-        """Create or overwrite the file. Raises OutputError."""
+        """path: absolute; see `assistant.outputs.check`."""
         self._path = path
+        self._file: BinaryIO | None = None
         self._held: tuple[float, str] | None = None
         self._num_cues = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
 
     def add(self, time_s: float, text: str) -> None:
         """Times must not fall. Raises OutputError."""
@@ -157,11 +157,14 @@ class Subtitles:
         self._held = (time_s, text)
 
     def close(self) -> None:
+        """Write what is held back. Twice is fine. Raises OutputError."""
         self._write_held(float("inf"))
+        self._write("")
+        assert self._file is not None
         try:
             self._file.close()
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot be written: {error.strerror}") from None
+            raise self._failed(error) from None
 
     def _write_held(self, next_s: float) -> None:
         if self._held is None:
@@ -170,11 +173,20 @@ class Subtitles:
         self._held = None
         end_s = min(start_s + max(MIN_CUE_S, CUE_S_PER_CHARACTER * len(text)), max(next_s, start_s + 0.1))
         self._num_cues += 1
+        self._write(f"{self._num_cues}\n{srt_time(start_s)} --> {srt_time(end_s)}\n{text}\n\n")
+
+    def _write(self, text: str) -> None:
+        if self._file is None:
+            self._file = begin(self._path)
         try:
-            self._file.write(f"{self._num_cues}\n{srt_time(start_s)} --> {srt_time(end_s)}\n{text}\n\n")
-            self._file.flush()
+            if text:
+                self._file.write(text.encode("utf-8", "replace"))
+                self._file.flush()
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot be written: {error.strerror}") from None
+            raise self._failed(error) from None
+
+    def _failed(self, error: OSError) -> OutputError:
+        return OutputError(f"{self._path}: cannot be written: {error.strerror}; what was written before is there")
 
 
 def clock(time_s: float) -> str:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from assistant import migration
 from assistant.config import Config, all_keys
 from assistant.errors import ConfigError, OutputError
+from assistant.folders import absolute
 
 ENV_PREFIX = "ONLOOKER_"
 
@@ -46,9 +47,10 @@ def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | Non
     """
     for path, named_by in ((explicit, "--config"), (environ.get("ONLOOKER_CONFIG"), "$ONLOOKER_CONFIG")):
         if path:
-            if not Path(path).is_file():
+            path = absolute(path)
+            if not path.is_file():
                 raise ConfigError([f"{named_by} = {path}: no such file; `onlooker config path` says where yours lies"])
-            return Path(path)
+            return path
     path = user_config_path()
     return path if path.is_file() else None
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from assistant.control.errors import AlreadyRunning, RuntimeDirError
 from assistant.control.instance import check_private, make_private, running_pid, runtime_dir, write_pid
 from assistant.errors import WorkerFailed
+from assistant.signals import ENDING, heard_at_the_end, signal_name
 from assistant.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Supervisor:
             return True
         if not (code < 0 or code == EXIT_ANEW or (code in (1, 2) and was_ready)):
             return False
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with code {code}"
         now_s = time.monotonic()
         if len(self._crashes_s) == MAX_CRASHES and now_s - self._crashes_s[0] < CRASH_WINDOW_S:
             minutes = CRASH_WINDOW_S / 60
@@ -191,7 +192,7 @@ class Supervisor:
     def _take_signals(self, child: subprocess.Popen[bytes] | None) -> None:
         while self._signals:
             number = self._signals.pop()
-            if number in (signal.SIGINT, signal.SIGTERM):
+            if number in ENDING:
                 self._stops = True
             elif child is not None and self._is_ready:
                 child.send_signal(number)
@@ -206,8 +207,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _hear_signals(self) -> Iterator[None]:
-        names = ("SIGINT", "SIGTERM", *(("SIGUSR1",) if sys.platform != "win32" else ()))
-        numbers = [signal.Signals[name] for name in names]
+        numbers = [*heard_at_the_end(), *([signal.SIGUSR1] if sys.platform != "win32" else [])]
         before = {number: signal.signal(number, lambda number, _: self._signals.add(number)) for number in numbers}
         try:
             yield

@@ -20,7 +20,8 @@ def run_child(command: list[str], environment: Mapping[str, str], watch: Callabl
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=environment,
+        env={**environment, "PYTHONSAFEPATH": "1"},  # or Python runs modules of the folder one happens to stand in
+        cwd=os.sep,
         start_new_session=os.name == "posix",
     )
     try:

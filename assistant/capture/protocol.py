@@ -96,7 +96,7 @@ class SourceFailed(Exception):
 
 
 class PictureMemory:
-    """The slots. Made by the parent, and handed to its child when that is started. Raises OSError if there is no room."""
+    """The slots. Made by the parent, handed to its child when that is started. Raises OSError if there is no room."""
 
     def __init__(self, descriptor: int | None = None):
         self._descriptor = _anonymous_file(NUM_SLOTS * SLOT_BYTES) if descriptor is None else descriptor

@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from assistant.errors import MediaError, SourceMissing, UsageError
+from assistant.folders import absolute
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "hls")
 PUSH_SCHEMES = {"rtmp-listen": "rtmp", "whip-listen": "whip"}
@@ -68,10 +69,7 @@ def parse_source(text: str) -> Source:
     if separator and scheme.lower() != "file":
         known = ", ".join((*SCHEMES, *PUSH_SCHEMES))
         raise UsageError(f"{redact(text)}: {scheme}:// is not a kind of address we read; known: {known}")
-    try:
-        path = demo_path() if text == "demo" else Path(text.removeprefix("file://")).expanduser()
-    except RuntimeError as error:  # a user that does not exist
-        raise UsageError(f"{text}: {error}") from None
+    path = demo_path() if text == "demo" else absolute(text.removeprefix("file://"))
     _check_file(path, text)
     return Source("file", str(path), text, path.stem or "video")
 

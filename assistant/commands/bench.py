@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.commands.common import PullBar, add_config_option, overrides_of, settings_of
 from assistant.errors import UsageError
+from assistant.folders import absolute
 from assistant.loop import MAX_BATCH
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def add_parser(commands) -> None:
         'with weights as they are; "demo" is the bundled clip',
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="write bench.json, bench.md and bench.png there")
-    parser.add_argument("--append", metavar="FILE", type=Path, help="append the main figures as a line of JSON")
+    parser.add_argument("--out", metavar="FOLDER", type=absolute, help="write bench.json, bench.md and bench.png there")
+    parser.add_argument("--append", metavar="FILE", type=absolute, help="append the main figures as a line of JSON")
     add_config_option(parser)
     parser.set_defaults(run=run)
 

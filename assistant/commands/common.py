@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assistant.folders import absolute
+
 if TYPE_CHECKING:
     from assistant.config import VoiceSection
     from assistant.settings import Settings
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration file (see `onlooker config path`)")
+    parser.add_argument(
+        "--config", metavar="FILE", type=absolute, help="configuration file (see `onlooker config path`)"
+    )
 
 
 def settings_of(args: argparse.Namespace, overrides: Mapping[str, tuple[str, Any]] | None = None) -> Settings:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from assistant.commands.common import add_config_option, settings_of
 from assistant.errors import ConfigError, UsageError
+from assistant.folders import absolute
 
 
 def add_parser(commands) -> None:
@@ -18,7 +19,7 @@ def add_parser(commands) -> None:
     path = actions.add_parser("path", help="print the file in effect, or where yours would lie")
     path.set_defaults(run=run_path)
     check = actions.add_parser("check", help="report every mistake; exit code 2 if there is one")
-    check.add_argument("file", nargs="?", metavar="FILE", type=Path, help="another file than the one in effect")
+    check.add_argument("file", nargs="?", metavar="FILE", type=absolute, help="another file than the one in effect")
     check.set_defaults(run=run_check)
     show = actions.add_parser("show", help="print every key with its value in effect, and who set it")
     show.add_argument("--json", action="store_true", help="as one JSON object")

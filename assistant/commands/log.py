@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from assistant.commands.common import journal_path
 from assistant.errors import OutputError, UsageError
+from assistant.folders import absolute
 
 if TYPE_CHECKING:
     from assistant.journal.reading import Entry
@@ -35,7 +36,9 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="jsonl is what `python -m train prepare` reads"
     )
-    parser.add_argument("--pictures", metavar="FOLDER", type=Path, help="also write the lines' pictures there, ID.jpg")
+    parser.add_argument(
+        "--pictures", metavar="FOLDER", type=absolute, help="also write the lines' pictures there, ID.jpg"
+    )
     parser.add_argument("--forget", action="store_true", help="delete these lines for good, all that --since names")
     parser.add_argument("--yes", action="store_true", help="do not ask first")
     parser.set_defaults(run=run)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.commands.common import add_config_option, overrides_of, settings_of
+from assistant.folders import absolute
 
 if TYPE_CHECKING:
     from assistant.settings import Settings
@@ -28,7 +29,9 @@ def add_parser(commands) -> None:
         "answers. Other commands talk to it: status, ask, pause, resume, mute, unmute, stop.",
     )
     add_options(parser)
-    parser.add_argument("--log", metavar="FILE", type=Path, help="write the log there, at most 20 MB, not to stderr")
+    parser.add_argument(
+        "--log", metavar="FILE", type=absolute, help="write the log there, at most 20 MB, not to stderr"
+    )
     parser.set_defaults(run=run)
 
 
@@ -60,9 +63,10 @@ def run(args: argparse.Namespace) -> int:
 def run_command(args: argparse.Namespace, log_path: Path | None) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a `run` with the same options in another process.
 
-    The source is in the environment: an address may hold a password, and a command line is everybody's to read.
+    The source is in the environment: an address may hold a password, and a command line is everybody's to read. What
+    is relative counts from the folder of this process, which the environment names, too (`assistant.folders`).
     """
-    command = [sys.executable, "-m", "assistant.cli", "run", *([f"--log={log_path}"] if log_path else [])]
+    command = [sys.executable, "-P", "-m", "assistant.cli", "run", *([f"--log={log_path}"] if log_path else [])]
     command += [f"--{name}={value}" for name in (*OVERRIDES, "config") if (value := getattr(args, name)) is not None]
     command += ["--no-say"] if args.no_say else []
     return command, {**os.environ, **({SOURCE_VARIABLE: args.source} if args.source else {})}

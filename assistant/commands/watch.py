@@ -5,21 +5,28 @@ from __future__ import annotations
 import argparse
 import re
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from assistant.commands.common import PullBar, add_config_option, open_voice, overrides_of, settings_of
 from assistant.errors import UsageError
+from assistant.folders import absolute
+from assistant.signals import heard_at_the_end
 
 if TYPE_CHECKING:
     from assistant.app import App, Plan
+    from assistant.capture.source import Source
     from assistant.messages import Event, Query
     from assistant.output import Output, Subtitles
+    from assistant.settings import Settings
     from assistant.speech.voice import Voice
     from assistant.tally import Tally
 
+INTERRUPTED = 130
 OVERRIDES = {
     "fps": "stream.fps",
     "threshold": "stream.silence_threshold",
@@ -44,7 +51,7 @@ def add_parser(commands) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--frames", action="store_true", help="a line for every frame, too")
-    parser.add_argument("--srt", metavar="FILE", type=Path, help="write the replies as subtitles")
+    parser.add_argument("--srt", metavar="FILE", type=absolute, help="write the replies as subtitles")
     say = parser.add_mutually_exclusive_group()
     say.add_argument("--say", dest="say", action="store_true", default=None, help="speak aloud (voice.enabled)")
     say.add_argument("--no-say", dest="say", action="store_false", help="do not speak")
@@ -79,29 +86,66 @@ def run(args: argparse.Namespace) -> int:
     overrides = overrides_of(args, OVERRIDES)
     if args.say is not None or args.wav is not None:
         overrides["voice.enabled"] = ("--say", args.say if args.say is not None else True)
-    config = settings_of(args, overrides).config
+    settings = settings_of(args, overrides)
+    config = settings.config
     source = parse_source(args.source or config.capture.source)
     if args.max_speed and source.kind != "file":
         raise UsageError(f"--max-speed: {source.shown} is live; only a file can be watched faster than real time")
     questions = tuple(parse_question(text, number) for number, text in enumerate(args.ask))
     output = make_output(is_json=args.json, is_paced=not args.max_speed)
+    _check_outputs(args, settings, source)
     subtitles = Subtitles(args.srt) if args.srt else None
     plan = Plan(source, config, questions, lossless=args.max_speed)
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)
     settle()
     app = App(plan, model)
-    with _interrupted_by(signal.SIGINT, signal.SIGTERM):
-        app.start(_open_voice(plan, app, output))
-        return _follow(app, output, subtitles, with_frames=args.frames)
+    with _interrupted_once() as came:
+        try:
+            app.start(_open_voice(plan, app, output))
+            code = _follow(app, output, subtitles, with_frames=args.frames)
+        finally:
+            came.set()  # from here on nothing breaks off what is to be written
+            app.stop()
+            if subtitles is not None:
+                subtitles.close()
+    if app.failure is not None:
+        raise app.failure
+    return code
+
+
+def _check_outputs(args: argparse.Namespace, settings: Settings, source: Source) -> None:
+    """Raises OutputError for a file that cannot be written, or must not be; before the model is opened."""
+    from assistant.outputs import check
+
+    others = {"the configuration": settings.path} if settings.path else {}
+    if source.kind == "file":
+        others["the video"] = Path(source.target)
+    if args.srt:
+        check(args.srt, "--srt", others)
+        others["what --srt names"] = args.srt
+    voice = settings.config.voice
+    if voice.enabled and voice.output != "auto":
+        check(absolute(voice.output), "--wav" if args.wav else "voice.output =", others)
 
 
 @contextmanager
-def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
-    """Take these signals as Ctrl-C, also where a shell had them ignored, as it does for jobs in the background."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+def _interrupted_once() -> Iterator[threading.Event]:
+    """Take Ctrl-C, SIGTERM and a closed terminal as KeyboardInterrupt, once: the end that follows is bounded in time.
+
+    Also where a shell had Ctrl-C ignored, as it does for jobs in the background; a terminal that is closed does not end
+    what was started by nohup. Gives what is set when it has come.
+    """
+    came = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if not came.is_set():
+            came.set()
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, hear) for number in heard_at_the_end()}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -122,7 +166,7 @@ def parse_question(text: str, number: int) -> Query:
 def _open_voice(plan: Plan, app: App, output: Output) -> Voice | None:
     return open_voice(
         plan.config.voice,
-        Path("out") / f"{plan.source.stem}.wav",
+        absolute(Path("out") / f"{plan.source.stem}.wav"),
         app.stop_event,
         output.warn,
         is_file=plan.source.kind == "file",
@@ -136,27 +180,20 @@ def _follow(app: App, output: Output, subtitles: Subtitles | None, *, with_frame
 
     tally = Tally()
     narrator = _Narrator(app, output, subtitles, tally, with_frames=with_frames)
-    is_interrupted = False
-    speech: str | None = None
+    code = 0
     try:
-        try:
-            for event in app.events():
-                narrator.show(event)
-            speech = app.finish_speaking()
-        except KeyboardInterrupt:
-            is_interrupted = True
-            app.stop_event.set()
-            for event in app.events():
-                narrator.show(event)
-            speech = app.finish_speaking()
-    finally:
-        app.stop()
+        for event in app.events():
+            narrator.show(event)
+        speech = app.finish_speaking()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        app.stop_event.set()
+        for event in app.events():
+            narrator.show(event)
+        speech = app.finish_speaking()
+    app.stop()
     output.end(tally, app.num_dropped, speech)
-    if subtitles is not None:
-        subtitles.close()
-    if app.failure is not None:
-        raise app.failure
-    return 130 if is_interrupted else 0
+    return code
 
 
 class _Narrator:

@@ -6,7 +6,9 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from assistant.errors import SpeechError
+from assistant.errors import OutputError, SpeechError
+from assistant.folders import absolute
+from assistant.outputs import check
 from assistant.speech.device_player import DevicePlayer
 from assistant.speech.engines import Speech
 from assistant.speech.wav import WavPlayer
@@ -49,12 +51,20 @@ def open_player(output: str, automatic: Path | None, stop: threading.Event, *, i
     end. lossless: faster than real time, so nothing can be played. Raises OutputError if a file cannot be written.
     """
     if output != "auto":
-        return WavPlayer(Path(output), is_timeline=is_file)
+        check(absolute(output), "voice.output", {})
+        return WavPlayer(absolute(output), is_timeline=is_file)
     if lossless and automatic:
-        return WavPlayer(automatic, is_timeline=is_file, reason="faster than real time")
+        return _fall_back(automatic, "faster than real time", is_timeline=is_file)
     try:
         return DevicePlayer(stop)
     except SpeechError as error:
-        if automatic is None:
-            return NoPlayer(str(error))
-        return WavPlayer(automatic, is_timeline=is_file, reason=str(error))
+        return NoPlayer(str(error)) if automatic is None else _fall_back(automatic, str(error), is_timeline=is_file)
+
+
+def _fall_back(path: Path, reason: str, *, is_timeline: bool) -> Player:
+    """A file that nobody asked for; where it cannot be written, that is no reason to end a run."""
+    try:
+        check(path, "the speech's file", {})
+    except OutputError as error:
+        return NoPlayer(f"{reason}; {error}")
+    return WavPlayer(path, is_timeline=is_timeline, reason=reason)

@@ -6,10 +6,13 @@ import contextlib
 import errno
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from assistant.errors import OutputError, SpeechError
+from assistant.folders import shown
+from assistant.outputs import begin
 from assistant.speech.engines import Speech
 
 WAV_RATE_HZ = 22050
@@ -18,34 +21,45 @@ LIVE_GAP_S = 0.5
 
 
 class WavFile:
-    """Mono int16 at WAV_RATE_HZ. Sizes in the header are kept up, so a killed process leaves a whole file."""
+    """Mono int16 at WAV_RATE_HZ. Sizes in the header are kept up, so a killed process leaves a whole file.
+
+    It is begun with the first samples, or at `close`. Pipes and devices, which cannot go back to their header, get one
+    that claims as much as the format can hold.
+    """
 
     def __init__(self, path: Path):
-        """Create or overwrite the file, making its folder. Raises OutputError."""
+        """path: absolute; see `assistant.outputs.check`."""
         self.path = path
         self.num_samples = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("wb")
-            self._file.write(self._header())
-            self._file.flush()
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+        self._file: BinaryIO | None = None
 
     def append(self, pcm: np.ndarray) -> None:
-        """Add samples. Raises OSError (no space left, or the 4 GB of the format are full)."""
+        """Add samples. Raises OSError (no space left, or the 4 GB of the format are full), OutputError."""
         check_size(self.num_samples + len(pcm))
-        self._file.write(pcm.astype("<i2").tobytes())
+        file = self._begun()
+        file.write(pcm.astype("<i2").tobytes())
         self.num_samples += len(pcm)
-        self._file.flush()
-        self._file.seek(0)
-        self._file.write(self._header())
-        self._file.flush()
-        self._file.seek(0, 2)
+        file.flush()
+        if file.seekable():
+            file.seek(0)
+            file.write(self._header())
+            file.flush()
+            file.seek(0, 2)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
+        """Twice is fine."""
+        with contextlib.suppress(OSError, OutputError):
+            self._begun().close()
+
+    def _begun(self) -> BinaryIO:
+        if self._file is None:
+            self._file = begin(self.path)
+            if not self._file.seekable():
+                self.num_samples = MAX_BYTES // 2 - 44
+            self._file.write(self._header())
+            self._file.flush()
+            self.num_samples = 0
+        return self._file
 
     def _header(self) -> bytes:
         size = 2 * self.num_samples
@@ -65,7 +79,7 @@ class WavPlayer:
     def __init__(self, path: Path, *, is_timeline: bool, reason: str = ""):
         self._wav = WavFile(path)
         self._is_timeline = is_timeline
-        self.where = f"{path} ({reason})" if reason else str(path)
+        self.where = f"{shown(path)} ({reason})" if reason else shown(path)
 
     def play(self, speech: Speech, time_s: float) -> None:
         try:
@@ -74,6 +88,8 @@ class WavPlayer:
             self._wav.append(resample(speech, WAV_RATE_HZ))
             if not self._is_timeline:
                 self._wav.append(np.zeros(int(LIVE_GAP_S * WAV_RATE_HZ), np.int16))
+        except OutputError as error:
+            raise SpeechError(str(error)) from None
         except OSError as error:
             raise SpeechError(f"{self._wav.path}: {error.strerror or error}") from None
 
@@ -82,6 +98,8 @@ class WavPlayer:
         try:
             if self._is_timeline:
                 self._pad_to(end_s)
+        except OutputError as error:
+            raise SpeechError(str(error)) from None
         except OSError as error:
             raise SpeechError(f"{self._wav.path}: {error.strerror or error}") from None
         finally:

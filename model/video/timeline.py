@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FALL_S, RARE_FALL_S = 0.1, 1.0
-"""A clock that falls back by more was set anew: the recording behind it goes on where the one before it ended. The first
-is for formats whose clock may be set anew; in others, where decoding times are often made up, less is only disorder."""
+"""A clock that falls back by more was set anew: the recording behind goes on where the one before ended. The first is
+for formats whose clock may be set anew; in others, where decoding times are often made up, less is only disorder."""
 
 JUMP_S = 10.0
 """So far a clock may jump ahead in a format whose clock may be set anew (MPEG-TS, HLS); beyond, time goes on without.

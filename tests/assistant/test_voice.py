@@ -159,8 +159,9 @@ def test_live_source_leaves_no_silence_between(tmp_path):
 
 def test_file_is_whole_after_every_sentence(tmp_path):
     path = tmp_path / "speech.wav"
+    path.write_bytes(b"yesterday's")
     player = WavPlayer(path, is_timeline=True)
-    assert soundfile.info(path).frames == 0
+    assert path.read_bytes() == b"yesterday's"  # until there is something to put in its place
     player.play(Speech(np.full(WAV_RATE_HZ, 1000, np.int16), WAV_RATE_HZ), 1.0)
     assert soundfile.info(path).duration == pytest.approx(2.0)
     player.close(3.0)
@@ -169,8 +170,8 @@ def test_file_is_whole_after_every_sentence(tmp_path):
 def test_no_space_left_is_one_warning(tmp_path):
     path = tmp_path / "full.wav"
     path.symlink_to("/dev/full")
-    with pytest.raises(OutputError, match="No space left"):
-        WavPlayer(path, is_timeline=True)
+    with pytest.raises(SpeechError, match="No space left"):
+        WavPlayer(path, is_timeline=True).play(Speech(np.zeros(10, np.int16), WAV_RATE_HZ), 0.0)
 
 
 def test_space_that_runs_out_is_one_warning_and_silence(tmp_path):

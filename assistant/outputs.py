@@ -1,0 +1,92 @@
+"""Files that a command is told to write: looked at first, begun only when there is something to put in, never half
+there.
+
+`check` finds what is wrong with a path while nothing has been touched. `begin` makes a new file beside an old one and
+moves it into its place at once, so that it can be read while it grows, and what the old one held is lost to nothing but
+the new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from assistant.errors import OutputError
+
+
+def check(path: Path, option: str, others: Mapping[str, Path]) -> None:
+    """Raise OutputError if a file cannot be written, or is one of the others; nothing is opened or made.
+
+    path: absolute. option: what names it, such as "--srt". others: files that are read, or written as well, by their
+    names.
+    """
+    try:
+        about = _about(path)
+        for name, other in others.items():
+            if _is_same(path, about, other):
+                raise OutputError(f"{option} {path}: is {name}, which would be lost; name another file")
+        if about is not None and stat.S_ISDIR(about.st_mode):
+            raise OutputError(f"{option} {path}: is a folder; name a file")
+        folder = path.resolve().parent
+        while not folder.exists():
+            folder = folder.parent
+        if about is None and not folder.is_dir():
+            raise OutputError(f"{option} {path}: cannot be written: {folder} is no folder")
+        writable = folder if about is None else path
+        if not os.access(writable, os.W_OK):
+            raise OutputError(f"{option} {path}: cannot be written: no permission for {writable}; name another file")
+    except OSError as error:
+        raise OutputError(f"{option} {path}: cannot be written: {error.strerror}") from None
+
+
+def begin(path: Path) -> BinaryIO:
+    """An empty file at this path, open for writing. A folder that is missing is made; an old file's mode is kept.
+
+    Devices and pipes are written as they are. Raises OutputError.
+    """
+    try:
+        path = path.resolve()
+        about = _about(path)
+        if about is not None and not stat.S_ISREG(about.st_mode):
+            return path.open("wb")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".onlooker-{os.getpid()}.part")
+        try:
+            file = draft.open("wb")
+        except OSError:
+            if about is None:
+                raise
+            return path.open("wb")  # in a folder that takes no new files
+        try:
+            if about is not None:
+                shutil.copymode(path, draft)
+            draft.replace(path)
+        except OSError:
+            file.close()
+            with contextlib.suppress(OSError):
+                draft.unlink()
+            raise
+        return file
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _about(path: Path) -> os.stat_result | None:
+    """Of what a path leads to; None where there is nothing."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_same(path: Path, about: os.stat_result | None, other: Path) -> bool:
+    """Whether two paths lead to one file, by whatever names."""
+    if path.resolve() == other.resolve():
+        return True
+    found = _about(other)
+    return about is not None and found is not None and os.path.samestat(about, found) and stat.S_ISREG(about.st_mode)
