@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from assistant.commands import bench, config, devices, doctor, log, model, remote, run, start, watch
+from assistant.commands import bench, config, devices, doctor, log, model, remote, run, source, start, watch
 from assistant.commands.common import program_version
 from assistant.folders import hold_standard_streams, leave
 from assistant.text import printable
@@ -22,7 +22,7 @@ from model.errors import OnlookerError
 
 INTERRUPTED = 130
 FAULTS_BYTES = 1 << 20
-COMMANDS = (watch, run, start, remote, log, bench, model, config, devices, doctor)
+COMMANDS = (watch, run, start, remote, log, source, bench, model, config, devices, doctor)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+SOURCE_NAME = re.compile(r"(?!demo$)[A-Za-z_][A-Za-z0-9_-]{0,39}")
+A_SOURCE_NAME = 'letters, digits, - and _ (not "demo"), and what it stands for in quotes, such as "rtsp://…"'
+
 
 @dataclass(frozen=True)
 class Must:
@@ -49,6 +52,12 @@ def _hours(value: list[str]) -> list[str]:
     time = r"([01]?\d|2[0-3]):[0-5]\d"
     if not all(re.fullmatch(f"{time}-{time}", item) for item in value):
         raise ValueError("not ranges of times")
+    return value
+
+
+def _source_name(value: str) -> str:
+    if not SOURCE_NAME.fullmatch(value):
+        raise ValueError("not a name")
     return value
 
 
@@ -99,6 +108,7 @@ class CaptureSection(Section):
     timeout_s: Annotated[Number, Field(ge=0.5, le=120), Must("0.5–120 (seconds)")] = 2.0
     rotate_degrees: Annotated[Whole, AfterValidator(_quarter), Must("0, 90, 180 or 270")] = 0
     mirror: Annotated[bool, Must("true or false")] = False
+    tls_verify: Annotated[bool, Must("true or false")] = True
 
 
 class PolicySection(Section):
@@ -135,7 +145,10 @@ class MetricsSection(Section):
 
 
 class Config(Section):
-    """Everything a user can set. `Config()` is the documented default."""
+    """Everything a user can set. `Config()` is the documented default.
+
+    sources: the user's own names, and what each stands for: whatever `capture.source` may be.
+    """
 
     model: ModelSection = ModelSection()
     stream: StreamSection = StreamSection()
@@ -144,14 +157,15 @@ class Config(Section):
     privacy: PrivacySection = PrivacySection()
     voice: VoiceSection = VoiceSection()
     metrics: MetricsSection = MetricsSection()
+    sources: dict[Annotated[str, AfterValidator(_source_name)], Text] = Field(default={}, repr=False)
 
 
 def all_keys() -> dict[str, str]:
-    """Every key as "section.key", with what its value must be, in the file's order."""
+    """Every key as "section.key", with what its value must be, in the file's order; but for names of [sources]."""
     keys: dict[str, str] = {}
     for section_name, section in Config.model_fields.items():
-        assert isinstance(section.annotation, type)
-        assert issubclass(section.annotation, Section)
+        if not (isinstance(section.annotation, type) and issubclass(section.annotation, Section)):
+            continue  # [sources] has the keys that the user gives it
         for name, field in section.annotation.model_fields.items():
             key = field.alias or name  # "yield" cannot be a name in Python
             words = [extra.words for extra in field.metadata if isinstance(extra, Must)]

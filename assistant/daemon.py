@@ -39,7 +39,7 @@ def run_daemon(read: Callable[[], Settings], link: Link, *, log_path: Path | Non
 
     Where only a new process can go on, this one ends with EXIT_ANEW.
     """
-    from assistant.capture.source import parse_source
+    from assistant.capture.source import source_of
     from assistant.control.instance import Instance
     from assistant.reload import ConfigFile
     from assistant.settings import user_config_path
@@ -49,7 +49,7 @@ def run_daemon(read: Callable[[], Settings], link: Link, *, log_path: Path | Non
             signal.signal(number, signal.SIG_IGN)
     settings = read()
     config_file = ConfigFile(read, settings, user_config_path())
-    parse_source(settings.config.capture.source)  # what is wrong with it comes before the model is opened
+    source_of(settings.config.capture, settings.config.sources)  # what is wrong there comes before the model is opened
     instance = Instance.claim()
     try:
         _open_log(log_path)
@@ -101,7 +101,7 @@ def _show_stacks_on_demand(log_path: Path | None) -> None:
 
 
 def _serve(config: Config, instance: Instance, config_file: ConfigFile, link: Link, *, is_silent: bool) -> None:
-    from assistant.capture.source import parse_source
+    from assistant.capture.source import source_of
     from assistant.control.server import ControlServer
     from assistant.control.unix import UnixTransport
     from assistant.journal.thread import JournalThread
@@ -128,10 +128,12 @@ def _serve(config: Config, instance: Instance, config_file: ConfigFile, link: Li
     def check() -> None:
         if server.failure is not None:
             raise server.failure
+        if not transport.is_in_place:  # at a log-out the system removes it; nobody could stop us any more
+            raise ProcessSpoilt(f"{instance.socket_path}: the control socket was removed")
         if signals or link.is_orphaned:
             service.stop_soon()
 
-    source = parse_source(config.capture.source)
+    source = source_of(config.capture, config.sources)
     service = Service(
         source,
         config,
@@ -146,7 +148,8 @@ def _serve(config: Config, instance: Instance, config_file: ConfigFile, link: Li
         notifier=LinkNotifier(link, model.device.type),
         check=check,
     )
-    server = ControlServer(Requests(service), UnixTransport.listen(instance), version=program_version())
+    transport = UnixTransport.listen(instance)
+    server = ControlServer(Requests(service), transport, version=program_version())
     signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     server.start()
     log.info("watching %s with %s; control socket %s", source.shown, model.name, instance.socket_path)

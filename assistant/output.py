@@ -11,6 +11,7 @@ from assistant.errors import OutputError
 from assistant.messages import Asked, Seen
 from assistant.outputs import begin
 from assistant.tally import Tally
+from assistant.text import printable
 
 MIN_CUE_S = 1.5
 CUE_S_PER_CHARACTER = 0.06
@@ -44,10 +45,10 @@ class Terminal:
         self._print(f"[{clock(seen.time_s)}] {mark}, p(silence) = {seen.decision.silence_prob:.3f}", self._out)
 
     def query(self, asked: Asked) -> None:
-        self._print(f"[{clock(asked.time_s)}] ? {asked.query.text}", self._out)
+        self._print(f"[{clock(asked.time_s)}] ? {printable(asked.query.text)}", self._out)
 
     def reply(self, time_s: float, text: str, *, is_answer: bool, silence_prob: float | None, latency_s: float) -> None:
-        self._print(f"[{clock(time_s)}] {'→ ' if is_answer else ''}{text}", self._out)
+        self._print(f"[{clock(time_s)}] {'→ ' if is_answer else ''}{printable(text)}", self._out)
 
     def warn(self, text: str) -> None:
         """Any thread may call."""

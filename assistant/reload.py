@@ -62,13 +62,13 @@ class ConfigFile:
 
 
 def changes(old: Config, new: Config) -> dict[str, object]:
-    """The keys that differ, as "section.key", with their new values."""
+    """The keys that differ, as "section.key", with their new values; None for a name of [sources] that is gone."""
     before, after = old.model_dump(), new.model_dump()
     return {
-        f"{section}.{key}": value
+        f"{section}.{key}": keys.get(key)
         for section, keys in after.items()
-        for key, value in keys.items()
-        if before[section][key] != value
+        for key in {**before[section], **keys}
+        if before[section].get(key) != keys.get(key)
     }
 
 

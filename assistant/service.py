@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from assistant.capture.source import Source, parse_source
+from assistant.capture.source import Source, source_of
 from assistant.capture.worker import turn_of
 from assistant.config import Config, PrivacySection, StreamSection
 from assistant.control.reply import Reply
@@ -250,7 +250,8 @@ class Service:
         """What can be wrong with it comes first, so that after an OnlookerError the old values still hold."""
         from assistant.opening import check_stream
 
-        source = parse_source(config.capture.source) if "capture.source" in changed else self._source
+        is_elsewhere = any(key.startswith(("capture.source", "capture.tls", "sources.")) for key in changed)
+        source = source_of(config.capture, config.sources) if is_elsewhere else self._source
         check_stream(self._model, config.stream)
         is_voice, is_privacy = (any(key.startswith(name) for key in changed) for name in ("voice.", "privacy."))
         if is_voice:
@@ -273,7 +274,7 @@ class Service:
                 raise ProcessSpoilt(f"after an edit of the configuration these threads hang: {', '.join(stuck)}")
             self._free()
             self._start_pipeline_again()
-        elif self._pipeline is not None and any(key.startswith("capture.") for key in changed):
+        elif self._pipeline is not None and any(key.startswith(("capture.", "sources.")) for key in changed):
             self._pipeline.keeper.change(
                 source,
                 fps=config.stream.fps,

@@ -5,9 +5,11 @@ Precedence: defaults < file < environment (`ONLOOKER_STREAM__FPS`) < command lin
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import shutil
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +19,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from assistant import migration
-from assistant.config import Config, all_keys
+from assistant.config import A_SOURCE_NAME, Config, all_keys
 from assistant.errors import ConfigError, OutputError
 from assistant.folders import absolute
 
 ENV_PREFIX = "ONLOOKER_"
+MAX_BYTES = 1 << 20
+LISTS = frozenset({"policy.quiet_hours"})
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,11 @@ def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | Non
     for path, named_by in ((explicit, "--config"), (environ.get("ONLOOKER_CONFIG"), "$ONLOOKER_CONFIG")):
         if path:
             path = absolute(path)
-            if not path.is_file():
+            if not path.exists():
                 raise ConfigError([f"{named_by} = {path}: no such file; `onlooker config path` says where yours lies"])
             return path
     path = user_config_path()
-    return path if path.is_file() else None
+    return path if os.path.lexists(path) else None  # a link that leads nowhere is a mistake to be told of
 
 
 def load_settings(
@@ -83,10 +87,17 @@ def load_settings(
                     _place(merged, origins, f"{section}.{key}", value, str(path))
             else:
                 problems.append(f"{path}: {section} = {_show(table)}: {_unknown(section)}")
+    try:
+        for name, value in read_sources(sources_path()).items():
+            _place(merged, origins, f"sources.{name}", value, str(sources_path()))
+    except ConfigError as error:
+        problems += error.problems
     for variable, value in sorted(environ.items()):
         if variable.startswith(ENV_PREFIX) and "__" in variable:
             dotted = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".", 1)
-            _place(merged, origins, dotted, value, f"${variable}")
+            _place(merged, origins, dotted, _from_environment(dotted, value), f"${variable}")
+        elif variable.startswith(ENV_PREFIX) and (meant := _misspelt(variable)):
+            problems.append(f"${variable} = {_show(value)}: is no variable of ours; did you mean ${meant}?")
     for dotted, (option, value) in (overrides or {}).items():
         _place(merged, origins, dotted, value, option)
     try:
@@ -102,19 +113,77 @@ def load_settings(
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of one file. ConfigError names the file, and the line where it is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_config(path))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+    except RecursionError:
+        raise ConfigError([f"{path}: not valid TOML: nested too deep"]) from None
+
+
+def read_config(path: Path) -> str:
+    """The text of a configuration file, with or without a byte order mark. Raises ConfigError."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or device"
+            raise ConfigError([f"{path}: is {kind}, where the configuration file should be"])
+        if about.st_size > MAX_BYTES:
+            raise ConfigError([f"{path}: has {about.st_size:,} bytes; a configuration has at most {MAX_BYTES:,}"])
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError([f"{path}: not UTF-8 text; save it as UTF-8"]) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
 
 
+def sources_path() -> Path:
+    """Where this user's sources lie that only they may read, or would."""
+    return user_config_path().with_name("sources.toml")
+
+
+def read_sources(path: Path) -> dict[str, Any]:
+    """The names in a file of `onlooker source add`; none where there is no file. Raises ConfigError."""
+    if not os.path.lexists(path):
+        return {}
+    names = read_toml(path)
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        raise ConfigError([f"{path}: others may read it, and it holds addresses; use `chmod 600 {path}`"])
+    return names
+
+
+def write_sources(names: Mapping[str, str]) -> None:
+    """Keep these names, and no others, in a file that only this user can read. Raises OutputError."""
+    import tomlkit
+
+    path = sources_path()
+    write_config(path, tomlkit.dumps(dict(names)))
+    with contextlib.suppress(OSError):
+        path.chmod(0o600)
+
+
 def _place(merged: dict[str, Any], origins: dict[str, str], dotted: str, value: Any, origin: str) -> None:
     section, _, key = dotted.partition(".")
     merged.setdefault(section, {})[key] = value
     origins[dotted] = origin
+
+
+def _from_environment(dotted: str, value: str) -> Any:
+    """A variable's text as the key wants it: lists as in TOML, or their items with commas between."""
+    if dotted not in LISTS:
+        return value
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _misspelt(variable: str) -> str | None:
+    """The variable that was meant by one with a single underscore between section and key."""
+    name = variable.removeprefix(ENV_PREFIX).lower()
+    for dotted in all_keys():
+        if name == dotted.replace(".", "_"):
+            return ENV_PREFIX + dotted.upper().replace(".", "__")
+    return None
 
 
 def _explain(error: ValidationError, merged: dict[str, Any], origins: Mapping[str, str]) -> list[str]:
@@ -124,7 +193,9 @@ def _explain(error: ValidationError, merged: dict[str, Any], origins: Mapping[st
     for detail in error.errors():
         dotted = ".".join(str(part) for part in detail["loc"][:2])
         section, _, key = dotted.partition(".")
-        if not key:  # a whole section that does not exist: report what the user wrote in it
+        if section == "sources" and key:
+            lines.setdefault(dotted, f"must be {A_SOURCE_NAME}")
+        elif not key:  # a whole section that does not exist: report what the user wrote in it
             for inner in merged[section]:
                 lines.setdefault(f"{section}.{inner}", _unknown(f"{section}.{inner}"))
         elif detail["type"] == "extra_forbidden":
@@ -136,8 +207,18 @@ def _explain(error: ValidationError, merged: dict[str, Any], origins: Mapping[st
         section, _, key = dotted.partition(".")
         origin = origins[dotted]
         named = f"{origin}" if origin.startswith(("$", "-")) else f"{origin}: {dotted}"
-        problems.append(f"{named} = {_show(merged[section][key])}: {remedy}")
+        value = merged[section][key]
+        problems.append(f"{named} = {'…' if _is_secret(dotted, value) else _show(value)}: {remedy}")
     return problems
+
+
+def _is_secret(dotted: str, value: Any) -> bool:
+    """Whether a value may hold a camera's password."""
+    if not dotted.startswith(("capture.source", "sources.")):
+        return False
+    from assistant.capture.source import shown_name
+
+    return not isinstance(value, str) or shown_name(value) != value
 
 
 def _unknown(dotted: str) -> str:
@@ -165,11 +246,9 @@ def set_key(path: Path, section: str, key: str, value: str) -> None:
     from tomlkit.exceptions import TOMLKitError
 
     try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
-    except (TOMLKitError, UnicodeDecodeError) as error:
+        document = tomlkit.parse(read_config(path)) if path.exists() else tomlkit.document()
+    except TOMLKitError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     table = document.setdefault(section, tomlkit.table())
     table[key] = value
     write_config(path, tomlkit.dumps(document))

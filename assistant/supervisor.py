@@ -19,12 +19,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assistant.control.errors import AlreadyRunning, RuntimeDirError
-from assistant.control.instance import check_private, make_private, running_pid, runtime_dir, write_pid
+from assistant.control.instance import (
+    check_length,
+    check_private,
+    claims_dir,
+    make_private,
+    running_pid,
+    runtime_dir,
+    write_pid,
+)
 from assistant.errors import WorkerFailed
 from assistant.signals import ENDING, heard_at_the_end, signal_name
 from assistant.systemd import Notifier
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from filelock import BaseFileLock
 
 EXIT_ANEW = 75
@@ -219,18 +229,19 @@ class Supervisor:
 @contextlib.contextmanager
 def _only_one() -> Iterator[None]:
     """Hold the lock of this user's supervisor. Raises AlreadyRunning, RuntimeDirError."""
-    lock = _lock()
-    make_private(runtime_dir())
     from filelock import Timeout
 
-    path = runtime_dir() / _PID_NAME
+    check_length(runtime_dir())
+    make_private(runtime_dir())
+    claims = claims_dir(runtime_dir())
+    lock, path = _lock(claims), claims / _PID_NAME
     try:
         lock.acquire(timeout=1.0)  # the one before may just be going
         write_pid(path)
     except Timeout:
         raise AlreadyRunning(running_pid(path), runtime_dir()) from None
     except OSError as error:
-        raise RuntimeDirError(f"{runtime_dir()}: cannot be written to: {error.strerror}") from None
+        raise RuntimeDirError(f"{claims}: cannot be written to: {error.strerror}") from None
     try:
         yield
     finally:
@@ -239,24 +250,25 @@ def _only_one() -> Iterator[None]:
         lock.release()
 
 
-def _lock() -> BaseFileLock:
+def _lock(claims: Path) -> BaseFileLock:
     from filelock import FileLock
 
-    return FileLock(runtime_dir() / _LOCK_NAME, mode=0o600, thread_local=False)
+    return FileLock(claims / _LOCK_NAME, mode=0o600, thread_local=False)
 
 
 def is_running() -> bool:
     """Whether this user has a supervisor, with a child or without. Raises RuntimeDirError (others can get in there)."""
     from filelock import Timeout
 
-    if not runtime_dir().is_dir():
-        return False
-    check_private(runtime_dir())
-    lock = _lock()
+    if runtime_dir().is_dir():
+        check_private(runtime_dir())
+    lock = _lock(claims_dir(runtime_dir()))
     try:
         lock.acquire(timeout=0)
     except Timeout:
         return True
+    except OSError as error:
+        raise RuntimeDirError(f"{lock.lock_file}: cannot be locked: {error.strerror}") from None
     lock.release()
     return False
 
@@ -265,7 +277,7 @@ def end_running(timeout_s: float = STOP_TIMEOUT_S + 2) -> bool:
     """End this user's supervisor and its child, whatever they are doing. False: none runs."""
     import psutil
 
-    pid = running_pid(runtime_dir() / _PID_NAME) if is_running() else None  # so the pid is its own
+    pid = running_pid(claims_dir(runtime_dir()) / _PID_NAME) if is_running() else None  # so the pid is its own
     if pid is None:
         return False
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -28,13 +28,14 @@ HEARTBEAT_S = 1.0
 
 @dataclass(frozen=True)
 class Start:
-    """The first message to the child. fps: samples a second."""
+    """The first message to the child. fps: samples a second. tls_verify: refuse certificates that are not trusted."""
 
     kind: Literal["camera", "file", "network", "push", "screen"]
     target: str = field(repr=False)
     shown: str
     fps: float
     timeout_s: float
+    tls_verify: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,33 @@
 """What the user named as a source: which kind it is, how to reach it, and how to write it where others can read.
 
-Pure but for looking at the file system. A password never leaves `target`: `shown` is for every message and log.
+A password never leaves `target`: `shown` is for every message and log.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hmac
+import os
 import re
-from dataclasses import dataclass, field
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from assistant.errors import MediaError, SourceMissing, UsageError
 from assistant.folders import absolute
 
-SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "hls")
+if TYPE_CHECKING:
+    from assistant.config import CaptureSection
+
+SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp")
 PUSH_SCHEMES = {"rtmp-listen": "rtmp", "whip-listen": "whip"}
-SECRET_PARAMETER = re.compile(r"((?:pass(?:word|wd)?|pwd|token|key|secret|auth|sig(?:nature)?)=)[^&]*", re.IGNORECASE)
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(?:%25[\w.-]+)?\]|[\w.-]+)(?P<port>:\d{1,5})?")
+_LIKE_AN_ADDRESS = re.compile(r"@|//|^\w{2,12}:(?!\\)|passw|pwd=|token|key=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -25,13 +36,19 @@ class Source:
 
     kind: "push" is an address of our own, to which glasses, phones or OBS send. target: a camera's index or device
     path, a file's path, or an address with its password. shown: without secrets.
-    stem: a name for files made from it.
+    stem: a name for files made from it. tls_verify: whether a certificate that is not trusted is refused.
     """
 
     kind: Literal["camera", "file", "network", "push", "screen"]
     target: str = field(repr=False)
     shown: str
     stem: str
+    tls_verify: bool = True
+
+
+def source_of(section: CaptureSection, names: Mapping[str, str], text: str | None = None) -> Source:
+    """The source that the configuration means, or the one that a command names. Raises as `parse_source`."""
+    return replace(parse_source(text or section.source, names), tls_verify=section.tls_verify)
 
 
 def demo_path() -> Path:
@@ -39,39 +56,49 @@ def demo_path() -> Path:
     return Path(__file__).parent.parent / "demo.mp4"
 
 
-def parse_source(text: str) -> Source:
-    """Understand "camera:0", "camera:/dev/video2", "screen:1", "demo", an address (one of our own, too) or a file name.
+def parse_source(text: str, names: Mapping[str, str] | None = None) -> Source:
+    """Understand "camera:0", "camera:/dev/video2", "screen:1", "demo", an address (one of our own, too), a file name,
+    or one of the user's own names for these, which are all that is shown of what they stand for.
 
-    Raises UsageError (not understood), SourceMissing (no such file) or MediaError (a file that cannot be a
-    video).
+    A name goes before a file of the same name, which is "./kitchen". Raises UsageError (not understood), SourceMissing
+    (no such file) or MediaError (a file that cannot be a video).
     """
+    if names and text in names:
+        return replace(_parse(names[text], text), shown=text, stem=text)
+    return _parse(text, shown_name(text))
+
+
+def _parse(text: str, name: str) -> Source:
+    """name: what is said of it in messages."""
     if text.startswith("camera:"):
         device = text.removeprefix("camera:")
         if not re.fullmatch(r"\d{1,3}|/.+", device):
             raise UsageError(
-                f"{text}: a camera is camera:N (N = 0, 1, …) or camera:/dev/videoN; see `onlooker devices`"
+                f"{name}: a camera is camera:N (N = 0, 1, …) or camera:/dev/videoN; see `onlooker devices`"
             )
         return Source("camera", device, text, "camera-" + re.sub(r"\W+", "-", device).strip("-"))
     if text.startswith("screen:"):
         number = text.removeprefix("screen:")
         if not re.fullmatch(r"\d{1,2}", number):
-            raise UsageError(f"{text}: a screen is screen:N; 1 is the first, 0 all of them together")
+            raise UsageError(f"{name}: a screen is screen:N; 1 is the first, 0 all of them together")
         return Source("screen", number, text, f"screen-{number}")
-    scheme, separator, _ = text.partition("://")
+    scheme, separator, rest = text.partition("://")
     if separator and scheme.lower() in PUSH_SCHEMES:
         return _parse_push(text, scheme.lower())
     if separator and scheme.lower() in SCHEMES:
+        if not rest.strip("/") or any(char.isspace() or ord(char) < 32 for char in rest):
+            raise UsageError(f"{name}: is not an address; write {scheme.lower()}://HOST/…, without spaces")
         try:
             urlsplit(text)
-        except ValueError as error:
-            raise UsageError(f"{redact(text)}: is not an address: {error}") from None
-        return Source("network", text, redact(text), _stem_of_address(text))
+        except ValueError:
+            raise UsageError(f"{name}: is not an address; write {scheme.lower()}://HOST/…") from None
+        return Source("network", scheme.lower() + text[len(scheme) :], name, re.sub(r"[^\w.]+", "-", name).strip("-"))
     if separator and scheme.lower() != "file":
         known = ", ".join((*SCHEMES, *PUSH_SCHEMES))
-        raise UsageError(f"{redact(text)}: {scheme}:// is not a kind of address we read; known: {known}")
+        raise UsageError(f"{name}: is not a kind of address we read; known: {known}")
     path = demo_path() if text == "demo" else absolute(text.removeprefix("file://"))
-    _check_file(path, text)
-    return Source("file", str(path), text, path.stem or "video")
+    _check_file(path, name)
+    return Source("file", str(path), name, path.stem or "video")
 
 
 def _parse_push(text: str, scheme: str) -> Source:
@@ -83,35 +110,72 @@ def _parse_push(text: str, scheme: str) -> Source:
         host, port, path = parts.hostname, parts.port, parts.path
     except ValueError:
         host, port, path = None, None, ""
-    if not host or port is None or len(path) < 2:
+    if not host or port is None or len(path) < 2 or "@" in text:
         raise UsageError(
-            f"{scheme}://{host or '…'}: must be {scheme}://HOST:PORT/KEY, such as {scheme}://127.0.0.1:1935/live/mine"
+            f"{shown_name(text)}: must be {scheme}://HOST:PORT/KEY, such as {scheme}://127.0.0.1:1935/live/mine"
         )
     target = PUSH_SCHEMES[scheme] + text[len(scheme) :]
-    return Source("push", target, f"{scheme}://{host}:{port}", f"{scheme}-{port}")
+    where = f"[{host}]" if ":" in host else host
+    return Source("push", target, f"{scheme}://{where}:{port}", f"{scheme}-{port}")
 
 
-def redact(address: str) -> str:
-    """The address without its password and without parameters that look like secrets."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return address.partition("://")[0] + "://…"
-    userinfo, at, host = parts.netloc.rpartition("@")
-    if ":" in userinfo:
-        userinfo = userinfo.partition(":")[0] + ":***"
-    query = SECRET_PARAMETER.sub(r"\1***", parts.query)
-    return urlunsplit((parts.scheme, userinfo + at + host, parts.path, query, ""))
+def shown_name(text: str) -> str:
+    """What others may see of what a user typed: of an address its scheme, host and port, and a mark by which two of one
+    host can be told apart; of anything that looks like an address but is none, the mark alone; all of a file's name.
+
+    Nobody can say in which other parts of an address a password may be: cameras take it in front of the host, in the
+    path and in parameters of any name. So nothing of them is shown. The mark is made with a key of this machine's, so
+    that no password can be tried against it elsewhere.
+    """
+    scheme, separator, rest = text.partition("://")
+    if separator and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,11}", scheme) and scheme.lower() != "file":
+        return f"{scheme.lower()}://{_host_of(rest)}#{_mark(text)}"
+    if _LIKE_AN_ADDRESS.search(text) and not _is_there(text) and not re.match(r"(camera|screen):[\w/.-]*$", text):
+        return f"…#{_mark(text)}"
+    return text
 
 
-def _stem_of_address(address: str) -> str:
-    parts = urlsplit(redact(address))
-    host = parts.netloc.rpartition("@")[2]
-    return re.sub(r"\W+", "-", f"{host}{parts.path}").strip("-")[:60] or "stream"
+def _host_of(rest: str) -> str:
+    """Of what follows "://": "10.0.0.2:554/…", or "…" alone where it is not certain what is the host."""
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    if "@" in rest[len(authority) :]:  # a password with a slash in it, perhaps
+        return "…"
+    match = _HOST.fullmatch(authority.rpartition("@")[2])
+    return f"{match[0]}/…" if match else "…"
+
+
+def _mark(text: str) -> str:
+    return hmac.digest(mark_key(), text.encode("utf-8", "surrogateescape"), "sha256").hex()[:4]
+
+
+@lru_cache(maxsize=1)
+def mark_key() -> bytes:
+    """A random key, kept in a file of this user's own; where that cannot be, one for this process alone."""
+    from model.weights import data_dir
+
+    path, new = data_dir().parent / "source-key", secrets.token_bytes(16)
+    with contextlib.suppress(OSError, RuntimeError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(new)
+        return path.read_bytes() or new
+    return new
+
+
+def _is_there(text: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return absolute(text).exists()
+    return False
 
 
 def _check_file(path: Path, text: str) -> None:
     try:
+        about = path.stat() if path.exists() else None
+        if about is not None and not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):
+            remedy = "a camera is camera:N" if stat.S_ISCHR(about.st_mode) else "write what comes out of it to a file"
+            raise MediaError(f"{text}: is no file but a pipe or device; {remedy}")
         if path.is_dir():
             raise MediaError(f"{text}: is a folder; name one video file")
         if not path.exists():
@@ -122,5 +186,7 @@ def _check_file(path: Path, text: str) -> None:
             raise MediaError(f"{text}: the file is empty (0 bytes); copy or record it again")
         with path.open("rb"):
             pass
+    except ValueError:  # a NUL
+        raise SourceMissing(f"{text}: is no name of a file") from None
     except OSError as error:
         raise SourceMissing(f"{text}: cannot be read: {error.strerror}") from None

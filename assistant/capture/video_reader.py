@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from assistant.capture import tls
 from assistant.capture.protocol import Outlet, SourceFailed, Start
 from model.errors import VideoError, VideoMissing
 from model.video.grid import FileGrid, LiveGrid
@@ -34,14 +35,26 @@ def read_video(start: Start, outlet: Outlet) -> float:
 def _open(start: Start, outlet: Outlet) -> Video:
     if start.kind == "push":  # waits for a sender, for ever
         return Video.open(start.target, name=start.shown, options=PUSH_OPTIONS, file_format="flv", warn=outlet.warn)
+    timeout_s = max(PATIENCE_S, start.timeout_s)
     return Video.open(
         Path(start.target) if start.kind == "file" else start.target,
         name=start.shown,
-        options={"rtsp_transport": "tcp"} if start.target.startswith("rtsp") else {},
-        timeout_s=max(PATIENCE_S, start.timeout_s),
+        options=_network_options(start, timeout_s) if start.kind == "network" else {},
+        timeout_s=timeout_s,
         warn=outlet.warn,
         alive=outlet.alive,
     )
+
+
+def _network_options(start: Start, timeout_s: float) -> dict[str, str]:
+    options = {"rtsp_transport": "tcp"} if start.target.startswith("rtsp") else {}
+    if not start.tls_verify or not tls.is_encrypted(start.target):
+        return options
+    wrong = tls.check_certificate(start.target, timeout_s)
+    if wrong:
+        remedy = "if it is a camera of your own, set capture.tls_verify = false"
+        raise SourceFailed("missing", f"{start.shown}: its certificate is not trusted ({wrong}); {remedy}")
+    return {**options, **tls.options()}
 
 
 def _read_file(video: Video, outlet: Outlet, start: Start) -> None:

@@ -100,7 +100,7 @@ def run_capture(
     child, grace_s = None, END_GRACE_S
     try:
         child = Child(capture_main, memory, name=f"onlooker-capture {source.shown}")
-        child.send(Start(source.kind, source.target, source.shown, fps, timeout_s))
+        child.send(Start(source.kind, source.target, source.shown, fps, timeout_s, source.tls_verify))
         _take_pictures(
             child,
             memory,

@@ -38,6 +38,15 @@ def overrides_of(args: argparse.Namespace, options: Mapping[str, str]) -> dict[s
     return {key: (f"--{name}", given[name]) for name, key in options.items() if given[name] is not None}
 
 
+def confirms(question: str, unanswered: str) -> bool:
+    """Whether a person says yes. unanswered: "y" or "n", what an empty line means; nobody there means no."""
+    try:
+        return (input(question).strip().lower() or unanswered) in ("y", "yes")
+    except EOFError:
+        print()
+        return False
+
+
 def journal_path() -> Path:
     """Where the journal lies: beside the named weights."""
     from model.weights import data_dir

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from assistant.commands.common import add_config_option, settings_of
+from assistant.commands.common import add_config_option, confirms, settings_of
 from assistant.errors import ConfigError, UsageError
 from assistant.folders import absolute
 
@@ -23,6 +23,7 @@ def add_parser(commands) -> None:
     check.set_defaults(run=run_check)
     show = actions.add_parser("show", help="print every key with its value in effect, and who set it")
     show.add_argument("--json", action="store_true", help="as one JSON object")
+    show.add_argument("--secrets", action="store_true", help="addresses with their passwords, too")
     show.set_defaults(run=run_show)
     edit = actions.add_parser("edit", help="open the file in your editor; what is wrong in it is not taken over")
     edit.set_defaults(run=run_edit)
@@ -54,20 +55,22 @@ def run_edit(args: argparse.Namespace) -> int:
     import subprocess
     import tempfile
 
-    from assistant.settings import find_config, load_settings, user_config_path, write_config
+    from assistant.settings import find_config, load_settings, read_config, user_config_path, write_config
 
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "nano"
     path = (find_config(args.config, os.environ) or user_config_path()).resolve()  # where a link leads to
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else defaults()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
+        text = read_config(path) if path.exists() else defaults()
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "config.toml"
         draft.write_text(text, encoding="utf-8")
         while True:
             try:
                 code = subprocess.run([*shlex.split(editor), str(draft)], check=False).returncode
+            except ValueError as error:  # quotes without an end
+                raise UsageError(f"$EDITOR = {editor!r}: cannot be understood: {error}; set it to yours") from None
             except OSError as error:
                 raise UsageError(
                     f"$EDITOR = {editor!r}: cannot be started: {error.strerror}; set it to yours"
@@ -84,7 +87,7 @@ def run_edit(args: argparse.Namespace) -> int:
                 break
             except ConfigError as error:
                 print(str(error).replace(str(draft), str(path)))
-                if input("Edit again? [Y/n] ").strip().lower() in ("n", "no"):
+                if not confirms("Edit again? [Y/n] ", "y"):
                     return error.exit_code
     write_config(path, edited)
     print(f"{path}: written; a running daemon takes it over within seconds")
@@ -107,8 +110,13 @@ def defaults() -> str:
 
 def run_show(args: argparse.Namespace) -> int:
     """The values in effect, in TOML: what is printed can be saved as a configuration file."""
+    from assistant.capture.source import shown_name
+
     settings = settings_of(args)
     values = settings.config.model_dump()
+    if not args.secrets:
+        values["capture"]["source"] = shown_name(values["capture"]["source"])
+        values["sources"] = {name: shown_name(address) for name, address in values["sources"].items()}
     if args.json:
         origins = {key: settings.origins.get(key, "default") for section in values for key in _keys(section, values)}
         path = str(settings.path) if settings.path else None

@@ -11,14 +11,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.commands.common import journal_path
+from assistant.commands.common import confirms, journal_path
 from assistant.errors import OutputError, UsageError
 from assistant.folders import absolute
+from assistant.text import printable
 
 if TYPE_CHECKING:
     from assistant.journal.reading import Entry
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_AGE_S = 1000 * 365 * 86400.0
 IDS_AT_ONCE = 2000
 FORGET_TIMEOUT_S = 60.0
 FORMATS = ("text", "json", "jsonl", "srt", "markdown")
@@ -48,7 +50,7 @@ def _age_s(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a number and s, m, h or d, such as 2h")
-    return float(match[1]) * UNITS_S[match[2]]
+    return min(float(match[1]) * UNITS_S[match[2]], MAX_AGE_S)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         case _:
             for entry in found:
                 at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at_unix_s))
-                print(f"{at}  {'? ' if entry.kind == 'query' else ''}{entry.text}")
+                print(f"{at}  {'? ' if entry.kind == 'query' else ''}{printable(entry.text)}")
     return 0
 
 
@@ -102,7 +104,7 @@ def forget(ids: list[int], *, is_asked: bool) -> int:
     from assistant.control.errors import DaemonMissing
     from assistant.journal.writer import Journal
 
-    if is_asked and ids and input(f"Delete {len(ids):,} lines for good? [y/N] ").strip().lower() not in ("y", "yes"):
+    if is_asked and ids and not confirms(f"Delete {len(ids):,} lines for good? [y/N] ", "n"):
         return 0
     num_deleted, is_gone = 0, True
     try:

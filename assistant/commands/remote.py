@@ -8,7 +8,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from assistant.errors import UsageError
+from assistant.text import printable
+
 STOP_TIMEOUT_S = 10.0
+MAX_TIMEOUT_S = 86400.0
+MAX_QUESTION = 2000
 SIMPLE = {
     "pause": "close the camera until `resume`",
     "resume": "open the camera again",
@@ -23,7 +28,7 @@ def add_parser(commands) -> None:
     status.set_defaults(run=run_status)
     ask: argparse.ArgumentParser = commands.add_parser("ask", help="ask the daemon about what it sees")
     ask.add_argument("question", nargs="+", metavar="QUESTION")
-    ask.add_argument("--timeout", metavar="S", type=float, default=120.0, help="seconds to wait for each word (120)")
+    ask.add_argument("--timeout", metavar="S", type=_seconds, default=120.0, help="seconds to wait for each word (120)")
     ask.set_defaults(run=run_ask)
     for name, text in SIMPLE.items():
         commands.add_parser(name, help=text).set_defaults(run=run_simple, do=name)
@@ -33,6 +38,18 @@ def add_parser(commands) -> None:
     reload: argparse.ArgumentParser = commands.add_parser("reload", help="take over an edited configuration at once")
     reload.set_defaults(run=run_reload)
     commands.add_parser("stop", help="end the daemon").set_defaults(run=run_stop)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: must be a number of seconds, above 0 and up to {MAX_TIMEOUT_S:.0f}"
+        )
+    return seconds
 
 
 def run_status(args: argparse.Namespace) -> int:
@@ -65,12 +82,17 @@ def run_ask(args: argparse.Namespace) -> int:
     """Print the answer as it comes; Ctrl-C cancels it."""
     from assistant.control.client import Client
 
+    question = " ".join(args.question).encode("utf-8", "replace").decode().strip()
+    if not question:
+        raise UsageError("there is no question; write it behind `onlooker ask`")
+    if len(question) > MAX_QUESTION:
+        raise UsageError(f"the question has {len(question):,} characters, at most {MAX_QUESTION:,} can be asked")
     with Client.connect() as client:
-        answer = client.ask(" ".join(args.question), timeout_s=args.timeout)
+        answer = client.ask(question, timeout_s=args.timeout)
         try:
             is_first = True
             for words in answer:
-                print(words.lstrip() if is_first else words, end="", flush=True)
+                print(printable(words.lstrip() if is_first else words), end="", flush=True)
                 is_first = False
         except KeyboardInterrupt:
             answer.cancel()

@@ -79,7 +79,7 @@ def add_parser(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Watch until the source ends, Ctrl-C or SIGTERM. Raises what any part found wrong; returns 0 or 130."""
     from assistant.app import App, Plan
-    from assistant.capture.source import parse_source
+    from assistant.capture.source import source_of
     from assistant.opening import open_model, settle
     from assistant.output import Subtitles, make_output
 
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         overrides["voice.enabled"] = ("--say", args.say if args.say is not None else True)
     settings = settings_of(args, overrides)
     config = settings.config
-    source = parse_source(args.source or config.capture.source)
+    source = source_of(config.capture, config.sources, args.source)
     if args.max_speed and source.kind != "file":
         raise UsageError(f"--max-speed: {source.shown} is live; only a file can be watched faster than real time")
     questions = tuple(parse_question(text, number) for number, text in enumerate(args.ask))

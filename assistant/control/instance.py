@@ -1,10 +1,17 @@
-"""One daemon a user: the private runtime directory, the paths in it, and the lock that the running daemon holds."""
+"""One daemon a user: the private runtime directory, the paths in it, and the lock that the running daemon holds.
+
+The system removes the runtime directory when the user logs out, whoever still runs. So the lock, and the pid that goes
+with it, lie among the user's own data, and say of which runtime directory they are: no second daemon opens the camera
+unseen.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 
 RUNTIME_VARIABLE = "ONLOOKER_RUNTIME"
 SOCKET_NAME, LOCK_NAME, PID_NAME = "control.sock", "onlooker.lock", "onlooker.pid"
+MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes: of the system's sockaddr_un, without its final zero
 
 
 def runtime_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -32,6 +40,31 @@ def runtime_dir(environ: Mapping[str, str] = os.environ) -> Path:
             return user_runtime_path("onlooker", appauthor=False)
     except OSError as error:
         raise RuntimeDirError(f"{error}; set ${RUNTIME_VARIABLE} to a private directory") from None
+
+
+def claims_dir(directory: Path) -> Path:
+    """Where locks and pids of the daemon with this runtime directory lie; made, if need be, for this user alone.
+
+    Raises RuntimeDirError. Where the user's own data cannot be written to, it is the runtime directory itself.
+    """
+    from platformdirs import user_state_path
+
+    mark = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    try:
+        claims = user_state_path("onlooker", appauthor=False).absolute() / "running" / mark
+        make_private(claims)
+    except (RuntimeDirError, OSError, RuntimeError):  # read-only, somebody else's, or there is no home at all
+        make_private(directory)
+        return directory
+    return claims
+
+
+def check_length(directory: Path) -> None:
+    """Raise RuntimeDirError if the path of the socket is longer than the system takes."""
+    length = len(os.fsencode(directory / SOCKET_NAME))
+    if length > MAX_SOCKET_PATH:
+        remedy = f"set ${RUNTIME_VARIABLE} to a shorter path"
+        raise RuntimeDirError(f"{directory}: is too long for a socket ({length} of {MAX_SOCKET_PATH} bytes); {remedy}")
 
 
 def make_private(directory: Path) -> None:
@@ -75,8 +108,9 @@ class Instance:
     Claim it in the process that stays: a copy of the process made by fork shares the claim. Use `claim`.
     """
 
-    def __init__(self, directory: Path, lock: BaseFileLock):
+    def __init__(self, directory: Path, claims: Path, lock: BaseFileLock):
         self.directory = directory
+        self._claims = claims
         self._lock = lock
 
     @classmethod
@@ -85,22 +119,24 @@ class Instance:
         from filelock import FileLock, Timeout
 
         directory = directory or runtime_dir()
+        check_length(directory)
         make_private(directory)
-        lock = FileLock(directory / LOCK_NAME, mode=0o600, thread_local=False)
+        claims = claims_dir(directory)
+        lock = FileLock(claims / LOCK_NAME, mode=0o600, thread_local=False)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise AlreadyRunning(running_pid(directory / PID_NAME), directory) from None
+            raise AlreadyRunning(running_pid(claims / PID_NAME), directory) from None
         except OSError as error:
-            path = directory / LOCK_NAME
+            path = claims / LOCK_NAME
             raise RuntimeDirError(f"{path}: cannot be locked: {error.strerror}; remove it") from None
         try:
-            write_pid(directory / PID_NAME)
+            write_pid(claims / PID_NAME)
         except OSError as error:
             lock.release()
-            path = directory / PID_NAME
+            path = claims / PID_NAME
             raise RuntimeDirError(f"{path}: cannot be written: {error.strerror}; remove it") from None
-        return cls(directory, lock)
+        return cls(directory, claims, lock)
 
     @property
     def socket_path(self) -> Path:
@@ -113,7 +149,8 @@ class Instance:
     def release(self) -> None:
         """Give the claim up, after the server was closed. Twice is fine. The lock file stays, as it must."""
         if self.is_held:
-            (self.directory / PID_NAME).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (self._claims / PID_NAME).unlink(missing_ok=True)
             self._lock.release()
 
     def __enter__(self) -> Instance:

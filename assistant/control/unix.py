@@ -148,6 +148,11 @@ class UnixTransport:
                 self._is_waking = True
                 self._waker.send(b"!")
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether clients still find the socket: somebody may have removed it, or its directory. Any thread."""
+        return _identity(self._path) == self._identity
+
     def close(self) -> None:
         with self._wake_lock:
             if self._is_closed:

@@ -1,5 +1,6 @@
 """Every key documented and checked; every mistake reported at once, with its place, value and range."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ from assistant import migration
 from assistant.config import Config, all_keys
 from assistant.errors import ConfigError
 from assistant.migration import FORMAT
-from assistant.settings import find_config, load_settings, set_key, user_config_path
+from assistant.settings import find_config, load_settings, set_key, sources_path, user_config_path
 
 DOCUMENTED = Path(__file__).parents[2] / "config.toml"
 
@@ -70,6 +71,66 @@ def test_documented_file_says_what_each_key_must_be():
 )
 def test_a_mistake_is_one_line(tmp_path, text, problem):
     assert problems_of(tmp_path, text) == [problem]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbf[stream]\r\nfps = 3\r\n")
+    assert load_settings(path, environ={}).config.stream.fps == 3
+    set_key(path, "model", "name", "org/new")
+    assert load_settings(path, environ={}).config.model.name == "org/new"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: path.symlink_to("nowhere"), "cannot be read: No such file"),
+        (lambda path: os.mkfifo(path), "is a pipe or device"),
+        (lambda path: path.write_bytes(b"#" * (2 << 20)), "at most"),
+        (lambda path: path.write_bytes("[stream]\nfps = 3".encode("utf-16")), "not UTF-8"),
+        (lambda path: path.write_text("a = " + "[" * 10_000), "not valid TOML"),
+        (lambda path: path.write_bytes(b"[stream]\n\0"), "not valid TOML"),
+        (lambda path: path.write_text("sources = 3"), "sources = 3: unknown key"),
+    ],
+)
+def test_what_lies_in_the_file_s_place_is_told_of(make, words):
+    path = user_config_path()
+    path.parent.mkdir(parents=True)
+    make(path)
+    with pytest.raises(ConfigError, match=re.escape(words)) as refused:
+        load_settings(environ={})
+    assert str(path) in str(refused.value)
+
+
+def test_variables_of_the_environment():
+    for text in ('["22:00-07:00", "12:00-13:00"]', "22:00-07:00,12:00-13:00"):
+        settings = load_settings(environ={"ONLOOKER_POLICY__QUIET_HOURS": text})
+        assert settings.config.policy.quiet_hours == ["22:00-07:00", "12:00-13:00"]
+    with pytest.raises(ConfigError, match=re.escape("did you mean $ONLOOKER_STREAM__FPS?")):
+        load_settings(environ={"ONLOOKER_STREAM_FPS": "4"})
+    assert load_settings(environ={"ONLOOKER_DATA": "/x", "ONLOOKER_DRILLS": "full"}).config == Config()
+
+
+def test_names_of_sources(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('[sources]\nkitchen = "rtsp://me:hunter2@cam/1"\n')
+    private = sources_path()
+    private.parent.mkdir(parents=True)
+    private.write_text('front = "camera:0"\n')
+    private.chmod(0o600)
+    names = load_settings(path, environ={}).config.sources
+    assert names == {"kitchen": "rtsp://me:hunter2@cam/1", "front": "camera:0"}
+    private.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        load_settings(path, environ={})
+
+
+@pytest.mark.parametrize("entry", ['demo = "camera:0"', '"a b" = "camera:0"', "kitchen = 3", "kitchen = ['hunter2']"])
+def test_a_wrong_name_of_a_source_is_one_line_without_its_address(tmp_path, entry):
+    (problem,) = problems_of(tmp_path, f"[sources]\n{entry}\n")
+    assert "must be letters, digits" in problem
+    assert "hunter2" not in problem
 
 
 def test_all_mistakes_at_once(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -15,7 +16,7 @@ import pytest
 
 from assistant.control.client import Client
 from assistant.control.errors import AlreadyRunning, RuntimeDirError
-from assistant.control.instance import Instance, runtime_dir
+from assistant.control.instance import Instance, claims_dir, runtime_dir
 from assistant.control.unix import UnixTransport
 from tests.assistant.control_daemon import ROOT, Raw, process, running
 
@@ -37,13 +38,10 @@ def test_the_directory_comes_into_being_private(directory, monkeypatch):
         with Instance.claim() as instance:
             transport = UnixTransport.listen(instance)
             modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in directory.rglob("*")}
-            assert modes == {
-                "a": 0o700,
-                "b": 0o700,
-                "control.sock": 0o600,
-                "onlooker.lock": 0o600,
-                "onlooker.pid": 0o600,
-            }
+            assert modes == {"a": 0o700, "b": 0o700, "control.sock": 0o600}
+            claims = claims_dir(instance.directory)
+            modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in (claims, *claims.iterdir())}
+            assert modes == {claims.name: 0o700, "onlooker.lock": 0o600, "onlooker.pid": 0o600}
             transport.close()
     finally:
         os.umask(old)
@@ -126,7 +124,7 @@ def test_a_new_start_works_at_once_after_kill_9(directory):
         daemon.send_signal(signal.SIGKILL)
         daemon.wait(10)
         assert (directory / "control.sock").exists(), "the dead one left its socket"
-        assert (directory / "onlooker.pid").read_text() == f"{daemon.pid}\n"
+        assert (claims_dir(directory) / "onlooker.pid").read_text() == f"{daemon.pid}\n"
         start_s = time.monotonic()
         with running(directory), Client.connect(directory) as client:
             assert client.request("status") == {"state": "ready"}
@@ -138,7 +136,7 @@ def test_a_new_start_works_at_once_after_kill_9(directory):
 def test_the_pid_of_a_dead_one_is_not_told(directory):
     with Instance.claim(directory):
         child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-        (directory / "onlooker.pid").write_bytes(child.stdout)
+        (claims_dir(directory) / "onlooker.pid").write_bytes(child.stdout)
         with pytest.raises(AlreadyRunning, match="just starting") as refused:
             Instance.claim(directory)
         assert refused.value.pid is None
@@ -200,11 +198,11 @@ def test_another_user_s_directory_is_refused(directory):
 @pytest.mark.parametrize("name", ["onlooker.lock", "onlooker.pid"])
 def test_a_symlink_in_place_of_a_file_is_not_followed(directory, name):
     (directory / "victim").write_text("precious")
-    (directory / name).symlink_to(directory / "victim")
+    (claims_dir(directory) / name).symlink_to(directory / "victim")
     with pytest.raises(RuntimeDirError, match=f"{name}: cannot be .*; remove it"):
         Instance.claim(directory)
     assert (directory / "victim").read_text() == "precious"
-    (directory / name).unlink()
+    (claims_dir(directory) / name).unlink()
     with Instance.claim(directory):
         pass
 
@@ -266,9 +264,30 @@ def test_closing_removes_our_socket_and_no_other(directory):
 
 
 def test_a_path_that_is_too_long_is_named(directory):
-    long = directory / ("x" * 100)
-    with Instance.claim(long) as instance, pytest.raises(RuntimeDirError, match=r"too long; set \$ONLOOKER_RUNTIME"):
-        UnixTransport.listen(instance)
+    with pytest.raises(RuntimeDirError, match=r"too long for a socket .*; set \$ONLOOKER_RUNTIME"):
+        Instance.claim(directory / ("x" * 100))
+
+
+def test_a_directory_that_vanishes_frees_nothing(directory):
+    """As at a log-out: the daemon still runs, so that no second one may, and it notices that nobody gets to it."""
+    with Instance.claim(directory) as instance:
+        transport = UnixTransport.listen(instance)
+        assert transport.is_in_place
+        shutil.rmtree(directory)
+        assert not transport.is_in_place
+        with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()} "):
+            Instance.claim(directory)
+        transport.close()
+    with Instance.claim(directory):
+        pass
+
+
+def test_without_a_place_for_the_user_s_own_data_the_lock_is_in_the_runtime_directory(directory, monkeypatch):
+    monkeypatch.setenv("HOME", "/dev/null/nowhere")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    with Instance.claim(directory), pytest.raises(AlreadyRunning):
+        Instance.claim(directory)
+    assert claims_dir(directory) == directory
 
 
 def test_the_lock_outlives_what_is_forked_with_exec(directory):
