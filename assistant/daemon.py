@@ -168,9 +168,12 @@ def _helpers(service: Service, model: VideoLM, config: Config) -> Iterator[None]
     """The threads beside the service: figures for Prometheus, the computer's sleep, other programs on the GPU."""
     with contextlib.ExitStack() as helpers:
         if config.metrics.enabled:
-            from assistant.metrics import MetricsServer, read_token
+            from assistant.metrics import MetricsKeeper
 
-            metrics = MetricsServer(config.metrics.port, read_token(token_path()), service.facts)
+            def tell(state: str, detail: str) -> None:
+                service.tell("metrics", state, detail)
+
+            metrics = MetricsKeeper(config.metrics.port, token_path(), service.facts, tell)
             helpers.callback(metrics.close)
             metrics.start()
         if sys.platform == "linux":

@@ -38,6 +38,10 @@ class Pacing:
         """The silence threshold for the next frames; own: the stream's, as it was opened."""
         return own
 
+    def stops_at(self) -> Callable[[Decision], bool]:
+        """Which of the next frames a look at several ends with: those that `wants` would be true of now."""
+        return lambda decision: decision.speaks
+
     def wants(self, decision: Decision) -> bool:
         """Whether a remark is to be made after this frame. Called once for every frame."""
         return decision.speaks
@@ -132,7 +136,8 @@ class _Mind:
         batch = [frame for frame in self.pending if frame.time_s <= until_s][: self._batch_size]
         self._stream.silence_threshold = self._pacing.threshold(self._threshold)
         started_s = self._clock()
-        decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]))
+        stops_at = self._pacing.stops_at()
+        decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]), stops_at)
         is_slow = self._clock() - started_s > SLOW_S
         is_speaking = False
         for frame, decision in zip(batch, decisions, strict=False):
@@ -153,21 +158,22 @@ class _Mind:
             self._leave_unanswered(query)
             return
         asked_at_s = self._clock()
-        self._report(Asked(query, self._last_s, late=query.asked_s > self._last_s + LATE_S))
         try:
             self._stream.ask(query.text, query.notes)
         except StreamError as error:
-            self._report(Status("mind", "warning", f"the question was not asked: {error}", self._clock()))
-            self._leave_unanswered(query)
+            why = f"the question was not asked: {error}"
+            self._report(Status("mind", "warning", why, self._clock()))
+            self._leave_unanswered(query, why)
             return
+        self._report(Asked(query, self._last_s, late=query.asked_s > self._last_s + LATE_S))
         self._reply(self._last_s, asked_at_s, query.id, None, query.cancelled)
 
-    def _leave_unanswered(self, query: Query) -> None:
+    def _leave_unanswered(self, query: Query, why: str = "") -> None:
         """Its end, without any words."""
         assert self._last_s is not None
         reply_id = self._num_replies
         self._num_replies += 1
-        self._report(Words(reply_id, "", True, self._last_s, query.id, None, 0.0, cut=True))
+        self._report(Words(reply_id, "", True, self._last_s, query.id, None, 0.0, cut=True, why=why))
 
     def _reply(
         self,

@@ -75,6 +75,12 @@ class Mailbox(Generic[T]):
                 self._changed.notify_all()
             return taken
 
+    def clear(self) -> None:
+        """Let go of all that waits."""
+        with self._changed:
+            self._items.clear()
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Take nothing more in, and wake everybody who waits. Closing twice is fine."""
         with self._changed:

@@ -86,7 +86,7 @@ class Words:
     (remarks).
     latency_s: from the frame's capture, or the question, to the reply's first piece.
     cut: the reply was broken off before its end. unheard: a remark that is not to be made after all, being a repeat;
-    only its end says so.
+    only its end says so. why: there are no words, for the user.
     """
 
     reply_id: int
@@ -98,6 +98,7 @@ class Words:
     latency_s: float
     cut: bool = False
     unheard: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from assistant.errors import OutputError, UsageError
+from model.errors import OnlookerError
 
 REQUEST_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 5.0
+RETRY_S = 10.0
 HOSTS = ("127.0.0.1", "localhost")
 
 Facts = Callable[[], Mapping[str, Any]]
@@ -75,6 +77,43 @@ class MetricsServer:
             self._server.shutdown()
             self._thread.join(STOP_TIMEOUT_S)
         self._server.server_close()
+
+
+class MetricsKeeper:
+    """The server, for as long as the daemon runs: a port that is taken is no reason to end, and is asked for again.
+
+    Use: `start`, `close`. tell: is told (state, detail) when that changes, in the keeper's thread.
+    """
+
+    def __init__(self, port: int, token_file: Path, facts: Facts, tell: Callable[[str, str], object]):
+        self._port, self._token_file, self._facts, self._tell = port, token_file, facts, tell
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="onlooker-metrics-keeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Within STOP_TIMEOUT_S."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        told = ""
+        while not self._stop.is_set():
+            try:
+                server = MetricsServer(self._port, read_token(self._token_file), self._facts)
+            except OnlookerError as error:
+                if str(error) != told:
+                    told = str(error)
+                    self._tell("failed", f"{told}; it is tried again")
+                self._stop.wait(RETRY_S)
+                continue
+            server.start()
+            self._tell("on", f"http://127.0.0.1:{server.port}/metrics")
+            self._stop.wait()
+            server.close()
 
 
 class _Server(HTTPServer):

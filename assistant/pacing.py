@@ -45,6 +45,10 @@ class PolicyPacing(Pacing):
         self._take_over()
         return self._policy.silence_threshold(self._clock(), self._minute_of_day())
 
+    def stops_at(self) -> Callable[[Decision], bool]:
+        now_s, minute = self._clock(), self._minute_of_day()
+        return lambda decision: self._policy.would_speak(decision.silence_prob, decision.speaks, now_s, minute)
+
     def _take_over(self) -> None:
         with self._lock:
             wanted, self._wanted = self._wanted, None

@@ -98,6 +98,16 @@ class Policy:
         self._learn(score, step_s)
         return is_wanted and not self._in_gap(now_s)
 
+    def would_speak(self, silence_prob: float, speaks: bool, now_s: float, minute_of_day: float) -> bool:
+        """What `consider` would say of a frame now; nothing is noted. For frames that are looked at together: what
+        would be refused need not end the look.
+        """
+        if self._forbidden(minute_of_day) or self._in_gap(now_s):
+            return False
+        if self._settings.remarks_per_hour is None:
+            return speaks
+        return self._can_afford and 1 - silence_prob >= self._bar()
+
     def silence_threshold(self, now_s: float, minute_of_day: float) -> float:
         """The silence probability below which `consider` would now ask for a remark; 0 if it would not at all.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -26,23 +26,36 @@ class Requests(Handler):
 
     def __init__(self, service: Service):
         self._service = service
+        self._lock = threading.Lock()
+        self._asked_for_devices: list[Reply] = []  # at most what all clients may have open
 
     def status(self, reply: Reply) -> None:
         reply.done(self._service.facts())
 
     def devices(self, reply: Reply) -> None:
-        def look() -> None:
-            from assistant.devices import list_all
-
-            try:
-                found = list_all()
-            except Exception as error:  # whatever a driver raises: the client waits
-                log.exception("the devices cannot be listed")
-                reply.error("failed", f"the devices cannot be listed: {error}", "see the log")
+        """One look at a time: who asks meanwhile gets what it finds."""
+        with self._lock:
+            self._asked_for_devices.append(reply)
+            if len(self._asked_for_devices) > 1:
                 return
-            reply.done({kind: [asdict(device) for device in devices] for kind, devices in found.items()})
+        threading.Thread(target=self._list_devices, name="onlooker-devices", daemon=True).start()
 
-        threading.Thread(target=look, name="onlooker-devices", daemon=True).start()
+    def _list_devices(self) -> None:
+        from assistant.devices import list_all
+
+        found, failure = {}, ""
+        try:
+            found = list_all()
+        except Exception as error:  # whatever a driver raises: the clients wait
+            log.exception("the devices cannot be listed")
+            failure = f"the devices cannot be listed: {error}"
+        with self._lock:
+            asked, self._asked_for_devices = self._asked_for_devices, []
+        for reply in asked:
+            if failure:
+                reply.error("failed", failure, "see the log")
+            else:
+                reply.done({kind: [asdict(device) for device in devices] for kind, devices in found.items()})
 
     def ask(self, text: str, reply: Reply) -> None:
         self._service.ask(text, reply)
@@ -68,7 +81,8 @@ class Requests(Handler):
             reply.error("busy", "nothing was deleted: much waits to be written already", "try again in a moment", 3)
 
     def pause(self, reply: Reply) -> None:
-        self._switch(reply, paused=True)
+        """Answered when the camera is closed, not before."""
+        self._switch(reply, self._service.answer_when_closed, paused=True)
 
     def resume(self, reply: Reply) -> None:
         self._switch(reply, paused=False)
@@ -90,11 +104,11 @@ class Requests(Handler):
         reply.done()
         self._service.stop_soon()
 
-    def _switch(self, reply: Reply, **changes: bool) -> None:
+    def _switch(self, reply: Reply, done: Callable[[Reply], object] = Reply.done, **changes: bool) -> None:
         try:
             self._service.switch(**changes)
         except OutputError as error:  # switched it is, all the same
             log.warning("%s", error)
             reply.error("failed", str(error), exit_code=error.exit_code)
         else:
-            reply.done()
+            done(reply)

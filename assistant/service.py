@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from assistant.capture.source import Source, source_of
@@ -34,6 +35,7 @@ from assistant.modes import ModesFile
 from assistant.pipeline import Pipeline
 from assistant.questions import TOO_MANY, Question, Questions
 from assistant.reload import ConfigFile, changes, waits_for_a_start
+from assistant.sight import Sight
 from assistant.speech.voice import Line
 from assistant.speech.voice_thread import OpenVoice, VoiceThread
 from assistant.systemd import Notifier
@@ -51,6 +53,11 @@ HANG_S = 120.0
 """With frames waiting and none looked at for so long, the mind is taken for hung. Kernels compile in less."""
 
 SLEEP_S = 3.0
+PAUSE_S = 4.0
+"""So long a pause may take to close the camera before the user is told that it is still open."""
+
+MEND_EVERY_S, ZONE_EVERY_S = 5.0, 30.0
+NOTHING_SEEN = "I have not seen anything yet."
 MAX_RESTARTS, RESTART_WINDOW_S = 5, 60.0
 REST_S = 60.0
 """A mind that fails however often it is started again is left alone for so long, with the camera closed."""
@@ -64,6 +71,22 @@ class _Wanted:
 
     question: Question
     text: str
+
+
+@dataclass(frozen=True)
+class _Muted:
+    """Silence is wanted at once."""
+
+
+@dataclass(frozen=True)
+class _Paused:
+    """A pause is to be answered once the camera is closed. until_s: or when that has lasted too long."""
+
+    reply: Reply
+    until_s: float
+
+
+Request = _Wanted | _Muted | _Paused
 
 
 class Service:
@@ -95,10 +118,11 @@ class Service:
         self._config_file, self._check = config_file, check
         self._reloads: Mailbox[Reply] = Mailbox(NUM_RELOADS_QUEUED, name="reloads")
         self._notifier, self._fed_s = notifier or Notifier({}), 0.0
-        self._events = Mailbox[Event | _Wanted](NUM_EVENTS_QUEUED, name="events")
+        self._events = Mailbox[Event | Request](NUM_EVENTS_QUEUED, name="events")
         self._stop = threading.Event()
         self._questions = Questions()
-        self._parts = Health("capture", "encoder", "mind", "voice", "journal", "config")
+        self._parts = Health("capture", "encoder", "mind", "voice", "journal", "config", "metrics")
+        self._parts["metrics"] = Part("off")
         if model.device.type == "cuda":
             self._parts["gpu"] = Part("ours")
         self._pipeline: Pipeline | None = None
@@ -113,7 +137,9 @@ class Service:
         self._latency_s: float | None = None
         self._time_s = 0.0  # in the stream, of the last frame that was looked at
         self._texts: dict[int, str] = {}  # of replies that are being written, by their number
-        self._warning = ""
+        self._pauses: list[_Paused] = []
+        self._sight, self._mended_s, self._zone_s = Sight(), 0.0, 0.0
+        self._file_config = self._started_with = config  # as it stands in the file: now, and when this process began
 
     # ---- the main thread -----------------------------------------------------------------------------------
 
@@ -202,7 +228,10 @@ class Service:
     def _look_after(self) -> None:
         """Note who works, and end what nobody waits for."""
         self._feed_watchdog()
+        self._mend_helpers()
         self._note_voice()
+        self._note_time_zone()
+        self._answer_pauses()
         self._questions.give_up_cancelled()
         pipeline = self._pipeline
         if pipeline is None:
@@ -214,6 +243,41 @@ class Service:
             self._parts[name].worked_at_s = at_s or None
         if pipeline.hangs(HANG_S):
             raise ProcessSpoilt(f"the mind hangs: frames wait, and none was looked at for {HANG_S:.0f} s")
+
+    def _mend_helpers(self) -> None:
+        """Start the voice's and the journal's threads again, should one have died."""
+        now_s = time.monotonic()
+        if now_s - self._mended_s < MEND_EVERY_S:
+            return
+        self._mended_s = now_s
+        with contextlib.suppress(OnlookerError):  # it is tried again
+            if self._voice.mend():
+                log.error("the voice's thread had died; it was started again")
+            if self.journal is not None and self.journal.has_died:
+                self._tell("journal", "failed", "its thread had died; it is started again")
+                self._start_journal(self._config.privacy)
+
+    def _note_time_zone(self) -> None:
+        """Who travels keeps the quiet hours of the place, and reads its times in the log."""
+        now_s = time.monotonic()
+        if now_s - self._zone_s > ZONE_EVERY_S:
+            self._zone_s = now_s
+            if hasattr(time, "tzset"):
+                time.tzset()
+
+    def _answer_pauses(self) -> None:
+        pipeline, now_s = self._pipeline, time.monotonic()
+        is_closed = pipeline is None or pipeline.keeper.state == "paused"
+        waiting, self._pauses = self._pauses, []
+        for pause in waiting:
+            if is_closed:
+                pause.reply.done()
+            elif not self._modes.now.paused:
+                pause.reply.error("failed", "it was resumed before the camera was closed", "", 1)
+            elif now_s > pause.until_s:
+                pause.reply.error("failed", "the camera is still open: its driver hangs", "see `onlooker status`", 1)
+            else:
+                self._pauses.append(pause)
 
     def _note_voice(self) -> None:
         """Whether it speaks is for who asks; that nobody hears it any more, or again, is told."""
@@ -231,8 +295,9 @@ class Service:
             config = self._config_file.poll(now=bool(asked))
             if config is None:
                 return
-            changed = changes(self._config, config)
+            changed = changes(self._file_config, config)
             self._apply(config, changed)
+            self._file_config = config
         except WorkerFailed:
             raise
         except OnlookerError as error:  # a mistake of the user's
@@ -240,7 +305,7 @@ class Service:
             for reply in asked:
                 reply.error("failed", str(error), "the old values stay in effect", error.exit_code)
             return
-        waiting = waits_for_a_start(changed)
+        waiting = waits_for_a_start(changes(self._started_with, config))
         detail = f"{', '.join(waiting)}: at the next start" if waiting else ""
         self._tell("config", "in effect", detail)
         for reply in asked:
@@ -252,6 +317,8 @@ class Service:
 
         is_elsewhere = any(key.startswith(("capture.source", "capture.tls", "sources.")) for key in changed)
         source = source_of(config.capture, config.sources) if is_elsewhere else self._source
+        if self._reduced and not any(key.startswith("stream.") for key in changed):
+            config = config.model_copy(update={"stream": self._config.stream})  # the GPU has no more room than before
         check_stream(self._model, config.stream)
         is_voice, is_privacy = (any(key.startswith(name) for key in changed) for name in ("voice.", "privacy."))
         if is_voice:
@@ -265,7 +332,9 @@ class Service:
                 if is_voice:
                     self._voice.swap(self._config.voice)
                 raise
-        self._source, self._config, self._reduced = source, config, ""
+        self._source, self._config = source, config
+        if any(key.startswith("stream.") for key in changed):
+            self._reduced = ""
         self._pacing.update(config)
         self._switch_pictures()
         if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens", "stream.fps"}:
@@ -348,12 +417,13 @@ class Service:
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _hear(self, event: Event | _Wanted) -> None:
+    def _hear(self, event: Event | Request) -> None:
         if isinstance(event, Seen | Words):
             self._parts["mind"].worked_at_s = time.monotonic()
         match event:
             case Seen():
                 self._num_seen += 1
+                self._sight.note_frame()
                 self._latency_s, self._time_s = event.latency_s, event.time_s
                 for name in ("encoder", "mind"):
                     self._parts[name].state = "ready"
@@ -363,6 +433,11 @@ class Service:
                 self._hear_words(event)
             case _Wanted():
                 self._pass_on(event.question, event.text)
+            case _Muted():
+                self._voice.cut()
+            case _Paused():
+                self._pauses.append(event)
+                self._answer_pauses()
             case Asked():
                 self._publish("query", {"text": event.query.text, "time_s": event.time_s})
                 self._remember("query", event.query.text, event.time_s, query_id=event.query.id)
@@ -370,20 +445,21 @@ class Service:
                 pass
 
     def _pass_on(self, question: Question, text: str) -> None:
-        """To the mind, with what the journal knows of it; or answer from that, where the mind could not read it."""
-        pipeline = self._pipeline
+        """To the mind, with what the journal knows of it; or answer from that, where the mind could not read it.
+
+        What was seen last is not what is there now: while nothing is seen, that is said.
+        """
         if question.number not in self._questions:
             return
-        if pipeline is None or self._parts["mind"].worked_at_s is None:
-            self._questions.refuse(question, "nothing has been seen yet", "ask again when the camera is there")
-            return
-        now_s, found = time.time(), []
+        pipeline, now_s, found = self._pipeline, time.time(), []
+        why_blind = self._sight.why_blind(datetime.fromtimestamp(now_s))
         if self.journal is not None and self.journal.is_on:
-            found = recollect(self.journal.path, text, now_s, now_s - pipeline.seen_s)
-        if found and not self._model.reads_notes:
+            seen_s = 0.0 if why_blind or pipeline is None else pipeline.seen_s
+            found = recollect(self.journal.path, text, now_s, now_s - seen_s)
+        if (found and not self._model.reads_notes) or why_blind or pipeline is None:
             self._publish("query", {"text": text, "time_s": self._time_s})
             self._remember("query", text, self._time_s, query_id=question.number)
-            self._answer(question, told(found, now_s))
+            self._answer(question, told(found, now_s) if found else why_blind or NOTHING_SEEN)
             return
         query = Query(text, 0.0, question.number, question.cancelled, notes_of(found, now_s))
         if not pipeline.questions.put_wait(query, timeout_s=0):
@@ -417,8 +493,7 @@ class Service:
             question.reply.words(words.text)
         if words.final:
             if words.cut and not text:
-                warning, self._warning = self._warning, ""
-                question.reply.error("failed", warning or "the question was not answered", "", 1)
+                question.reply.error("failed", words.why or "the question was not answered", "", 1)
             else:
                 question.reply.done({"text": text, "time_s": words.time_s, "cut": words.cut})
                 self._make_known("answer", text, words)
@@ -437,9 +512,9 @@ class Service:
             )
 
     def _tell(self, part: str, state: str, detail: str) -> None:
-        if state == "warning":
-            self._warning = detail
-        else:
+        if part == "capture" and state != "warning":
+            self._sight.note_capture(state, detail, time.time())
+        if state != "warning":
             self._parts[part].state, self._parts[part].detail = state, detail
         level = logging.WARNING if state in ("warning", "lost", "failed") else logging.INFO
         log.log(level, "%s: %s %s", part, state, detail)
@@ -517,6 +592,10 @@ class Service:
 
     def ask(self, text: str, reply: Reply) -> None:
         """Answered when the mind has come to it."""
+        text = " ".join(text.split())  # a line break would look like the end of a turn
+        if not text:
+            reply.error("invalid", "there is no question", "", 2)
+            return
         if self._pipeline is None:
             reply.error("busy", f"the mind is {self._parts['mind'].state}", "`onlooker status` says more", 3)
             return
@@ -531,7 +610,18 @@ class Service:
         finally:
             self._switch_pictures()
             self._follow_modes()
+            if changes.get("muted"):
+                self._events.put_wait(_Muted(), timeout_s=0)
             self._publish("modes", asdict(self._modes.now))
+
+    def answer_when_closed(self, reply: Reply) -> None:
+        """The answer to a pause: once the camera is closed, or has not been for PAUSE_S."""
+        if not self._events.put_wait(_Paused(reply, time.monotonic() + PAUSE_S), timeout_s=0):
+            reply.error("busy", "paused, but much is going on", "see `onlooker status`", 3)
+
+    def tell(self, part: str, state: str, detail: str = "") -> None:
+        """Of a part beside the service. Any thread; never waits."""
+        self._events.put_wait(Status(part, state, detail, time.monotonic()), timeout_s=0)
 
     def reload(self, reply: Reply) -> bool:
         """Read the configuration anew, and answer then. False: too many have asked already."""

@@ -5,7 +5,7 @@ One thread owns a stream; nothing here locks. The grammar decides what stands be
 Shapes: K frames, N tokens a frame, D decoder width, T tokens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -32,6 +32,10 @@ class Decision:
 
     silence_prob: float
     speaks: bool
+
+
+def _speaks(decision: Decision) -> bool:
+    return decision.speaks
 
 
 @dataclass(frozen=True)
@@ -148,11 +152,12 @@ class Stream:
         """
         return self.observe_many(frame_tokens_ND[None])[0]
 
-    def observe_many(self, frame_tokens_KND: Tensor) -> list[Decision]:
+    def observe_many(self, frame_tokens_KND: Tensor, stops_at: Callable[[Decision], bool] = _speaks) -> list[Decision]:
         """Append frames together, as if all but the last were silent; same decisions as one by one.
 
-        Returns the decisions up to and including the first frame that speaks. Frames after that one are not
-        consumed: the caller brings them again after the reply.
+        Returns the decisions up to and including the first one that `stops_at` is true of: that speaks, or, for a
+        caller who would leave some of what the model wants to say unsaid, that is to be said. Frames after that one are
+        not consumed: the caller brings them again after the reply.
         """
         self._check_idle()
         if not self._marks.kept and self.num_tokens > self.capacity // 2:
@@ -162,11 +167,11 @@ class Stream:
                 f"frame tokens of shape {tuple(frame_tokens_KND.shape)}: expected K × {self._frame_tokens} × width"
             )
         decisions: list[Decision] = []
-        while len(decisions) < len(frame_tokens_KND) and not (decisions and decisions[-1].speaks):
-            decisions += self._observe_pass(frame_tokens_KND[len(decisions) :])
+        while len(decisions) < len(frame_tokens_KND) and not (decisions and stops_at(decisions[-1])):
+            decisions += self._observe_pass(frame_tokens_KND[len(decisions) :], stops_at)
         return decisions
 
-    def _observe_pass(self, frames_KND: Tensor) -> list[Decision]:
+    def _observe_pass(self, frames_KND: Tensor, stops_at: Callable[[Decision], bool]) -> list[Decision]:
         """Append as many frames as fit in one pass without evicting between them; at least one."""
         opening, closing = self._grammar.before_frame(self.cursor), self._grammar.before_decision
         if self._make_room(len(opening) + self._frame_tokens + len(closing)):
@@ -185,20 +190,21 @@ class Stream:
         pieces.append(self._engine.embed(closing, keep=True))
         start = self.cache.num_tokens
         ends = [len(opening) + self._frame_tokens + k * step for k in range(count)]
-        decisions = self._decide(self._append(torch.cat(pieces), [end - 1 + len(closing) for end in ends]))
+        readings = self._append(torch.cat(pieces), [end - 1 + len(closing) for end in ends])
+        decisions = self._decide(readings, stops_at)
         for end in ends[: len(decisions)]:
             self._note_frame(start + end)
         self.cache.rollback(start + ends[len(decisions) - 1])
         self.cursor = Cursor("frame")
         return decisions
 
-    def _decide(self, readings: list[Reading]) -> list[Decision]:
-        """Decisions up to the first frame that speaks."""
+    def _decide(self, readings: list[Reading], stops_at: Callable[[Decision], bool]) -> list[Decision]:
+        """Decisions up to the first one to stop at."""
         decisions = []
         for prob, winner in readings:
             is_silent = winner == self._grammar.silence_id and prob >= self.silence_threshold
             decisions.append(Decision(prob, not is_silent))
-            if not is_silent:
+            if stops_at(decisions[-1]):
                 break
         return decisions
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.config import PrivacySection
+from assistant.journal.file import JournalError
+from assistant.journal.reading import entries
 from assistant.journal.writer import FLUSH_EVERY_S, Deleted, Journal, Line
 from assistant.mailbox import Mailbox
 from assistant.threads import STOP_TIMEOUT_S
@@ -19,6 +21,10 @@ log = logging.getLogger("onlooker.journal")
 
 PURGE_EVERY_S = 6 * 3600.0
 NUM_LINES_QUEUED = 256
+STEADY_S, STEP_S = 3600.0, 120.0
+"""A clock that was not put by more than STEP_S for so long is believed."""
+
+RECENT_S = 3 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ class JournalThread:
     @property
     def is_on(self) -> bool:
         return self._inbox is not None
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it is on, and yet nobody writes."""
+        return self._thread is not None and not self._thread.is_alive()
 
     def apply(self, section: PrivacySection) -> None:
         """Begin, end, or go on with another retention. Raises JournalError."""
@@ -88,7 +99,7 @@ def _do(journal: Journal, item: Line | Forget) -> None:
 
 def run_journal(inbox: Mailbox[Line | Forget], journal: Journal) -> None:
     """The body of the journal's thread: write what comes until the inbox is drained, then close."""
-    purged_unix_s = -math.inf
+    calendar, purged_s = Calendar(is_trusted=_follows(journal.path, time.time())), -math.inf
     is_last = False
     while not is_last:
         is_last = inbox.is_drained
@@ -97,8 +108,41 @@ def run_journal(inbox: Mailbox[Line | Forget], journal: Journal) -> None:
                 _do(journal, item)
             except Exception:  # a fault of ours costs a line, not the journal
                 log.exception("a line was not kept, or not deleted")
-        journal.flush_due()
-        if abs(time.time() - purged_unix_s) >= PURGE_EVERY_S:  # abs: the clock may have been put back
-            purged_unix_s = time.time()
-            journal.purge(purged_unix_s)
+        try:
+            journal.flush_due()
+            now_unix_s, now_s = time.time(), time.monotonic()
+            if calendar.note(now_unix_s, now_s) and now_s - purged_s >= PURGE_EVERY_S:
+                purged_s = now_s
+                journal.purge(now_unix_s)
+        except Exception:
+            log.exception("the journal was not looked after")
     journal.close()
+
+
+class Calendar:
+    """Whether the clock on the wall can be trusted to delete by. Pure.
+
+    A computer that starts with a wrong date is put right after a while; until then everything would seem to be too old.
+    """
+
+    def __init__(self, *, is_trusted: bool):
+        self._is_trusted = is_trusted  # from the start, until it is put
+        self._offset_s: float | None = None
+        self._since_s = 0.0
+
+    def note(self, now_unix_s: float, now_s: float) -> bool:
+        """True once both clocks have gone alike for STEADY_S. now_unix_s: the wall's; now_s: monotonic."""
+        offset_s = now_unix_s - now_s
+        if self._offset_s is None or abs(offset_s - self._offset_s) > STEP_S:
+            self._is_trusted = self._is_trusted and self._offset_s is None
+            self._offset_s, self._since_s = offset_s, now_s
+        return self._is_trusted or now_s - self._since_s >= STEADY_S
+
+
+def _follows(path: Path, now_unix_s: float) -> bool:
+    """Whether the newest line is of the last days: then the date is right, by all that is known."""
+    try:
+        newest = entries(path, limit=1, newest_first=True)
+    except JournalError:
+        return False
+    return bool(newest) and 0 <= now_unix_s - newest[0].at_unix_s <= RECENT_S

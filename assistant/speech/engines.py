@@ -52,6 +52,14 @@ class Engine(Protocol):
         ...
 
 
+NUM_TRIES = 3
+
+
+def is_sayable(text: str) -> bool:
+    """Whether there is anything in it to be pronounced."""
+    return any(character.isalnum() for character in text)
+
+
 NO_SOUND_SERVER = {"PULSE_SERVER": "unix:/nonexistent"}
 """espeak-ng calls on the sound server even to write a file, and hangs with it."""
 
@@ -74,6 +82,8 @@ class EspeakEngine:
         self._hush, self._timeout_s = hush, timeout_s
 
     def synthesise(self, text: str) -> Speech:
+        if not is_sayable(text):
+            return NOTHING
         try:
             with subprocess.Popen(
                 self._command,
@@ -133,14 +143,24 @@ class Pyttsx3Engine:
         return self._child.pid if self._child else None
 
     def synthesise(self, text: str) -> Speech:
+        """A child that has just been started gives no sound now and then; its second try does."""
+        if not is_sayable(text):
+            return NOTHING
         with tempfile.TemporaryDirectory(prefix="onlooker-voice-") as folder:
             path = Path(folder) / "speech.wav"
-            try:
-                self._say_to(path, text)
-            except SpeechError:
-                self.close()
-                self._say_to(path, text)
-            return read_sound(path) if path.exists() else NOTHING
+            for _ in range(NUM_TRIES):
+                try:
+                    self._say_to(path, text)
+                except SpeechError:
+                    self.close()
+                    self._say_to(path, text)
+                if not path.exists():  # hushed
+                    return NOTHING
+                speech = read_sound(path)
+                if len(speech.pcm):
+                    return speech
+                path.unlink()
+            raise SpeechError("pyttsx3 gave no sound")
 
     def close(self) -> None:
         if self._child is not None:

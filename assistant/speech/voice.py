@@ -53,7 +53,7 @@ class Voice:
         if self._player is None:
             return
         speech = self._synthesise(line.text)
-        if speech is None:
+        if speech is None or not len(speech.pcm):  # hushed, or there is nothing to pronounce
             return
         try:
             self._player.play(speech, line.time_s)

@@ -31,6 +31,7 @@ class VoiceThread:
         self._open_voice = open_voice
         self._section: VoiceSection | None = None
         self._speaker: _Speaker | None = None
+        self._left: list[_Speaker] = []  # which end by themselves
 
     def part(self) -> Part:
         """For `status`: "off", "starting", "idle", "speaking", or "failed" where nobody hears it."""
@@ -41,6 +42,25 @@ class VoiceThread:
         speaker = self._speaker
         if speaker is not None:
             speaker.lines.put(line)
+
+    def cut(self) -> None:
+        """Silence, at once: what is being said is broken off, and what waits is forgotten. The next line is said."""
+        speaker = self._speaker
+        if speaker is None or self._section is None:
+            return
+        speaker.lines.clear()
+        if speaker.part().state == "speaking" and speaker.is_replaceable:
+            speaker.leave()
+            self._left = [other for other in [*self._left, speaker] if other.is_alive]
+            self.start(self._section)
+
+    def mend(self) -> str:
+        """Start the thread again if it has died; gives what had ended it, "" if nothing had."""
+        speaker = self._speaker
+        if speaker is None or speaker.is_alive or self._section is None:
+            return ""
+        self.start(self._section)
+        return speaker.part().detail
 
     def start(self, section: VoiceSection) -> None:
         """A sound device is opened by the voice's thread, for it may hang. Raises OutputError for a bad file."""
@@ -79,7 +99,7 @@ class _Speaker:
         self.lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
         self._voice, self._hush, self._open_again = voice, hush, open_again
         self._is_open = open_again is None
-        self._is_speaking = False
+        self._is_speaking, self._failure = False, ""
         self._spoke_at_s: float | None = None
         self._delay_s, self._opened_s = FIRST_DELAY_S, time.monotonic()
         self._thread = threading.Thread(target=self._run, name="onlooker-voice", daemon=True)
@@ -87,18 +107,40 @@ class _Speaker:
 
     def part(self) -> Part:
         voice = self._voice
+        if self._failure:
+            return Part("failed", self._failure)
         if voice is None:
             return Part("off" if self._is_open else "starting")
         state = "speaking" if self._is_speaking else "idle" if voice.is_heard else "failed"
         return Part(state, voice.where, self._spoke_at_s)
 
-    def close(self) -> list[str]:
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether another one may go on in its place: a file would be begun anew."""
+        return self._open_again is not None
+
+    def leave(self) -> None:
+        """Break off, and end, without anybody waiting for it."""
         self._hush.set()
         self.lines.close()
+
+    def close(self) -> list[str]:
+        self.leave()
         self._thread.join(STOP_TIMEOUT_S)
         return [self._thread.name] if self._thread.is_alive() else []
 
     def _run(self) -> None:
+        try:
+            self._speak()
+        except Exception as error:
+            log.exception("the voice's thread ended")
+            self._failure = f"its thread ended: {type(error).__name__}: {error}"
+
+    def _speak(self) -> None:
         if not self._is_open:
             self._open()
         while self._voice is not None and not (self._hush.is_set() or self.lines.is_drained):

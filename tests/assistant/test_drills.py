@@ -194,9 +194,9 @@ if sys.argv[:1] == ['-m']:
     import time
     from model.stream import Stream
     really = Stream.observe_many
-    def observe_many(self, frames):
+    def observe_many(self, frames, stops_at):
         time.sleep(2)
-        return really(self, frames[:1])
+        return really(self, frames[:1], stops_at)
     Stream.observe_many = observe_many
 """
 """For `python -m assistant.cli`: a decoder that takes two seconds a frame."""

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -34,14 +34,14 @@ class ScriptedStream:
         self.num_prepared += 1
         return False
 
-    def observe_many(self, frames_KND: torch.Tensor) -> list[Decision]:
+    def observe_many(self, frames_KND: torch.Tensor, stops_at: Callable[[Decision], bool]) -> list[Decision]:
         assert not self.is_replying, "frames while a reply is open"
         self.batch_sizes.append(len(frames_KND))
         decisions = []
         for frame in frames_KND:
             self.log.append(int(frame[0, 0]))
             decisions.append(Decision(1 - float(frame[0, 1]), bool(frame[0, 1] > 0.5)))
-            if decisions[-1].speaks:
+            if stops_at(decisions[-1]):
                 break
         return decisions
 
@@ -182,16 +182,41 @@ def test_what_a_slow_model_cannot_look_at_yet_is_left_where_it_may_be_dropped():
     tokens = Mailbox[FrameTokens](99, name="tokens")
 
     class Slow(ScriptedStream):
-        def observe_many(self, frames):
+        def observe_many(self, frames, stops_at):
             now_s[0] += 2.0 * len(frames)
             waiting.append(len(tokens))
-            return super().observe_many(frames)
+            return super().observe_many(frames, stops_at)
 
     for index in range(40):
         tokens.put(frame(index))
     tokens.close()
     run_mind(Slow(), tokens, Mailbox[Query](1, name="q"), lambda _: None, threading.Event(), clock=lambda: now_s[0])  # type: ignore[arg-type]
     assert waiting == list(range(39, -1, -1)), "one at a time, the rest not yet taken out"
+
+
+def test_what_the_pacing_refuses_ends_no_look():
+    """A hundred frames, all of which the model would speak after, while nothing may be said."""
+
+    class Forbidding(Pacing):
+        def stops_at(self) -> Callable[[Decision], bool]:
+            return lambda decision: False
+
+        def wants(self, decision: Decision) -> bool:
+            return False
+
+    stream, tokens, seen = ScriptedStream(), Mailbox[FrameTokens](100, name="tokens"), []
+    for index in range(100):
+        tokens.put(frame(index, speaks=True))
+    tokens.close()
+
+    def note(event: Event) -> None:
+        if isinstance(event, Seen):
+            seen.append(event)
+
+    run_mind(stream, tokens, Mailbox[Query](1, name="q"), note, threading.Event(), pacing=Forbidding())  # type: ignore[arg-type]
+    assert [event.index for event in seen] == list(range(100))
+    assert all(event.decision.speaks for event in seen), "what the model wants is told all the same"
+    assert stream.batch_sizes == [1, 2, 4, 8, 16, 16, 16, 16, 16, 5]
 
 
 def test_a_frame_that_came_during_a_reply_is_marked():

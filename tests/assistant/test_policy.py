@@ -516,3 +516,22 @@ def test_never(frames, promise, gap_s, quiet, minute, threshold):
     if promise is not None:
         limit = max(2, 1.5 * promise)
         assert all(sum(at_s <= other_s < at_s + 3600 for other_s in remarks_s) <= limit for at_s in remarks_s)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rate=st.sampled_from([None, 6.0, 60.0]),
+    gap_s=st.sampled_from([0.0, 5.0]),
+    is_quiet=st.booleans(),
+    scores=st.lists(st.floats(0, 1), min_size=1, max_size=60),
+)
+def test_what_would_be_spoken_after_is_what_is(rate, gap_s, is_quiet, scores):
+    policy = Policy(PolicySettings(remarks_per_hour=rate, min_gap_s=gap_s, do_not_disturb=is_quiet), 0.7)
+    for number, score in enumerate(scores):
+        now_s, speaks = 1000 + number * 30.0, score > 0.3
+        would = policy.would_speak(1 - score, speaks, now_s, 600)
+        does = policy.consider(1 - score, speaks, now_s, 600)
+        assert does <= (would or rate is not None), "what would be refused is never asked for"
+        assert would == does or rate is not None
+        if does:
+            policy.note_remark(f"remark {number}", now_s)

@@ -446,11 +446,11 @@ class Breaking:
         self._stream, self._left = stream, fails_at
         self._error = error or RuntimeError("the decoder is upset")
 
-    def observe_many(self, frames):
+    def observe_many(self, frames, stops_at):
         self._left -= 1
         if self._left == 0:
             raise self._error
-        return self._stream.observe_many(frames)
+        return self._stream.observe_many(frames, stops_at)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -676,12 +676,12 @@ class Hanging(Breaking):
 
     hung, released = threading.Event(), threading.Event()
 
-    def observe_many(self, frames):
+    def observe_many(self, frames, stops_at):
         self._left -= 1
         if self._left == 0:
             self.hung.set()
             self.released.wait(30)
-        return self._stream.observe_many(frames)
+        return self._stream.observe_many(frames, stops_at)
 
 
 def test_a_mind_that_hangs_ends_the_run(camera, model, monkeypatch):

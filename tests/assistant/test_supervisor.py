@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from assistant import supervisor
 from assistant.control.errors import RuntimeDirError
-from assistant.control.instance import LOCK_NAME, RUNTIME_VARIABLE
+from assistant.control.instance import LOCK_NAME, RUNTIME_VARIABLE, claims_dir
 from assistant.errors import WorkerFailed
 from assistant.supervisor import EXIT_ANEW, MAX_CRASHES, Supervisor, find_link
 from tests.assistant.camera import wait_for
@@ -189,15 +189,15 @@ def test_a_daemon_that_is_just_being_started_can_be_stopped(tmp_path, directory)
     daemon = subprocess.Popen([*command, "run", "demo", "--no-say"], env=environ)
     try:
         wait_for(lambda: len(psutil.Process(daemon.pid).children()) == 1, 10)
-        wait_for((directory / LOCK_NAME).exists, 10)
+        wait_for((claims_dir(directory) / LOCK_NAME).exists, 10)
         (child,) = psutil.Process(daemon.pid).children()
-        assert (directory / "supervisor.pid").exists()
+        assert (claims_dir(directory) / "supervisor.pid").exists()
         start_s = time.monotonic()
         assert subprocess.run([*command, "stop"], env=environ, check=False).returncode == 0
         daemon.wait(5)
         assert time.monotonic() - start_s < 5
         assert not child.is_running()
-        assert not (directory / "supervisor.pid").exists()
+        assert not (claims_dir(directory) / "supervisor.pid").exists()
     finally:
         daemon.kill()
         daemon.wait(10)
@@ -207,8 +207,8 @@ def test_a_directory_that_is_open_to_others_names_nobody_to_be_ended(directory):
     """Else whoever can write there could have any process of ours ended."""
     victim = subprocess.Popen(["sleep", "60"])
     try:
-        (directory / "supervisor.pid").write_text(f"{victim.pid}\n")
-        with FileLock(directory / "supervisor.lock"):
+        (claims_dir(directory) / "supervisor.pid").write_text(f"{victim.pid}\n")
+        with FileLock(claims_dir(directory) / "supervisor.lock"):
             directory.chmod(0o777)
             with pytest.raises(RuntimeDirError):
                 supervisor.end_running(0.5)
