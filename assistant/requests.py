@@ -104,11 +104,14 @@ class Requests(Handler):
         reply.done()
         self._service.stop_soon()
 
-    def _switch(self, reply: Reply, done: Callable[[Reply], object] = Reply.done, **changes: bool) -> None:
+    def _switch(self, reply: Reply, done: Callable[[Reply], object] | None = None, **changes: bool) -> None:
         try:
             self._service.switch(**changes)
         except OutputError as error:  # switched it is, all the same
             log.warning("%s", error)
             reply.error("failed", str(error), exit_code=error.exit_code)
         else:
-            done(reply)
+            if done is None:
+                reply.done()
+            else:
+                done(reply)

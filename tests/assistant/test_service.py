@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -152,7 +153,42 @@ def test_it_watches_and_answers_in_order(camera, model):
     assert asked[:6] == [f"What is number {number}?" for number in range(6)]
     said = [facts["text"] for kind, facts in daemon.published if kind == "answer"]
     assert said == [answer.facts["text"] for answer in answers]
-    assert ("status", {"part": "capture", "state": "ready", "detail": camera.address}) in daemon.published
+    shown = parse_source(camera.address).shown
+    assert ("status", {"part": "capture", "state": "ready", "detail": shown}) in daemon.published
+
+
+def test_while_nothing_is_seen_no_question_is_answered_from_old_pictures(camera, model):
+    with running(camera, model) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        closed = Heard()
+        daemon.requests.pause(closed)  # type: ignore[arg-type]
+        assert closed.is_over.wait(5)
+        assert daemon.state("capture") == "paused", "answered when it is closed, not before"
+        assert not multiprocessing.active_children()
+        answer = daemon.ask("What am I holding?")
+        assert answer.is_over.wait(5)
+        assert re.fullmatch(
+            r"The camera has been paused since \d\d:\d\d, so I cannot see what is there now\.", answer.text
+        )
+        daemon.requests.resume(Heard())  # type: ignore[arg-type]
+        seen = daemon.service.facts()["frames"]
+        wait_for(lambda: daemon.service.facts()["frames"] > seen + 2, 20)
+        again = daemon.ask("And now?")
+        assert again.is_over.wait(20)
+        assert "cannot see" not in again.text
+
+
+def test_a_taken_port_for_the_figures_is_told_of_and_asked_for_again(tmp_path):
+    told, taken = [], socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    keeper = MetricsKeeper(taken.getsockname()[1], tmp_path / "token", dict, lambda *about: told.append(about))
+    keeper.start()
+    wait_for(lambda: told, 10)
+    keeper.close()
+    taken.close()
+    assert told[0][0] == "failed"
+    assert "cannot be had" in told[0][1]
 
 
 def test_the_camera_is_let_go_and_taken_again(camera, model):
@@ -328,7 +364,7 @@ def test_without_a_camera_it_is_up_and_says_so(camera, model, tmp_path):
             wait_for(lambda: daemon.state("capture") == "lost", 20)
             question = daemon.ask("What is it?")
             assert question.is_over.wait(5)
-            assert "nothing has been seen yet" in question.failure
+            assert question.text == "The camera cannot be opened, and I have not seen anything yet."
             assert [daemon.state(part) for part in ("encoder", "mind")] == ["starting"] * 2
             camera.plug()
             wait_for(lambda: daemon.service.facts()["frames"] > 2, 20)
@@ -711,7 +747,7 @@ def test_systemd_hears_that_it_is_ready_alive_and_stopping(camera, model, tmp_pa
         while heard[-1] != "STOPPING=1":
             heard.append(systemd.recv(1000).decode())
     assert [message for message in heard if message.startswith("READY=1")] == [
-        f"READY=1\nSTATUS=watching {camera.address}\nWATCHDOG_USEC=600000"
+        f"READY=1\nSTATUS=watching {parse_source(camera.address).shown}\nWATCHDOG_USEC=600000"
     ]
     assert heard.count("WATCHDOG=1") >= 4
 

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from assistant.config import VoiceSection
 from assistant.errors import OutputError, SpeechError
 from assistant.mailbox import Mailbox
 from assistant.speech.engines import Engine, EspeakEngine, Pyttsx3Engine, Speech, open_engines
 from assistant.speech.player import open_player
 from assistant.speech.voice import Line, Voice, run_voice
+from assistant.speech.voice_thread import VoiceThread
 from assistant.speech.wav import WAV_RATE_HZ, WavPlayer, resample
+from tests.assistant.camera import wait_for
 
 TEXT = "You pick up the red mug."
 
@@ -238,3 +241,69 @@ def test_resampling_keeps_length_and_pitch():
     assert len(louder) == 48000
     spectrum = np.abs(np.fft.rfft(louder))
     assert abs(int(spectrum.argmax()) - 440) <= 1
+
+
+class _Mumbling:
+    """An engine whose child now and then gives no sound."""
+
+    name = "mumbling"
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def synthesise(self, text: str) -> Speech:
+        raise SpeechError("mumbling gave no sound")
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_an_engine_without_sound_is_followed_by_the_next_with_one_warning(tmp_path):
+    warnings: list[str] = []
+    voice = Voice(
+        [_Mumbling(), EspeakEngine(170, 1.0)], WavPlayer(tmp_path / "a.wav", is_timeline=False), warnings.append
+    )
+    voice.say(Line(TEXT, 0.0))
+    voice.say(Line(TEXT, 1.0))
+    voice.close(0.0)
+    assert voice.num_spoken == 2
+    assert warnings == ["voice: mumbling gave no sound; espeak-ng speaks instead"]
+
+
+def test_nothing_to_pronounce_is_no_failure(tmp_path):
+    warnings: list[str] = []
+    voice = Voice(open_engines("pyttsx3", 170, 1.0), WavPlayer(tmp_path / "a.wav", is_timeline=False), warnings.append)
+    voice.say(Line("… – !", 0.0))
+    voice.close(0.0)
+    assert (voice.num_spoken, warnings) == (0, [])
+
+
+def test_muting_breaks_the_sentence_off_and_the_next_one_is_said():
+    """A player that takes ten seconds for a sentence, unless it is hushed."""
+    heard: list[tuple[str, float]] = []
+
+    class Slow:
+        where, is_heard = "a slow device", True
+
+        def __init__(self, hush: threading.Event):
+            self._hush = hush
+
+        def play(self, speech: Speech, time_s: float) -> None:
+            start_s = time.monotonic()
+            self._hush.wait(10 if time_s < 9 else 0)
+            heard.append((str(time_s), time.monotonic() - start_s))
+
+        def close(self, end_s: float) -> None:
+            pass
+
+    thread = VoiceThread(lambda _, hush: Voice([EspeakEngine(170, 1.0, hush)], Slow(hush), print))
+    thread.start(VoiceSection())
+    for time_s in (0.0, 1.0, 2.0):
+        thread.say(Line(TEXT, time_s))
+    wait_for(lambda: thread.part().state == "speaking", 10)
+    thread.cut()
+    wait_for(lambda: heard or thread.part().state != "speaking", 2)
+    thread.say(Line(TEXT, 9.0))
+    wait_for(lambda: heard and heard[-1][0] == "9.0", 20)
+    assert thread.close() == []
+    assert [time_s for time_s, _ in heard if time_s in ("1.0", "2.0")] == [], "what waited is forgotten"
