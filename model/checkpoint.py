@@ -6,6 +6,7 @@ VideoLLM-online publishes, its base and vision weights elsewhere. Both become a 
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from model import weights as named_weights
 from model.connector import make_connector
-from model.decoder import open_decoder, resolve_attention
+from model.decoder import open_decoder, resolve_attention, tied_names
 from model.engine import Kind, Weights, check_engine, make_encoder, make_engine
 from model.errors import CheckpointError
 from model.grammar import Grammar, GrammarSpec
@@ -179,7 +180,7 @@ def _assemble(
     if spec.lora is not None:
         decoder = _merge_lora(decoder, spec.lora, checkpoint.lora)
     if checkpoint.decoder:
-        _load(decoder, checkpoint.decoder, "decoder", strict=False)  # tied weights stand there once
+        _load(decoder, checkpoint.decoder, "decoder", may_miss=tied_names(decoder))
     vision = open_vision(spec.vision, device)
     if checkpoint.vision:
         _load(vision, checkpoint.vision, "vision")
@@ -293,10 +294,13 @@ def _merge_lora(decoder: PreTrainedModel, spec: LoraSpec, tensors: dict[str, Ten
     return adapted.merge_and_unload().requires_grad_(False)  # type: ignore[operator]
 
 
-def _load(module: torch.nn.Module, tensors: dict[str, Tensor], part: str, *, strict: bool = True) -> None:
+def _load(module: torch.nn.Module, tensors: dict[str, Tensor], part: str, *, may_miss: Collection[str] = ()) -> None:
     try:
-        found = module.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()}, strict=strict)
-        if found.unexpected_keys:
-            raise CheckpointError(f"the checkpoint's {part} does not fit: unknown {found.unexpected_keys[0]!r}")
+        found = module.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()}, strict=False)
+        missing = [name for name in found.missing_keys if name not in may_miss]
+        for what, names in (("unknown", found.unexpected_keys), ("missing", missing)):
+            if names:
+                few = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+                raise CheckpointError(f"the checkpoint's {part} does not fit: {what} {few}; get or export it again")
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint's {part} does not fit: {error}") from error

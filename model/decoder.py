@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
@@ -37,14 +38,38 @@ def resolve_attention(attention: str, device: torch.device) -> str:
 def open_decoder(
     path: str | Path, *, dtype: torch.dtype, attention: str, device: torch.device | None = None
 ) -> PreTrainedModel:
-    """A causal LM from a folder or a hub name, frozen, in evaluation mode, read straight to `device` (the CPU)."""
+    """A causal LM from a folder or a hub name, frozen, in evaluation mode, read straight to `device` (the CPU).
+
+    Raises CheckpointError if it cannot be read, or some of its tensors are not there: transformers would make them up.
+    """
     try:
-        decoder = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, attn_implementation=attention, device_map={"": device} if device else None
+        decoder, found = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype,
+            attn_implementation=attention,
+            device_map={"": device} if device else None,
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error):
+            raise
         raise CheckpointError(f"decoder {str(path)!r}: cannot be loaded: {error}") from error
+    missing = sorted(found["missing_keys"])
+    if missing:
+        few = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
+        raise CheckpointError(f"decoder {str(path)!r}: {len(missing)} of its tensors are missing: {few}; get it again")
     return decoder.eval().requires_grad_(False)
+
+
+def tied_names(decoder: nn.Module) -> set[str]:
+    """Names of parameters that are another one's, too: files may hold them once."""
+    seen: set[int] = set()
+    tied = set()
+    for name, parameter in decoder.named_parameters(remove_duplicate=False):
+        if id(parameter) in seen:
+            tied.add(name)
+        seen.add(id(parameter))
+    return tied
 
 
 def make_ring(decoder: PreTrainedModel, capacity: int) -> KVRing:

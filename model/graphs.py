@@ -73,19 +73,25 @@ class Shelf(Generic[Size]):
         self._recorder, self._usual = recorder, usual
         self._graphs: dict[Size, Graph | None] = {}
         self._may_prepare = recorder is not None
+        self._without: set[Size] = (
+            set()
+        )  # there was no memory for their graphs, and to try again at each pass takes long
 
     def run(self, size: Size, compute: Callable[[Size], Tensor]) -> Tensor:
         """The work in that size; what it gives holds until the next run."""
         is_new = size not in self._graphs
         graph = self._graphs[size] = self._graphs.pop(size, None)  # the latest used is the last
         if len(self._graphs) > MAX_GRAPHS:
-            del self._graphs[next(old for old in self._graphs if old not in self._usual)]
-        if is_new or self._recorder is None:
+            old = next(old for old in self._graphs if old not in self._usual)
+            del self._graphs[old]
+            self._without.discard(old)
+        if is_new or self._recorder is None or size in self._without:
             return compute(size)
         if graph is None:
             try:
                 graph = self._graphs[size] = self._recorder.record(lambda: compute(size))
             except torch.OutOfMemoryError:  # then without, which takes less
+                self._without.add(size)
                 return compute(size)
         return graph.replay()
 

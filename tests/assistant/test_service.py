@@ -32,6 +32,7 @@ from assistant.journal.reading import entries, thumbnail
 from assistant.journal.thread import JournalThread
 from assistant.journal.writer import Journal
 from assistant.journal.writer import Line as JournalLine
+from assistant.metrics import MetricsKeeper
 from assistant.pacing import PolicyPacing
 from assistant.policy import Policy, PolicySettings
 from assistant.reload import ConfigFile
