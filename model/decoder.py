@@ -43,7 +43,7 @@ def open_decoder(
     Raises CheckpointError if it cannot be read, or some of its tensors are not there: transformers would make them up.
     """
     try:
-        decoder, found = AutoModelForCausalLM.from_pretrained(
+        decoder, found = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc]
             path,
             dtype=dtype,
             attn_implementation=attention,

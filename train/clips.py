@@ -22,17 +22,41 @@ class ClipFile:
         return int(self.meta["num_frames"])
 
     def frames(self) -> np.ndarray:
-        """T×S×S×3 uint8, memory-mapped."""
-        return np.load(self.path, mmap_mode="r")
+        """T×S×S×3 uint8, memory-mapped. Raises RecipeError for a file that is damaged, or another clip's."""
+        try:
+            frames = np.load(self.path, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise RecipeError(f"{self.path}: cannot be read: {error}; make the clip again") from None
+        is_right = frames.ndim == 4 and frames.dtype == np.uint8 and frames.shape[3] == 3
+        if not is_right or len(frames) != self.num_frames:
+            shape = f"{self.num_frames} × side × side × 3 bytes"
+            raise RecipeError(f"{self.path}: holds {frames.dtype} {frames.shape}, not {shape}; make the clip again")
+        return frames
 
 
 def list_clips(folder: Path) -> list[ClipFile]:
     """All whole clips in `folder`, in order of their names. Raises RecipeError if there is none."""
     clips = [
-        ClipFile(path.with_suffix(".npy"), json.loads(path.read_text(encoding="utf-8")))
+        ClipFile(path.with_suffix(".npy"), _read_meta(path))
         for path in sorted(folder.glob("clip_*.json"))
         if path.with_suffix(".npy").is_file()
     ]
     if not clips:
         raise RecipeError(f"{folder}: holds no clips; make some first (python -m train tabletop, or prepare)")
     return clips
+
+
+def _read_meta(path: Path) -> dict:
+    """A clip's description. Raises RecipeError."""
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}; make the clip again") from None
+    if not isinstance(meta, dict) or not isinstance(meta.get("num_frames"), int):
+        raise RecipeError(f"{path}: describes no clip; make it again")
+    return meta
+
+
+def share(clips: list[ClipFile], rank: int, num_ranks: int) -> list[ClipFile]:
+    """This process's part of the clips; where there are more processes than clips, some get the same one."""
+    return clips[rank::num_ranks] or [clips[rank % len(clips)]]

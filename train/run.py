@@ -28,7 +28,7 @@ from model.connector import make_connector
 from model.decoder import open_decoder
 from model.grammar import Grammar, GrammarSpec
 from model.vision import VisionSpec, VisionTower, open_vision
-from train.clips import ClipFile, list_clips
+from train.clips import ClipFile, list_clips, share
 from train.dialogue import annotate_for_study
 from train.features import FeatureFile, encode_clips, encode_frames, save_features
 from train.fit import fit
@@ -71,7 +71,7 @@ def tune(recipe: Recipe, clips_dir: Path, run_dir: Path, accelerator: Accelerato
     tower = _open_tower(recipe, device)
     if recipe.vision.tune_seconds > 0:
         snapshots = clips_dir / "snapshot"
-        seen = list_clips(snapshots if snapshots.is_dir() else clips_dir / "train")[rank::num_ranks]
+        seen = share(list_clips(snapshots if snapshots.is_dir() else clips_dir / "train"), rank, num_ranks)
         frames, unseen = load_frames(seen, device), load_frames(list_clips(clips_dir / "val"), device)
         scores = tune_vision(tower, frames, unseen, recipe.vision, seed=recipe.fit.seed, accelerator=accelerator)
         if accelerator.is_main_process:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from model.checkpoint import (
     Checkpoint,
@@ -15,6 +16,7 @@ from model.checkpoint import (
     write_checkpoint,
     write_reference,
 )
+from model.decoder import open_decoder, tied_names
 from model.errors import CheckpointError, StreamError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -54,6 +56,29 @@ def test_a_tuned_tower_does_not_fit_the_reference_format(golden, tmp_path):
     tuned = replace(golden, vision={"x": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="export natively"):
         write_reference(tuned, tmp_path)
+
+
+def test_a_base_without_some_of_its_tensors_is_refused_by_their_names(tmp_path):
+    shutil.copytree(GOLDEN / "base", tmp_path / "base")
+    weights = tmp_path / "base" / "model.safetensors"
+    tensors = load_file(weights)
+    gone = next(name for name in sorted(tensors) if "mlp" in name)
+    save_file({name: tensor for name, tensor in tensors.items() if name != gone}, weights, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"1 of its tensors are missing: .*{gone.split('layers')[1]}"):
+        open_decoder(tmp_path / "base", dtype=torch.float32, attention="sdpa")
+
+
+def test_a_trained_decoder_without_some_of_its_tensors_is_refused(golden, tmp_path):
+    decoder = open_decoder(GOLDEN / "base", dtype=torch.float32, attention="sdpa")
+    whole = {name: tensor for name, tensor in decoder.state_dict().items() if name not in tied_names(decoder)}
+    checkpoint = replace(golden, decoder={name: tensor.clone() for name, tensor in whole.items()})
+    write_checkpoint(checkpoint, tmp_path / "whole")
+    open_checkpoint(tmp_path / "whole")
+    gone = sorted(whole)[-1]
+    del checkpoint.decoder[gone]
+    write_checkpoint(checkpoint, tmp_path / "less")
+    with pytest.raises(CheckpointError, match=f"decoder does not fit: missing {gone}"):
+        open_checkpoint(tmp_path / "less")
 
 
 def damage(folder: Path, kind: str) -> None:
