@@ -49,6 +49,14 @@ def main(argv: list[str] | None = None) -> int:
     except OnlookerError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:  # a folder that may not be written to, a full disk
+        if error.strerror is None:
+            raise
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"{named}{error.strerror}", file=sys.stderr)
+        return 2
 
 
 def _add_tabletop(parser: argparse.ArgumentParser) -> None:

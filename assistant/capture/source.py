@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp")
 PUSH_SCHEMES = {"rtmp-listen": "rtmp", "whip-listen": "whip"}
+MAX_SHOWN = 300
+
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(?:%25[\w.-]+)?\]|[\w.-]+)(?P<port>:\d{1,5})?")
 _LIKE_AN_ADDRESS = re.compile(r"@|//|^\w{2,12}:(?!\\)|passw|pwd=|token|key=", re.IGNORECASE)
 
@@ -132,7 +134,7 @@ def shown_name(text: str) -> str:
         return f"{scheme.lower()}://{_host_of(rest)}#{_mark(text)}"
     if _LIKE_AN_ADDRESS.search(text) and not _is_there(text) and not re.match(r"(camera|screen):[\w/.-]*$", text):
         return f"…#{_mark(text)}"
-    return text
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _host_of(rest: str) -> str:

@@ -57,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
 
         run_daemon(lambda: _read(args), link, log_path=args.log, is_silent=args.no_say)
         return 0
+    from assistant.capture.leftovers import sweep
+
+    sweep()
     return Supervisor(*run_command(args, args.log), lambda text: _note(args.log, text)).run()
 
 

@@ -140,9 +140,9 @@ class Calendar:
 
 
 def _follows(path: Path, now_unix_s: float) -> bool:
-    """Whether the newest line is of the last days: then the date is right, by all that is known."""
+    """Whether the newest line is of the last days, or there is none: then the date is right, by all that is known."""
     try:
         newest = entries(path, limit=1, newest_first=True)
     except JournalError:
         return False
-    return bool(newest) and 0 <= now_unix_s - newest[0].at_unix_s <= RECENT_S
+    return not newest or 0 <= now_unix_s - newest[0].at_unix_s <= RECENT_S

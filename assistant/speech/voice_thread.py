@@ -55,12 +55,11 @@ class VoiceThread:
             self.start(self._section)
 
     def mend(self) -> str:
-        """Start the thread again if it has died; gives what had ended it, "" if nothing had."""
-        speaker = self._speaker
-        if speaker is None or speaker.is_alive or self._section is None:
-            return ""
-        self.start(self._section)
-        return speaker.part().detail
+        """Start the thread again if a fault of ours ended it; gives what had ended it, "" if nothing had."""
+        failure = self._speaker.failure if self._speaker else ""
+        if failure and self._section is not None:
+            self.start(self._section)
+        return failure
 
     def start(self, section: VoiceSection) -> None:
         """A sound device is opened by the voice's thread, for it may hang. Raises OutputError for a bad file."""
@@ -99,7 +98,8 @@ class _Speaker:
         self.lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
         self._voice, self._hush, self._open_again = voice, hush, open_again
         self._is_open = open_again is None
-        self._is_speaking, self._failure = False, ""
+        self._is_speaking = False
+        self.failure = ""  # what ended the thread, if anything has
         self._spoke_at_s: float | None = None
         self._delay_s, self._opened_s = FIRST_DELAY_S, time.monotonic()
         self._thread = threading.Thread(target=self._run, name="onlooker-voice", daemon=True)
@@ -107,8 +107,8 @@ class _Speaker:
 
     def part(self) -> Part:
         voice = self._voice
-        if self._failure:
-            return Part("failed", self._failure)
+        if self.failure:
+            return Part("failed", self.failure)
         if voice is None:
             return Part("off" if self._is_open else "starting")
         state = "speaking" if self._is_speaking else "idle" if voice.is_heard else "failed"
@@ -138,7 +138,7 @@ class _Speaker:
             self._speak()
         except Exception as error:
             log.exception("the voice's thread ended")
-            self._failure = f"its thread ended: {type(error).__name__}: {error}"
+            self.failure = f"its thread ended: {type(error).__name__}: {error}"
 
     def _speak(self) -> None:
         if not self._is_open:

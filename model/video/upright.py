@@ -13,6 +13,7 @@ from model.video.tone import is_high_dynamic_range, to_standard_range
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.video.reformatter import VideoReformatter
 
 MAX_SIDE_PX = 1280
 """Larger pictures are scaled down before anything else is done to them; a model sees a few hundred pixels a side."""
@@ -51,28 +52,36 @@ def fit_within(width: int, height: int, limit: int) -> tuple[int, int]:
 
 
 class Upright:
-    """Makes pictures look as they are meant to be shown. aspect: width of a stored pixel over its height."""
+    """Makes the pictures of one stream look as they are meant. aspect: width of a stored pixel over its height."""
 
     def __init__(self, aspect: float = 1.0):
         self._aspect = aspect
+        self._reformatter: VideoReformatter | None = None  # one for all pictures: each has threads of its own
+        self._orientation, self._oriented = Orientation(), (0, 0, 0)
 
     def size(self, picture: VideoFrame) -> tuple[int, int]:
         """Width and height in square pixels, as shown."""
         width = max(1, round(picture.width * self._aspect))
-        return (picture.height, width) if _orientation(picture).transposes else (width, picture.height)
+        return (picture.height, width) if self._orientation_of(picture).transposes else (width, picture.height)
 
     def rgb(self, picture: VideoFrame) -> np.ndarray:
         """Height × width × 3 RGB uint8; sides at most MAX_SIDE_PX. A view of pixels that nobody else has."""
-        orientation = _orientation(picture)
+        from av.video.reformatter import VideoReformatter
+
+        orientation = self._orientation_of(picture)
         width, height = fit_within(max(1, round(picture.width * self._aspect)), picture.height, MAX_SIDE_PX)
-        is_smaller = width * height < picture.width * picture.height
-        how = "AREA" if is_smaller else "BILINEAR"
-        if is_high_dynamic_range(picture):
-            deep = picture.to_ndarray(format="rgb48le", width=width, height=height, interpolation=how)
-            return orientation.apply(to_standard_range(deep, picture))
-        return orientation.apply(picture.to_ndarray(format="rgb24", width=width, height=height, interpolation=how))
+        how = "AREA" if width * height < picture.width * picture.height else "BILINEAR"
+        is_bright = is_high_dynamic_range(picture)
+        self._reformatter = self._reformatter or VideoReformatter()
+        form = "rgb48le" if is_bright else "rgb24"
+        pixels = self._reformatter.reformat(picture, width, height, form, interpolation=how).to_ndarray()
+        return orientation.apply(to_standard_range(pixels, picture) if is_bright else pixels)
 
-
-def _orientation(picture: VideoFrame) -> Orientation:
-    data = picture.side_data.get("DISPLAYMATRIX")
-    return orientation_of(tuple(np.frombuffer(bytes(data), np.int32).tolist())) if data else Orientation()
+    def _orientation_of(self, picture: VideoFrame) -> Orientation:
+        """Looked up when a picture is unlike the one before: a look at its side data keeps it from being let go of."""
+        about = (picture.width, picture.height, int(picture.rotation))
+        if about != self._oriented:
+            data = picture.side_data.get("DISPLAYMATRIX")
+            matrix = np.frombuffer(bytes(data), np.int32).tolist() if data else [1, 0, 0, 0, 1]
+            self._orientation, self._oriented = orientation_of(tuple(matrix)), about
+        return self._orientation

@@ -83,6 +83,23 @@ def make_video(tmp_path: Path) -> MakeVideo:
 
 
 @pytest.fixture
+def busy_video(tmp_path: Path) -> Path:
+    """Twelve seconds in which colours change every second or so: the small model has something to say."""
+    path = tmp_path / "busy.mp4"
+    rng = np.random.default_rng(3)
+    container = av.open(str(path), "w")
+    stream = container.add_stream("libx264", rate=10)
+    stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
+    for index in range(120):
+        if index % 12 == 0:
+            pixels = np.kron(rng.integers(0, 255, (6, 6, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+    container.mux(stream.encode())
+    container.close()
+    return path
+
+
+@pytest.fixture
 def sound_only(tmp_path: Path) -> Path:
     path = tmp_path / "song.m4a"
     container = av.open(str(path), "w")

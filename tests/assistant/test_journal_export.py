@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from assistant.journal.export import write_jsonl, write_markdown, write_srt
 from assistant.journal.reading import entries
-from assistant.journal.thread import Forget, run_journal
+from assistant.journal.thread import Calendar, Forget, run_journal
 from assistant.journal.writer import Deleted, Journal, Line
 from assistant.mailbox import Mailbox
 from assistant.output import Subtitles
@@ -181,3 +181,31 @@ def wait_for(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < end_s
         time.sleep(0.02)
+
+
+def test_only_a_clock_that_has_gone_well_for_an_hour_deletes():
+    """1970 or 2100 for the first minutes, then put right: as computers start that forget the date."""
+    calendar = Calendar(is_trusted=False)
+    assert not calendar.note(4e9, 0.0)
+    assert not calendar.note(4e9 + 3000, 3000.0)
+    assert not calendar.note(1.8e9, 3600.0), "it was put"
+    assert not calendar.note(1.8e9 + 3500, 7100.0)
+    assert calendar.note(1.8e9 + 3600, 7200.0)
+    trusted = Calendar(is_trusted=True)
+    assert trusted.note(1.8e9, 0.0)
+    assert trusted.note(1.8e9 + 61, 1.0), "a minute is no step"
+    assert not trusted.note(4e9, 2.0)
+
+
+def test_what_was_kept_is_not_deleted_by_a_wrong_date(open_journal: OpenJournal, path: Path) -> None:
+    journal = open_journal(30)
+    journal.write(line("long ago", time.time() - 200 * DAY_S))
+    journal.flush()
+    inbox = Mailbox[Line | Forget](64, name="journal")
+    thread = threading.Thread(target=run_journal, args=(inbox, journal))
+    thread.start()
+    inbox.put(line("now", time.time()))
+    wait_for(lambda: "now" in texts(path))
+    inbox.close()
+    thread.join(10)
+    assert texts(path) == ["long ago", "now"], "until the date is sure"
