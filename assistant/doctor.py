@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -38,6 +39,8 @@ def examine(config: Config) -> list[Check]:
         _video_files,
         _cameras_library,
         _camera,
+        _runtime,
+        _folders,
         _voice,
         _sound,
     ]
@@ -142,6 +145,38 @@ def _camera(config: Config) -> Check:
     if not cameras:
         return Check("camera", False, "none found", "connect one; files and addresses work without", needed=False)
     return Check("camera", True, ", ".join(f"{camera.use} ({camera.name})" for camera in cameras))
+
+
+def _runtime(config: Config) -> Check:
+    """Whether the daemon's control socket can be made."""
+    from assistant.control.instance import check_length, make_private, runtime_dir
+
+    try:
+        folder = runtime_dir()
+        check_length(folder)
+        make_private(folder)
+    except OnlookerError as error:
+        return Check("control socket", False, _first_line(error), "see the message; `onlooker watch` works without it")
+    return Check("control socket", True, str(folder))
+
+
+def _folders(config: Config) -> Check:
+    """Whether what a run keeps can be written: weights, journal, configuration, log."""
+    from platformdirs import user_log_path
+
+    from assistant.settings import user_config_path
+    from model.weights import data_dir
+
+    closed = []
+    for path in (data_dir(), user_config_path().parent, user_log_path("onlooker")):
+        folder = path
+        while not folder.exists():
+            folder = folder.parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            closed.append(str(folder))
+    if closed:
+        return Check("folders", False, f"cannot be written: {', '.join(closed)}", "chown or chmod them", needed=False)
+    return Check("folders", True, "can be written")
 
 
 def _voice(config: Config) -> Check:

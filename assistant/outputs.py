@@ -9,6 +9,7 @@ the new.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -53,7 +54,7 @@ def begin(path: Path) -> BinaryIO:
         path = path.resolve()
         about = _about(path)
         if about is not None and not stat.S_ISREG(about.st_mode):
-            return path.open("wb")
+            return _open_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".onlooker-{os.getpid()}.part")
         try:
@@ -74,6 +75,18 @@ def begin(path: Path) -> BinaryIO:
         return file
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _open_device(path: Path) -> BinaryIO:
+    """A pipe without a reader would be waited for, for ever. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(error.errno, "nobody reads this pipe; start the reader first") from None
+        raise
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "wb")
 
 
 def _about(path: Path) -> os.stat_result | None:

@@ -183,6 +183,7 @@ class Supervisor:
                     child.kill()  # and its exit code says so
                 time.sleep(_TICK_S)
             self._read(read_fd)
+            self._take_signals(None)  # a stop that came just as it ended is none to be answered by the next one
             return code
         finally:
             os.close(read_fd)
@@ -214,6 +215,7 @@ class Supervisor:
         while not self._stops and time.monotonic() < until_s:
             self._take_signals(None)
             time.sleep(_TICK_S)
+        self._take_signals(None)
 
     @contextlib.contextmanager
     def _hear_signals(self) -> Iterator[None]:

@@ -79,6 +79,7 @@ def add_parser(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Watch until the source ends, Ctrl-C or SIGTERM. Raises what any part found wrong; returns 0 or 130."""
     from assistant.app import App, Plan
+    from assistant.capture.leftovers import sweep
     from assistant.capture.source import source_of
     from assistant.opening import open_model, settle
     from assistant.output import Subtitles, make_output
@@ -96,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     _check_outputs(args, settings, source)
     subtitles = Subtitles(args.srt) if args.srt else None
     plan = Plan(source, config, questions, lossless=args.max_speed)
+    sweep()
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)
     settle()

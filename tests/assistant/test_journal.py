@@ -456,7 +456,9 @@ def test_a_kill_loses_no_line_that_was_said_to_be_committed(path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 def test_a_kill_would_show_lines_that_were_reported_too_early(path: Path) -> None:
-    assert kill_writers(path, 4, "early") != set()
+    until_s = time.monotonic() + 60  # most kills hit what was reported and not yet written, but none must
+    while not kill_writers(path, 1, "early"):
+        assert time.monotonic() < until_s
 
 
 READER = """

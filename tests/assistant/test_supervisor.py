@@ -99,6 +99,19 @@ def test_crashes_again_and_again_are_an_error(tmp_path):
     assert len(family.seen) == MAX_CRASHES + 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stop_that_comes_as_the_daemon_ends_is_not_answered_by_the_next_one(number, tmp_path):
+    family = Family(tmp_path, f"up()\nos.kill(os.getppid(), {int(number)})\nos._exit({EXIT_ANEW})")
+    family.run()
+    assert (family.seen, family.notes) == (["-"], [])
+
+
+def test_signals_without_a_name_have_a_number(tmp_path):
+    family = Family(tmp_path, "up()\nif number < 2: os.kill(os.getpid(), signal.SIGRTMIN + 3); time.sleep(10)\n")
+    assert family.run() == 0
+    assert family.notes == [f"the daemon was ended by {int(signal.SIGRTMIN) + 3}; it is started again"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_is_passed_on_and_nothing_is_started_again(number, tmp_path):
     family = Family(tmp_path, "signal.signal(signal.SIGTERM, lambda *_: os._exit(7))\nup()\ntime.sleep(20)")
