@@ -8,10 +8,12 @@ running renders one turn after another (a `Cursor` says where it stands). Both g
 transition table and the same tokenizer calls, so that what the model meets while it runs is what it was trained on.
 
 Text between two special tokens is always tokenized in one piece, which is what a chat template would do.
-Special tokens inside a user's text are taken apart into ordinary tokens: nobody can forge a turn by typing one.
+A user's text cannot forge a turn: special tokens in it are taken apart into ordinary ones, and it is one line, for a turn
+begins on a line of its own.
 """
 
 import functools
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -29,6 +31,7 @@ DEFAULT_SYSTEM_PROMPT = (
 
 FRAME_PLACEHOLDER = "<v>"
 CACHED_TEXTS = 4096
+_NOT_IN_A_LINE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characters, separators of lines
 
 Place = Literal["system", "frame", "user", "assistant"]
 
@@ -191,6 +194,13 @@ class Grammar:
         """Ids of plain text; special tokens in it are split into ordinary ones."""
         return list(self._encode(text)[0])
 
+    @staticmethod
+    def said_by_user(text: str) -> str:
+        """A user's text as it stands in a turn: one line; whatever breaks a line, or is no character, becomes a space."""
+        if text.isprintable():
+            return text
+        return "".join(" " if unicodedata.category(char) in _NOT_IN_A_LINE else char for char in text).strip()
+
     def with_notes(self, question: str, notes: Sequence[str]) -> str:
         """The question of a turn, with what is known of the past before it; without notes the question as it is."""
         return f"(Earlier: {' '.join(notes)}) {question}" if notes else question
@@ -222,7 +232,7 @@ class Grammar:
         elif place == "frame" and self.spec.is_per_frame and (cursor.questions or following == "frame"):
             place, ids = "assistant", [*self.before_decision, self.eos_id]
         for question in cursor.questions:
-            text += _TRANSITIONS[place, "user"] + question
+            text += _TRANSITIONS[place, "user"] + self.said_by_user(question)
             place = "user"
         return ids + self.ids(text + _TRANSITIONS[place, following])
 
@@ -291,7 +301,7 @@ class _Rendering:
 
     def user(self, text: str) -> None:
         self._close_frame()
-        self._write(_TRANSITIONS[self._place, "user"] + text)
+        self._write(_TRANSITIONS[self._place, "user"] + self._grammar.said_by_user(text))
         self._place = "user"
 
     def assistant(self, text: str, *, learn: bool) -> None:
