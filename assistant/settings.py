@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import re
 import shutil
 import stat
 import tomllib
@@ -25,6 +26,7 @@ from assistant.folders import absolute
 
 ENV_PREFIX = "ONLOOKER_"
 MAX_BYTES = 1 << 20
+_LIKE_AN_ADDRESS = re.compile(r"//|\\|@|\w/.*[?&=]|\b(?:\d+\.){3}\d+\b", re.DOTALL)
 LISTS = frozenset({"policy.quiet_hours"})
 
 
@@ -86,7 +88,7 @@ def load_settings(
                 for key, value in table.items():
                     _place(merged, origins, f"{section}.{key}", value, str(path))
             else:
-                problems.append(f"{path}: {section} = {_show(table)}: {_unknown(section)}")
+                problems.append(f"{path}: {section} = {_show_as(section, table)}: {_unknown(section)}")
     try:
         for name, value in read_sources(sources_path()).items():
             _place(merged, origins, f"sources.{name}", value, str(sources_path()))
@@ -97,7 +99,9 @@ def load_settings(
             dotted = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".", 1)
             _place(merged, origins, dotted, _from_environment(dotted, value), f"${variable}")
         elif variable.startswith(ENV_PREFIX) and (meant := _misspelt(variable)):
-            problems.append(f"${variable} = {_show(value)}: is no variable of ours; did you mean ${meant}?")
+            problems.append(
+                f"${variable} = {_show_as(meant, value)}: is no variable; did you mean ${_variable(meant)}?"
+            )
     for dotted, (option, value) in (overrides or {}).items():
         _place(merged, origins, dotted, value, option)
     try:
@@ -178,12 +182,14 @@ def _from_environment(dotted: str, value: str) -> Any:
 
 
 def _misspelt(variable: str) -> str | None:
-    """The variable that was meant by one with a single underscore between section and key."""
+    """The key that was meant by a variable with a single underscore between section and key."""
     name = variable.removeprefix(ENV_PREFIX).lower()
-    for dotted in all_keys():
-        if name == dotted.replace(".", "_"):
-            return ENV_PREFIX + dotted.upper().replace(".", "__")
-    return None
+    return next((dotted for dotted in all_keys() if name == dotted.replace(".", "_")), None)
+
+
+def _variable(dotted: str) -> str:
+    """The variable of the environment that sets a key."""
+    return ENV_PREFIX + dotted.upper().replace(".", "__")
 
 
 def _explain(error: ValidationError, merged: dict[str, Any], origins: Mapping[str, str]) -> list[str]:
@@ -207,18 +213,15 @@ def _explain(error: ValidationError, merged: dict[str, Any], origins: Mapping[st
         section, _, key = dotted.partition(".")
         origin = origins[dotted]
         named = f"{origin}" if origin.startswith(("$", "-")) else f"{origin}: {dotted}"
-        value = merged[section][key]
-        problems.append(f"{named} = {'…' if _is_secret(dotted, value) else _show(value)}: {remedy}")
+        problems.append(f"{named} = {_show_as(dotted, merged[section][key])}: {remedy}")
     return problems
 
 
-def _is_secret(dotted: str, value: Any) -> bool:
-    """Whether a value may hold a camera's password."""
-    if not dotted.startswith(("capture.source", "sources.")):
-        return False
-    from assistant.capture.source import shown_name
-
-    return not isinstance(value, str) or shown_name(value) != value
+def _show_as(dotted: str, value: Any) -> str:
+    """A value as it may be shown: nothing of what may be an address, under its own key or a mistyped one."""
+    if dotted.startswith(("capture.source", "sources.")) or (isinstance(value, str) and dotted not in all_keys()):
+        return "…"
+    return _show(value)
 
 
 def _unknown(dotted: str) -> str:
@@ -234,6 +237,10 @@ def _show(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{', '.join(map(_show, value))}]"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, str) and _LIKE_AN_ADDRESS.search(value):  # in the wrong place, perhaps with a password
+        return '"…"'
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

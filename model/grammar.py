@@ -7,9 +7,9 @@
 running renders one turn after another (a `Cursor` says where it stands). Both go through the same
 transition table and the same tokenizer calls, so that what the model meets while it runs is what it was trained on.
 
-Text between two special tokens is always tokenized in one piece, which is what a chat template would do.
-A user's text cannot forge a turn: special tokens in it are taken apart into ordinary ones, and it is one line, for a turn
-begins on a line of its own.
+Text between two special tokens is always tokenized in one piece, which is what a chat template would do. A user's text
+cannot forge a turn: special tokens in it are taken apart into ordinary ones, and it is one line, for a turn begins on a
+line of its own.
 """
 
 import functools

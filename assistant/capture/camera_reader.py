@@ -75,9 +75,10 @@ def _check_device(device: int | str, start: Start) -> None:
         return
     path = device_path(device)
     if not path.exists():
+        where = f" ({path} is not there)" if isinstance(device, int) else ""
         raise SourceFailed(
             "missing",
-            f"{start.shown}: no such camera ({path} is not there); `onlooker devices` lists those there are",
+            f"{start.shown}: no such camera{where}; `onlooker devices` lists those there are",
         )
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceFailed(

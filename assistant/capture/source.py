@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import stat
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp")
 PUSH_SCHEMES = {"rtmp-listen": "rtmp", "whip-listen": "whip"}
-MAX_SHOWN = 300
-
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(?:%25[\w.-]+)?\]|[\w.-]+)(?P<port>:\d{1,5})?")
-_LIKE_AN_ADDRESS = re.compile(r"@|//|^\w{2,12}:(?!\\)|passw|pwd=|token|key=", re.IGNORECASE)
+MAX_STEM = 80
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,11}")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}(?:%25[\w.-]{1,32})?\]|[\w.-]{1,253})(?::\d{1,5})?")
+_DEVICE = re.compile(r"(?:camera|screen):(?:\d*|(?:/[\w.:+-]+)+)")
+_NOT_IN_A_NAME = re.compile(r"[@:?&=#%;|\\]")
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ def _parse(text: str, name: str) -> Source:
     """name: what is said of it in messages."""
     if text.startswith("camera:"):
         device = text.removeprefix("camera:")
-        if not re.fullmatch(r"\d{1,3}|/.+", device):
+        if not re.fullmatch(r"\d{1,3}|(?:/[^/]+)+", device):
             raise UsageError(
                 f"{name}: a camera is camera:N (N = 0, 1, …) or camera:/dev/videoN; see `onlooker devices`"
             )
-        return Source("camera", device, text, "camera-" + re.sub(r"\W+", "-", device).strip("-"))
+        return Source("camera", device, name, _stem_of(name))
     if text.startswith("screen:"):
         number = text.removeprefix("screen:")
         if not re.fullmatch(r"\d{1,2}", number):
@@ -94,8 +96,8 @@ def _parse(text: str, name: str) -> Source:
             urlsplit(text)
         except ValueError:
             raise UsageError(f"{name}: is not an address; write {scheme.lower()}://HOST/…") from None
-        return Source("network", scheme.lower() + text[len(scheme) :], name, re.sub(r"[^\w.]+", "-", name).strip("-"))
-    if separator and scheme.lower() != "file":
+        return Source("network", scheme.lower() + text[len(scheme) :], name, _stem_of(name))
+    if separator and _SCHEME.fullmatch(scheme) and scheme.lower() != "file":
         known = ", ".join((*SCHEMES, *PUSH_SCHEMES))
         raise UsageError(f"{name}: is not a kind of address we read; known: {known}")
     path = demo_path() if text == "demo" else absolute(text.removeprefix("file://"))
@@ -122,19 +124,33 @@ def _parse_push(text: str, scheme: str) -> Source:
 
 
 def shown_name(text: str) -> str:
-    """What others may see of what a user typed: of an address its scheme, host and port, and a mark by which two of one
-    host can be told apart; of anything that looks like an address but is none, the mark alone; all of a file's name.
+    """What others may see of what a user typed: of an address its scheme, host and port, of a file's name all; of what
+    may be a mistyped address, the folders in it that are there. What is left out is told apart by a mark.
 
     Nobody can say in which other parts of an address a password may be: cameras take it in front of the host, in the
     path and in parameters of any name. So nothing of them is shown. The mark is made with a key of this machine's, so
     that no password can be tried against it elsewhere.
     """
     scheme, separator, rest = text.partition("://")
-    if separator and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,11}", scheme) and scheme.lower() != "file":
+    is_address = separator and _SCHEME.fullmatch(scheme)
+    if is_address and scheme.lower() != "file":
         return f"{scheme.lower()}://{_host_of(rest)}#{_mark(text)}"
-    if _LIKE_AN_ADDRESS.search(text) and not _is_there(text) and not re.match(r"(camera|screen):[\w/.-]*$", text):
-        return f"…#{_mark(text)}"
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    path = rest if is_address else text
+    if _DEVICE.fullmatch(text) or _is_there(path):
+        return text
+    folder, name = _split(path)
+    plain = unicodedata.normalize("NFKC", name)  # there are wide twins of these characters
+    if 0 < len(name) <= MAX_STEM and "/" not in plain and plain.isprintable() and not _NOT_IN_A_NAME.search(plain):
+        return text  # a file that might be in a folder that is there
+    return f"{folder}…#{_mark(text)}"
+
+
+def _split(path: str) -> tuple[str, str]:
+    """A path's leading folders, those that are there, and the rest of it."""
+    end = path.rfind("/") + 1
+    while end and not _is_there(path[:end]):
+        end = path.rfind("/", 0, end - 1) + 1
+    return path[:end], path[end:]
 
 
 def _host_of(rest: str) -> str:
@@ -164,6 +180,11 @@ def mark_key() -> bytes:
                 file.write(new)
         return path.read_bytes() or new
     return new
+
+
+def _stem_of(name: str) -> str:
+    """What is shown of a source, as a part of a file's name; the mark at its end stays."""
+    return re.sub(r"[^\w.]+", "-", name).strip("-")[-MAX_STEM:]
 
 
 def _is_there(text: str) -> bool:

@@ -133,6 +133,34 @@ def test_a_wrong_name_of_a_source_is_one_line_without_its_address(tmp_path, entr
     assert "hunter2" not in problem
 
 
+@pytest.mark.parametrize("value", ["rtsp://me:hunter2@cam/1", "cam.example/live/hunter2", "me:hunter2"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        'source = "{}"',
+        '[capture]\nsorce = "{}"',
+        '[capture]\nsource = ["{}"]',
+        '[cpature]\nsource = "{}"',
+        '[source]\na = "{}"',
+    ],
+)
+def test_an_address_in_the_wrong_place_is_not_shown(entry, value, tmp_path):
+    (problem,) = problems_of(tmp_path, entry.format(value))
+    assert "source" in problem or "sorce" in problem
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize("name", ["ONLOOKER_CAPTURE_SOURCE", "ONLOOKER_CAPTURE__SORCE", "ONLOOKER_CPATURE__SOURCE"])
+def test_an_address_under_a_wrong_name_of_a_variable_is_not_shown(name):
+    with pytest.raises(ConfigError, match=re.escape(f"${name} = …: ")):
+        load_settings(environ={name: "me:hunter2"})
+
+
+def test_an_address_for_another_key_is_not_shown(tmp_path):
+    (problem,) = problems_of(tmp_path, '[voice]\noutput = "rtsp://me:hunter2@cam"')
+    assert problem.startswith('config.toml: voice.output = "…": must be')
+
+
 def test_all_mistakes_at_once(tmp_path):
     text = '[stream]\nfps = 99\nfpz = 1\n[model]\ndtype = "int3"\n[nonsense]\na = 1\n'
     problems = problems_of(tmp_path, text, ONLOOKER_VOICE__VOLUME="loud")

@@ -85,12 +85,56 @@ def test_of_an_address_only_scheme_host_and_port_are_shown(address, host):
         "whip-listen://me:hunter2@127.0.0.1:80/x",
         "rtmp-listen://nowhere/hunter2",
         "file:///nowhere/hunter2@x",
+        "file:///hunter2/x.mp4",
+        "camera://admin:hunter2@10.0.0.2/x",
+        "camera:/rtsp://me:hunter2@x",
+        "rtsp:\\\\10.0.0.2\\hunter2",
+        "10.0.0.2:554/hunter2",
+        "10.0.0.2/v.cgi?loginuse=a&loginpas=hunter2",
+        "a.example/live2/hunter2",
+        "rtsp/10.0.0.2/hunter2",
+        "rtsp;10.0.0.2;hunter2",
+        "./a://hunter2",
+        "./10.0.0.2/hunter2.sdp",
+        "~/10.0.0.2/hunter2",
+        "/etc/10.0.0.2/hunter2",
+        "rtsp\uff1a//me\uff20hunter2",
+        "rtsp\uff1ame\uff20hunter2",
+        "rtsp://me:hunter2@" + "h" * 5000 + " /",
+        "hunter2" * 900,
+        "\nrtsp://me:hunter2@cam/x",
     ],
 )
 def test_what_is_no_source_is_refused_without_its_secrets(text):
     with pytest.raises(OnlookerError) as refused:
         parse_source(text)
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["none.mp4", "sub/none.mp4", "./none.mp4", "file:none", "sub/a b (1)+x.mov"])
+def test_a_file_that_is_not_there_is_named(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    shown = text if ":" not in text else "…"
+    with pytest.raises(SourceMissing, match="^" + re.escape(shown)):
+        parse_source(text)
+
+
+@pytest.mark.parametrize("name", ["me@home #1.mp4", "12:30:00.mp4", "a=b&c?.mp4", "x\\y.mp4"])
+def test_a_file_that_is_there_is_named_whatever_its_name_is(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "a:").mkdir()
+    (tmp_path / "a:" / name).write_bytes(b"x")
+    for text in (name, str(tmp_path / name), f"file://{tmp_path / name}", f"./a://{name}"):
+        source = parse_source(text)
+        assert (source.kind, source.shown, source.stem) == ("file", text, name.removesuffix(".mp4"))
+
+
+@pytest.mark.parametrize("device", ["/dev/video2", "/dev/v4l/by-path/pci-0000:00:14.0-usb-0:1:1.0-video-index0"])
+def test_a_camera_is_named_by_its_device(device):
+    assert parse_source(f"camera:{device}").shown == f"camera:{device}"
 
 
 @given(
@@ -104,6 +148,25 @@ def test_a_secret_of_any_characters_is_never_shown(secret, form):
     except OnlookerError as error:
         said = str(error)
     assert secret not in said
+
+
+places = st.sampled_from(["{0}://{1}:{2}@{3}/x", "{0}://{3}/{2}", "{0}://{3}?{1}={2}", "{0}://{1}:{2}", "{0}:{1}:{2}@{3}",
+                          "{0}:/{3}/{2}", "{0}//{3}/{2}", "{3}/{2}", "{1}:{2}@{3}", "{0}:{3}:{2}", "./{3}/{2}"])  # fmt: skip
+schemes = st.sampled_from(["rtsp", "RTSPS", "http", "https", "rtmp", "srt", "rstp", "hls", "rtmp-listen", "whip-listen",
+                           "camera", "screen", "file", "rtsp+tls"])  # fmt: skip
+hosts = st.sampled_from(["10.0.0.2", "cam.example:8554", "[::1]:554", "[fe80::1%25eth0]", "kamera-ä.example", "[::1"])
+insides = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=4)
+
+
+@given(places, schemes, hosts, insides, insides)
+def test_a_secret_in_any_place_of_any_kind_of_source_is_never_shown(place, scheme, host, before, after):
+    text = place.format(scheme, f"me{after}", f"{before}/hunter2hunter2{after}", host)
+    try:
+        source = parse_source(text)
+        said = source.shown + source.stem + repr(source)
+    except OnlookerError as error:
+        said = "".join(traceback.format_exception(error))
+    assert "hunter2hunter2" not in said
 
 
 def test_two_addresses_of_one_host_are_told_apart_by_a_mark_that_only_this_machine_can_make():
