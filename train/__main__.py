@@ -14,6 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_tabletop(commands.add_parser("tabletop", help="render clips of the simulated world"))
+    _add_sister(commands.add_parser("sister", help="render clips of another world, for measuring only"))
     _add_prepare(commands.add_parser("prepare", help="make clips of your own recordings (train/OWN_RECORDINGS.md)"))
     for name, text in (
         ("tune", "tune the vision tower"),
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run = {
             "tabletop": _tabletop,
+            "sister": _sister,
             "prepare": _prepare,
             "tune": _tune,
             "encode": _encode,
@@ -65,6 +67,12 @@ def _add_tabletop(parser: argparse.ArgumentParser) -> None:
     command.add_arguments(parser)
 
 
+def _add_sister(parser: argparse.ArgumentParser) -> None:
+    from train.sister import command
+
+    command.add_arguments(parser)
+
+
 def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT")
     sub.add_argument("--clips", type=Path, nargs="+", required=True, metavar="FOLDER", help="folders of clips")
@@ -84,6 +92,12 @@ def _add_compare(sub: argparse.ArgumentParser) -> None:
 
 def _tabletop(arguments: argparse.Namespace) -> int:
     from train.tabletop import command
+
+    return command.run(arguments)
+
+
+def _sister(arguments: argparse.Namespace) -> int:
+    from train.sister import command
 
     return command.run(arguments)
 

@@ -51,7 +51,7 @@ class ClipResult:
 
     group: what it is counted with. silence_probs: of the free run, one a frame. forced_probs, forced_silent: p(silence)
     with the true replies in place, and whether silence was right, at every learned frame. unseen: what was never
-    trained on.
+    trained on. traits: what else is told apart in reports, such as {"hand": "scanned"}.
     """
 
     clip: str
@@ -67,6 +67,7 @@ class ClipResult:
     forced_probs: list[float] = field(default_factory=list)
     forced_silent: list[bool] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
+    traits: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,4 +208,5 @@ def to_result(clip: ClipFile, meta: dict, run: FreeRun, asked: dict[int, dict], 
         forced_probs=forced.silence_probs if forced else [],
         forced_silent=forced.silent if forced else [],
         unseen=list(meta.get("unseen", [])),
+        traits=dict(meta.get("traits", {})),
     )

@@ -11,7 +11,7 @@ from train.scoring.charts import count_pairs, plot_calibration, plot_confusion, 
 from train.scoring.evaluate import ClipResult, Evaluated
 from train.scoring.events import Event, Score, any_words, match
 from train.scoring.gallery import choose, plot_gallery
-from train.scoring.summary import TOLERANCES_S, WORDS, by_group, forced_silence, scores_by
+from train.scoring.summary import TOLERANCES_S, WORDS, by_group, forced_silence, scores_by, summarize
 from train.scoring.timeline import plot_timeline
 
 REPORT = "report"
@@ -57,6 +57,7 @@ def write_report(evaluated: Evaluated, clips: Sequence[ClipFile], folder: Path) 
         "With the true replies in place": group_table(groups, FORCED),
         "By tolerance": tolerance_table(groups, ""),
         "By tolerance, objects never trained on": tolerance_table(groups, " unseen"),
+        "By trait, with it and without it": traits_table(results),
         "Answers by kind": kinds_table(groups),
         "By verb, F1@1s of the verb": score_table("verb", verbs),
         "By object, F1@1s of all words": score_table("object", objects),
@@ -143,6 +144,21 @@ def kinds_table(groups: Mapping[str, Mapping[str, float]]) -> str:
         for kind in kinds
     ]
     return table(["kind", *groups], rows)
+
+
+def traits_table(results: Sequence[ClipResult]) -> str:
+    """Clips that have a trait, such as one hand or one look, beside those that have another of its kind.
+
+    Where one of them carries the score, or spoils it, the two halves of its row differ.
+    """
+    keys = ("clips", "F1@1s verb", "F1@1s all words")
+    rows = []
+    for kind in sorted({kind for result in results for kind in result.traits}):
+        those = [result for result in results if kind in result.traits]
+        for trait in sorted({result.traits[kind] for result in those}):
+            halves = [summarize([r for r in those if (r.traits[kind] == trait) is has]) for has in (True, False)]
+            rows.append([f"{kind}: {trait}", *(say(key, half.get(key)) for half in halves for key in keys)])
+    return table(["trait", *keys, *(f"{key}, without" for key in keys)], rows)
 
 
 def score_table(name: str, scores: Mapping[str, Score]) -> str:

@@ -101,12 +101,12 @@ def pack(sources: Path, kit_tar: Path) -> Path:
         for item in OBJECTS:
             parts = bake(root / item.source) if item.source else _make_of_shapes(item)
             _stand_on_origin(parts, item.scale, item.turn_deg)
-            _add(archive, f"objects/{item.key}.npz", _encode(parts))
+            _add(archive, f"objects/{item.key}.npz", encode_parts(parts))
         for fixture in FIXTURES:
-            _add(archive, f"fixtures/{fixture.key}.npz", _encode(_bake_fixture(root / fixture.source, fixture)))
+            _add(archive, f"fixtures/{fixture.key}.npz", encode_parts(_bake_fixture(root / fixture.source, fixture)))
         for room, source in ROOM_SOURCES.items():
             parts = [_thin_out(part, MAX_PART_FACES) for part in bake(root / source)]
-            _add(archive, f"rooms/{room}.npz", _encode(parts))
+            _add(archive, f"rooms/{room}.npz", encode_parts(parts))
         for index in range(NUM_GRIPS):
             mesh = make_hand(index / (NUM_GRIPS - 1))
             out = io.BytesIO()
@@ -377,7 +377,8 @@ def _cluster(part: Part, cell: float) -> Part:
     )
 
 
-def _encode(parts: list[Part]) -> bytes:
+def encode_parts(parts: list[Part]) -> bytes:
+    """The parts of one object or room as `load_parts` reads them."""
     arrays: dict[str, np.ndarray] = {}
     headers = []
     for index, part in enumerate(parts):

@@ -25,7 +25,7 @@ mujoco: Any = untyped_mujoco  # it comes without types
 SHOWN, HIDDEN = 1, 5
 HAND_NAMES = {RIGHT: "right", LEFT: "left"}
 RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
-_GEOMS = {
+GEOMS = {
     "mesh": mujoco.mjtGeom.mjGEOM_MESH,
     "box": mujoco.mjtGeom.mjGEOM_BOX,
     "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -67,15 +67,15 @@ def build_spec(kit: Path, *, max_size_px: int) -> Any:
     for room in (*TRAIN_ROOMS, HELD_OUT_ROOM):
         origin = np.array(ROOM_ORIGINS_M[room])
         body = spec.worldbody.add_body(name=f"room/{room}", pos=(-origin).tolist())
-        _add_parts(spec, body, f"room/{room}", load_parts(kit / f"rooms/{room}.npz"))
+        add_parts(spec, body, f"room/{room}", load_parts(kit / f"rooms/{room}.npz"))
     for item in OBJECTS:
         body = spec.worldbody.add_body(name=f"object/{item.key}", mocap=True)
-        _add_parts(spec, body, f"object/{item.key}", load_parts(kit / f"objects/{item.key}.npz"))
+        add_parts(spec, body, f"object/{item.key}", load_parts(kit / f"objects/{item.key}.npz"))
     for number, fixture in enumerate(FIXTURES):
         parts = load_parts(kit / f"fixtures/{fixture.key}.npz")
         for name, moves in (("", False), ("/part", True)):
             body = spec.worldbody.add_body(name=f"fixture/{fixture.key}{name}", mocap=True)
-            _add_parts(spec, body, f"fixture/{fixture.key}{name}", [part for part in parts if part.moves == moves])
+            add_parts(spec, body, f"fixture/{fixture.key}{name}", [part for part in parts if part.moves == moves])
         if number in (STOVE, TAP):
             _add_effect(spec, fixture)
     _add_hands(spec, kit)
@@ -84,7 +84,7 @@ def build_spec(kit: Path, *, max_size_px: int) -> Any:
     for place in range(MAX_PIECES):
         body = spec.worldbody.add_body(name=f"furniture/{place}", mocap=True)
         for shape in SHAPES:
-            geom = body.add_geom(type=_GEOMS[shape], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+            geom = body.add_geom(type=GEOMS[shape], contype=0, conaffinity=0, group=HIDDEN, mass=0)
             geom.name, geom.size = f"furniture/{place}/{shape}", [0.1, 0.1, 0.1]
     return spec
 
@@ -108,7 +108,8 @@ def _add_texture(spec: Any, name: str, pixels: np.ndarray, *, is_cube: bool) -> 
     texture.data = np.ascontiguousarray(pixels).tobytes()
 
 
-def _add_parts(spec: Any, body: Any, prefix: str, parts: list[Part]) -> None:
+def add_parts(spec: Any, body: Any, prefix: str, parts: list[Part]) -> None:
+    """Put the surfaces of one baked thing on a body, hidden, each with its material and picture."""
     for index, part in enumerate(parts):
         name = f"{prefix}/{index}/{part.name}"
         material = spec.add_material(name=name)
@@ -120,18 +121,19 @@ def _add_parts(spec: Any, body: Any, prefix: str, parts: list[Part]) -> None:
             textures = list(material.textures)
             textures[RGB] = name
             material.textures = textures
-        geom = body.add_geom(type=_GEOMS[part.kind], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+        geom = body.add_geom(type=GEOMS[part.kind], contype=0, conaffinity=0, group=HIDDEN, mass=0)
         geom.material = name
         if part.kind == "mesh":
-            _add_mesh(spec, name, part.vertices, part.faces, part.uv, part.face_uv)
+            add_mesh(spec, name, part.vertices, part.faces, part.uv, part.face_uv)
             geom.meshname = name
         else:
             geom.size, geom.pos, geom.quat = part.size, part.pos, part.quat
 
 
-def _add_mesh(
+def add_mesh(
     spec: Any, name: str, vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, face_uv: np.ndarray
 ) -> None:
+    """Add a triangle mesh; uv may be empty."""
     mesh = spec.add_mesh(name=name)
     mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
     mesh.uservert, mesh.userface = vertices.flatten(), faces.flatten()
@@ -169,7 +171,7 @@ def _add_plain(
     """A shape of one colour on a body; glow: how much of it shines by itself."""
     material = spec.add_material(name=name)
     material.rgba, material.emission, material.specular = [*colour, 1], glow, 0.2
-    geom = body.add_geom(type=_GEOMS[kind], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+    geom = body.add_geom(type=GEOMS[kind], contype=0, conaffinity=0, group=HIDDEN, mass=0)
     geom.name, geom.material, geom.size, geom.pos = name, name, size, list(at)
 
 
@@ -189,11 +191,11 @@ def _add_hands(spec: Any, kit: Path) -> None:
         body = spec.worldbody.add_body(name=f"hand/{name}", mocap=True)
         for index in range(NUM_GRIPS):
             vertices, faces, uv = _load_grip(kit / f"hand/{index}.npz", side)
-            _add_mesh(spec, f"hand/{name}/{index}", vertices, faces, uv, faces)
-            geom = body.add_geom(type=_GEOMS["mesh"], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+            add_mesh(spec, f"hand/{name}/{index}", vertices, faces, uv, faces)
+            geom = body.add_geom(type=GEOMS["mesh"], contype=0, conaffinity=0, group=HIDDEN, mass=0)
             geom.name, geom.meshname, geom.material = f"hand/{name}/{index}", f"hand/{name}/{index}", "hand"
         sleeve = spec.worldbody.add_body(name=f"sleeve/{name}", mocap=True)
-        geom = sleeve.add_geom(type=_GEOMS["capsule"], contype=0, conaffinity=0, group=SHOWN, mass=0)
+        geom = sleeve.add_geom(type=GEOMS["capsule"], contype=0, conaffinity=0, group=SHOWN, mass=0)
         geom.name, geom.material, geom.size = f"sleeve/{name}", "sleeve", [SLEEVE_RADIUS_M, 0.2, 0]
 
 

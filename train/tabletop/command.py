@@ -129,10 +129,12 @@ def render_clips(
     processes = [context.Process(target=_work, args=(*job, done), daemon=True) for job in jobs if job[3]]
     for process in processes:
         process.start()
+    num_done = 0  # a bar that is not shown does not count
     with tqdm(total=len(missing), unit="clip", mininterval=1, disable=not progress, file=sys.stderr) as bar:
-        while bar.n < len(missing):
+        while num_done < len(missing):
             try:
                 done.get(timeout=5)
+                num_done += 1
                 bar.update()
             except queue.Empty:
                 dead = [process for process in processes if process.exitcode not in (None, 0)]
