@@ -28,6 +28,9 @@ ENV_PREFIX = "ONLOOKER_"
 MAX_BYTES = 1 << 20
 _LIKE_AN_ADDRESS = re.compile(r"//|\\|@|\w/.*[?&=]|\b(?:\d+\.){3}\d+\b", re.DOTALL)
 LISTS = frozenset({"policy.quiet_hours"})
+OTHER_VARIABLES = frozenset(
+    ENV_PREFIX + name for name in ("CONFIG", "DATA", "RUNTIME", "WHEELS", "FOLDER", "SUPERVISOR", "DRILLS", "GOLDEN")
+)
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_config(path))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
-    except RecursionError:
-        raise ConfigError([f"{path}: not valid TOML: nested too deep"]) from None
+    except (RecursionError, ValueError) as error:  # numbers of thousands of digits
+        raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
 
 
 def read_config(path: Path) -> str:
@@ -177,7 +180,7 @@ def _from_environment(dotted: str, value: str) -> Any:
         return value
     try:
         return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return [item.strip() for item in value.split(",") if item.strip()]
 
 

@@ -23,7 +23,7 @@ LIVE_GAP_S = 0.5
 class WavFile:
     """Mono int16 at WAV_RATE_HZ. Sizes in the header are kept up, so a killed process leaves a whole file.
 
-    It is begun with the first samples, or at `close`. Pipes and devices, which cannot go back to their header, get one
+    It is begun with the first samples. Pipes and devices, which cannot go back to their header, get one
     that claims as much as the format can hold.
     """
 
@@ -48,8 +48,9 @@ class WavFile:
 
     def close(self) -> None:
         """Twice is fine."""
-        with contextlib.suppress(OSError, OutputError):
-            self._begun().close()
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
 
     def _begun(self) -> BinaryIO:
         if self._file is None:

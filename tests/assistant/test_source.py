@@ -150,10 +150,39 @@ def test_a_secret_of_any_characters_is_never_shown(secret, form):
     assert secret not in said
 
 
-places = st.sampled_from(["{0}://{1}:{2}@{3}/x", "{0}://{3}/{2}", "{0}://{3}?{1}={2}", "{0}://{1}:{2}", "{0}:{1}:{2}@{3}",
-                          "{0}:/{3}/{2}", "{0}//{3}/{2}", "{3}/{2}", "{1}:{2}@{3}", "{0}:{3}:{2}", "./{3}/{2}"])  # fmt: skip
-schemes = st.sampled_from(["rtsp", "RTSPS", "http", "https", "rtmp", "srt", "rstp", "hls", "rtmp-listen", "whip-listen",
-                           "camera", "screen", "file", "rtsp+tls"])  # fmt: skip
+places = st.sampled_from(
+    [
+        "{0}://{1}:{2}@{3}/x",
+        "{0}://{3}/{2}",
+        "{0}://{3}?{1}={2}",
+        "{0}://{1}:{2}",
+        "{0}:{1}:{2}@{3}",
+        "{0}:/{3}/{2}",
+        "{0}//{3}/{2}",
+        "{3}/{2}",
+        "{1}:{2}@{3}",
+        "{0}:{3}:{2}",
+        "./{3}/{2}",
+    ]
+)
+schemes = st.sampled_from(
+    [
+        "rtsp",
+        "RTSPS",
+        "http",
+        "https",
+        "rtmp",
+        "srt",
+        "rstp",
+        "hls",
+        "rtmp-listen",
+        "whip-listen",
+        "camera",
+        "screen",
+        "file",
+        "rtsp+tls",
+    ]
+)
 hosts = st.sampled_from(["10.0.0.2", "cam.example:8554", "[::1]:554", "[fe80::1%25eth0]", "kamera-ä.example", "[::1"])
 insides = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=4)
 
