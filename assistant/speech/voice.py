@@ -61,8 +61,8 @@ class Voice:
         except SpeechError as error:
             self._give_up(error)
 
-    def close(self, end_s: float) -> None:
-        """End the engines and finish the output; the stream was end_s seconds long."""
+    def close(self, end_s: float | None) -> None:
+        """End the engines and finish the output; the stream was end_s seconds long. None: nothing came of it."""
         for engine in self._engines:
             engine.close()
         if self._player is not None:

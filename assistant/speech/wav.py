@@ -94,10 +94,12 @@ class WavPlayer:
         except OSError as error:
             raise SpeechError(f"{self._wav.path}: {error.strerror or error}") from None
 
-    def close(self, end_s: float) -> None:
-        """Make the file as long as the stream (end_s seconds). Raises SpeechError."""
+    def close(self, end_s: float | None) -> None:
+        """Make the file as long as the stream (end_s seconds), unless nothing came of it. Raises SpeechError."""
         try:
-            if self._is_timeline:
+            if end_s is not None:
+                self._wav.append(np.zeros(0, np.int16))  # a silent stream has a file, too
+            if end_s is not None and self._is_timeline:
                 self._pad_to(end_s)
         except OutputError as error:
             raise SpeechError(str(error)) from None
