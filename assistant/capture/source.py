@@ -30,7 +30,7 @@ PUSH_SCHEMES = {"rtmp-listen": "rtmp", "whip-listen": "whip"}
 MAX_STEM = 80
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,11}")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}(?:%25[\w.-]{1,32})?\]|[\w.-]{1,253})(?::\d{1,5})?")
-_DEVICE = re.compile(r"(?:camera|screen):(?:\d*|(?:/[\w.:+-]+)+)")
+_DEVICE = re.compile(r"camera:\d*|screen:\d*|camera:/dev(?:/[\w.:+-]+)+")
 _NOT_IN_A_NAME = re.compile(r"[@:?&=#%;|\\]")
 
 
