@@ -162,7 +162,6 @@ places = st.sampled_from(
         "{3}/{2}",
         "{1}:{2}@{3}",
         "{0}:{3}:{2}",
-        "./{3}/{2}",
     ]
 )
 schemes = st.sampled_from(
