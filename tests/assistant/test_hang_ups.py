@@ -29,7 +29,12 @@ def start(*arguments: str, runtime: Path) -> subprocess.Popen[bytes]:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), RUNTIME_VARIABLE: str(runtime)}
     command = [sys.executable, "-m", "assistant.cli", *arguments, "--model", str(GOLDEN), "--no-say"]
     return subprocess.Popen(
-        command, env=environ, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=environ,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # tests may run under nohup
     )
 
 
