@@ -58,7 +58,8 @@ def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | Non
         if path:
             path = absolute(path)
             if not path.exists():
-                raise ConfigError([f"{named_by} = {path}: no such file; `onlooker config path` says where yours lies"])
+                what = "is a link that leads nowhere" if os.path.lexists(path) else "no such file"
+                raise ConfigError([f"{named_by} = {path}: {what}; `onlooker config path` says where yours lies"])
             return path
     path = user_config_path()
     return path if os.path.lexists(path) else None  # a link that leads nowhere is a mistake to be told of
@@ -91,7 +92,8 @@ def load_settings(
                 for key, value in table.items():
                     _place(merged, origins, f"{section}.{key}", value, str(path))
             else:
-                problems.append(f"{path}: {section} = {_show_as(section, table)}: {_unknown(section)}")
+                remedy = f"must be a table, [{section}]" if section in Config.model_fields else _unknown(section)
+                problems.append(f"{path}: {section} = {_show_as(section, table)}: {remedy}")
     try:
         for name, value in read_sources(sources_path()).items():
             _place(merged, origins, f"sources.{name}", value, str(sources_path()))
@@ -137,8 +139,9 @@ def read_config(path: Path) -> str:
         if about.st_size > MAX_BYTES:
             raise ConfigError([f"{path}: has {about.st_size:,} bytes; a configuration has at most {MAX_BYTES:,}"])
         return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path}: not UTF-8 text; save it as UTF-8"]) from None
+    except UnicodeDecodeError as error:
+        kind = "UTF-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "text of another encoding"
+        raise ConfigError([f"{path}: not UTF-8 text but {kind}; save it as UTF-8"]) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
 
