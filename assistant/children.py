@@ -7,6 +7,7 @@ in a process list. Signals to the whole group (Ctrl-C, Ctrl-Z, a terminal that i
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import multiprocessing.connection
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
+from weakref import WeakSet
 
 from assistant.errors import WorkerFailed
 from assistant.signals import GROUP, signal_name
@@ -40,6 +42,9 @@ class Child:
             raise WorkerFailed(f"{name}: cannot be started: {error.strerror}") from None
         arguments = (main, theirs, os.getpid(), *given)
         self._process = context.Process(target=_run_child, args=arguments, name=name, daemon=True)
+        if not _living:
+            atexit.register(_kill_all)  # before multiprocessing's own, which would wait for them for ever
+        _living.add(self._process)
         try:
             self._process.start()
         except OSError as error:
@@ -96,6 +101,16 @@ class Child:
         if self._process.is_alive():
             self._process.kill()
             self._process.join(END_GRACE_S)
+
+
+_living: WeakSet[Any] = WeakSet()
+"""The processes of this program's children, for its end."""
+
+
+def _kill_all() -> None:
+    for process in list(_living):
+        with contextlib.suppress(ValueError, AssertionError, AttributeError):  # never started, or closed
+            process.kill()
 
 
 def _run_child(main: Main, connection: Connection, parent_pid: int, *given: Any) -> None:

@@ -119,7 +119,7 @@ def test_srt_is_what_watching_writes(open_journal: OpenJournal, path: Path, tmp_
         (9.0, "You put down the red mug."),
     ):
         subtitles.add(time_s, text)
-    subtitles.close()
+    subtitles.close(is_whole=True)
     out = io.StringIO()
     write_srt(entries(path), out)
     assert out.getvalue() == (tmp_path / "watched.srt").read_text(encoding="utf-8")
