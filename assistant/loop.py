@@ -38,12 +38,9 @@ class Pacing:
         """The silence threshold for the next frames; own: the stream's, as it was opened."""
         return own
 
-    def stops_at(self) -> Callable[[Decision], bool]:
-        """Which of the next frames a look at several ends with: those that `wants` would be true of now."""
-        return lambda decision: decision.speaks
-
     def wants(self, decision: Decision) -> bool:
-        """Whether a remark is to be made after this frame. Called once for every frame."""
+        """Whether a remark is to be made after this frame. Called once for every frame; the first one that it is true
+        of ends a look at several."""
         return decision.speaks
 
     def note(self, text: str, *, is_answer: bool) -> bool:
@@ -82,6 +79,19 @@ def run_mind(
             return
         else:
             stream.prepare()  # nothing to do just now
+
+
+class _Once:
+    """Asks of each decision once, however often the stream comes back to the latest one."""
+
+    def __init__(self, ask: Callable[[Decision], bool]):
+        self._ask, self._said = ask, False
+        self._latest: Decision | None = None
+
+    def __call__(self, decision: Decision) -> bool:
+        if decision is not self._latest:
+            self._latest, self._said = decision, self._ask(decision)
+        return self._said
 
 
 class _Mind:
@@ -136,14 +146,13 @@ class _Mind:
         batch = [frame for frame in self.pending if frame.time_s <= until_s][: self._batch_size]
         self._stream.silence_threshold = self._pacing.threshold(self._threshold)
         started_s = self._clock()
-        stops_at = self._pacing.stops_at()
-        decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]), stops_at)
+        wants = _Once(self._pacing.wants)
+        decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]), wants)
+        is_speaking = wants(decisions[-1])
         is_slow = self._clock() - started_s > SLOW_S
-        is_speaking = False
         for frame, decision in zip(batch, decisions, strict=False):
             self.pending.popleft()
             self._last_s = frame.time_s
-            is_speaking |= self._pacing.wants(decision)
             latency_s, behind_reply = self._clock() - frame.captured_s, frame.captured_s < self._replied_at_s
             self._report(Seen(frame.time_s, frame.index, decision, latency_s, behind_reply))
         last = batch[len(decisions) - 1]

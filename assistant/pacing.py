@@ -42,18 +42,12 @@ class PolicyPacing(Pacing):
             self._wanted = settings_of(config.policy), self._checkpoint if threshold == "checkpoint" else threshold
 
     def threshold(self, own: float) -> float:
-        self._take_over()
-        return self._policy.silence_threshold(self._clock(), self._minute_of_day())
-
-    def stops_at(self) -> Callable[[Decision], bool]:
-        now_s, minute = self._clock(), self._minute_of_day()
-        return lambda decision: self._policy.would_speak(decision.silence_prob, decision.speaks, now_s, minute)
-
-    def _take_over(self) -> None:
+        """The model's own, also while nothing may be said: a frame `speaks` if the model would."""
         with self._lock:
             wanted, self._wanted = self._wanted, None
         if wanted is not None:
             self._policy.update(*wanted)
+        return self._policy.threshold
 
     def wants(self, decision: Decision) -> bool:
         return self._policy.consider(decision.silence_prob, decision.speaks, self._clock(), self._minute_of_day())

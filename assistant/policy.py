@@ -59,12 +59,12 @@ class PolicySettings:
 class Policy:
     """Decides on every frame, in order. After a remark that it asked for, `note_remark` or `note_repeat` must follow.
 
-    checkpoint_threshold: the silence probability below which the model by itself speaks, 0–1.
+    checkpoint_threshold: the silence probability below which the model by itself speaks, 0–1; then `threshold`.
     """
 
     def __init__(self, settings: PolicySettings, checkpoint_threshold: float) -> None:
         self._settings = settings
-        self._threshold, self._own = checkpoint_threshold, 1 - checkpoint_threshold
+        self.threshold, self._own = checkpoint_threshold, 1 - checkpoint_threshold
         self._fill = START_FILL  # of the bucket, 0–1
         self._silent_s = HOUR_S  # since the last remark
         self._noise = self._own / FLOOR_OF_NOISE  # running median of the scores; the floor starts at the model's own
@@ -81,7 +81,7 @@ class Policy:
         threshold: another one than `checkpoint_threshold`.
         """
         if threshold is not None:
-            self._threshold, self._own = threshold, 1 - threshold
+            self.threshold, self._own = threshold, 1 - threshold
         if settings.remarks_per_hour != self._settings.remarks_per_hour:
             self._remarks_s.clear()
         self._settings = settings
@@ -97,29 +97,6 @@ class Policy:
         is_wanted = speaks if rate is None else self._can_afford and score >= self._bar()
         self._learn(score, step_s)
         return is_wanted and not self._in_gap(now_s)
-
-    def would_speak(self, silence_prob: float, speaks: bool, now_s: float, minute_of_day: float) -> bool:
-        """What `consider` would say of a frame now; nothing is noted. For frames that are looked at together: what
-        would be refused need not end the look.
-        """
-        if self._forbidden(minute_of_day) or self._in_gap(now_s):
-            return False
-        if self._settings.remarks_per_hour is None:
-            return speaks
-        return self._can_afford and 1 - silence_prob >= self._bar()
-
-    def silence_threshold(self, now_s: float, minute_of_day: float) -> float:
-        """The silence probability below which `consider` would now ask for a remark; 0 if it would not at all.
-
-        For a stream that looks at several frames together: with this threshold it stops where a remark is due. In
-        "auto" it is the model's own, also in the gap: `speaks` must stay what the model wants.
-        """
-        if self._forbidden(minute_of_day):
-            return 0.0
-        if self._settings.remarks_per_hour is None:
-            return self._threshold
-        is_open = self._can_afford and not self._in_gap(now_s)
-        return max(math.nextafter(1 - self._bar(), 1), 0.0) if is_open else 0.0
 
     def why_silent(self, now_s: float, minute_of_day: float) -> str:
         """What holds remarks back now: "do not disturb", "quiet hours", "gap", "rate", or "" for nothing.

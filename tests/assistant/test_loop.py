@@ -161,15 +161,16 @@ class Reserved(Pacing):
         return is_answer or len(self.noted) % 2 == 1
 
 
-def test_remarks_are_made_when_the_pacing_wants_them():
+@pytest.mark.parametrize("max_batch", [1, 16])
+def test_remarks_are_made_when_the_pacing_wants_them(max_batch):
     stream, pacing, events = ScriptedStream(), Reserved(), []
     tokens, queries = Mailbox[FrameTokens](99, name="tokens"), Mailbox[Query](9, name="questions")
     for index in range(9):
         tokens.put(frame(index, speaks=index == 1))
     queries.put(Query("What?", 4.0, 7))
     tokens.close()
-    run_mind(stream, tokens, queries, events.append, threading.Event(), pacing=pacing, max_batch=1)  # type: ignore[arg-type]
-    assert [item for item in stream.log if item == "reply"] == ["reply"] * 4  # after frames 2, 5 and 8, and an answer
+    run_mind(stream, tokens, queries, events.append, threading.Event(), pacing=pacing, max_batch=max_batch)  # type: ignore[arg-type]
+    assert stream.log == [0, 1, 2, "reply", 3, 4, 5, "reply", 6, 7, 8, "reply", "? What?", "reply"]
     assert pacing.num_frames == 9
     assert [is_answer for _, is_answer in pacing.noted] == [False, False, False, True]
     ends = [event for event in events if isinstance(event, Words) and event.final]
@@ -198,9 +199,6 @@ def test_what_the_pacing_refuses_ends_no_look():
     """A hundred frames, all of which the model would speak after, while nothing may be said."""
 
     class Forbidding(Pacing):
-        def stops_at(self) -> Callable[[Decision], bool]:
-            return lambda decision: False
-
         def wants(self, decision: Decision) -> bool:
             return False
 

@@ -236,12 +236,13 @@ def test_an_edit_takes_effect_and_a_mistake_does_not(camera, model, tmp_path):
 
     write("")
     file = ConfigFile(lambda: load_settings(path, environ={}), load_settings(path, environ={}), path)
-    policy = PolicyPacing(Policy(PolicySettings(), 0.5), checkpoint_threshold=0.5)
+    law = Policy(PolicySettings(), 0.5)
+    policy = PolicyPacing(law, checkpoint_threshold=0.5)
     with running(camera, model, config_file=file, journal=journal, pacing=policy) as daemon:
         wait_for(lambda: daemon.service.facts()["frames"] > 5, 30)
         write("[stream]\nfps = 2\n[privacy]\njournal = true\n[policy]\ndo_not_disturb = true\n")
         wait_for(lambda: daemon.service.facts()["journal"], 2.5)
-        wait_for(lambda: policy.threshold(0.5) == 0.0, 2.5)
+        wait_for(lambda: law.why_silent(0.0, 0.0) == "do not disturb", 2.5)
         wait_for(lambda: daemon.state("capture") == "ready", 10)
         before = daemon.service.facts()["frames"]
         time.sleep(3)
