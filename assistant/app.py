@@ -72,7 +72,7 @@ class App:
         self._events = Mailbox[Event](NUM_EVENTS_QUEUED, name="events")
         self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
         self._threads = Threads(self._note_failure)
-        self._end_s = 0.0
+        self._end_s, self._has_seen = 0.0, False
         self._duration_s: float | None = None
 
     @property
@@ -135,7 +135,7 @@ class App:
                     return
                 continue
             if isinstance(event, Seen):
-                self._end_s = event.time_s
+                self._end_s, self._has_seen = event.time_s, True
             elif isinstance(event, Opened):
                 self._duration_s = event.duration_s
             elif isinstance(event, Ended):  # which is right also where the file's own figure is not
@@ -163,7 +163,8 @@ class App:
         if self._voice_thread.is_alive():  # `stop` will say so; it still owns the voice
             return "broken off"
         whole = None if self.stop_event.is_set() or self.failure else self._duration_s
-        self._voice.close(max(self._end_s, whole or 0.0))
+        came_to_nothing = self.failure is not None and not self._has_seen
+        self._voice.close(None if came_to_nothing else max(self._end_s, whole or 0.0))
         return self._voice.where
 
     def stop(self) -> None:

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from assistant.commands import bench, config, devices, doctor, log, model, remote, run, source, start, watch
 from assistant.commands.common import program_version
-from assistant.folders import hold_standard_streams, leave
+from assistant.folders import find_home, hold_standard_streams, leave
 from assistant.text import printable
 from model.errors import OnlookerError
 
@@ -36,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         args = make_parser().parse_args(argv)
         if argv is None:
             leave()
+            if about_home := find_home():
+                _say(about_home)
         code = args.run(args)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

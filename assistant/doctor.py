@@ -175,7 +175,13 @@ def _folders(config: Config) -> Check:
         if not os.access(folder, os.W_OK | os.X_OK):
             closed.append(str(folder))
     if closed:
-        return Check("folders", False, f"cannot be written: {', '.join(closed)}", "chown or chmod them", needed=False)
+        return Check(
+            "folders",
+            False,
+            f"cannot be written: {', '.join(dict.fromkeys(closed))}",
+            "chown or chmod them",
+            needed=False,
+        )
     return Check("folders", True, "can be written")
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import stat
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,6 +44,27 @@ def shown(path: Path) -> str:
         return str(path.relative_to(start_folder()))
     except (ValueError, OSError):
         return str(path)
+
+
+def find_home() -> str:
+    """Give this process and its children a home, where neither $HOME nor the list of users has one: a private folder
+    among the temporary ones. What is to be said of that; "" where there is nothing to say.
+    """
+    try:
+        Path.home()
+        return ""
+    except RuntimeError:
+        pass
+    home = Path(tempfile.gettempdir()) / f"onlooker-home-{os.getuid()}"
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        about = home.lstat()
+    except OSError as error:
+        return f"there is no home folder, and {home} cannot be made: {error.strerror}; set $HOME"
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
+        return f"there is no home folder, and {home} is not ours alone; set $HOME"
+    os.environ["HOME"] = str(home)
+    return f"there is no home folder: what is kept lies in {home}; set $HOME to change that"
 
 
 def leave() -> None:

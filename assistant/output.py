@@ -142,7 +142,7 @@ Output = Terminal | JsonLines
 class Subtitles:
     """An SRT file: each reply from its moment on, for as long as reading takes or until the next one.
 
-    Nothing is written before there is something to write, or `close`: an old file is not lost to a run that fails.
+    Nothing is written before there is something to write: an old file is not lost to a run that fails.
     """
 
     def __init__(self, path: Path):
@@ -157,13 +157,16 @@ class Subtitles:
         self._write_held(time_s)
         self._held = (time_s, text)
 
-    def close(self) -> None:
-        """Write what is held back. Twice is fine. Raises OutputError."""
+    def close(self, *, is_whole: bool) -> None:
+        """Write what is held back. is_whole: the run came to its end, so that an empty file says that nothing was said;
+        otherwise an old file stays. Twice is fine. Raises OutputError.
+        """
         self._write_held(float("inf"))
-        self._write("")
-        assert self._file is not None
+        if is_whole:
+            self._write("")
         try:
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
         except OSError as error:
             raise self._failed(error) from None
 

@@ -41,8 +41,8 @@ def check(path: Path, option: str, others: Mapping[str, Path]) -> None:
         writable = folder if about is None else path
         if not os.access(writable, os.W_OK):
             raise OutputError(f"{option} {path}: cannot be written: no permission for {writable}; name another file")
-    except OSError as error:
-        raise OutputError(f"{option} {path}: cannot be written: {error.strerror}") from None
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL; links that lead in a circle
+        raise OutputError(f"{option} {path}: cannot be written: {_why(error)}") from None
 
 
 def begin(path: Path) -> BinaryIO:
@@ -73,8 +73,12 @@ def begin(path: Path) -> BinaryIO:
                 draft.unlink()
             raise
         return file
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise OutputError(f"{path}: cannot be written: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _open_device(path: Path) -> BinaryIO:
@@ -83,7 +87,7 @@ def _open_device(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise OSError(error.errno, "nobody reads this pipe; start the reader first") from None
+            raise OSError(errno.ENXIO, "nobody reads this pipe; start the reader first") from None
         raise
     os.set_blocking(descriptor, True)
     return os.fdopen(descriptor, "wb")

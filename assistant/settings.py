@@ -28,6 +28,9 @@ ENV_PREFIX = "ONLOOKER_"
 MAX_BYTES = 1 << 20
 _LIKE_AN_ADDRESS = re.compile(r"//|\\|@|\w/.*[?&=]|\b(?:\d+\.){3}\d+\b", re.DOTALL)
 LISTS = frozenset({"policy.quiet_hours"})
+OTHER_VARIABLES = frozenset(
+    ENV_PREFIX + name for name in ("CONFIG", "DATA", "RUNTIME", "WHEELS", "FOLDER", "SUPERVISOR", "DRILLS", "GOLDEN")
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ def find_config(explicit: Path | None, environ: Mapping[str, str]) -> Path | Non
         if path:
             path = absolute(path)
             if not path.exists():
-                raise ConfigError([f"{named_by} = {path}: no such file; `onlooker config path` says where yours lies"])
+                what = "is a link that leads nowhere" if os.path.lexists(path) else "no such file"
+                raise ConfigError([f"{named_by} = {path}: {what}; `onlooker config path` says where yours lies"])
             return path
     path = user_config_path()
     return path if os.path.lexists(path) else None  # a link that leads nowhere is a mistake to be told of
@@ -88,7 +92,8 @@ def load_settings(
                 for key, value in table.items():
                     _place(merged, origins, f"{section}.{key}", value, str(path))
             else:
-                problems.append(f"{path}: {section} = {_show_as(section, table)}: {_unknown(section)}")
+                remedy = f"must be a table, [{section}]" if section in Config.model_fields else _unknown(section)
+                problems.append(f"{path}: {section} = {_show_as(section, table)}: {remedy}")
     try:
         for name, value in read_sources(sources_path()).items():
             _place(merged, origins, f"sources.{name}", value, str(sources_path()))
@@ -120,8 +125,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_config(path))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
-    except RecursionError:
-        raise ConfigError([f"{path}: not valid TOML: nested too deep"]) from None
+    except (RecursionError, ValueError) as error:  # numbers of thousands of digits
+        raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
 
 
 def read_config(path: Path) -> str:
@@ -134,8 +139,9 @@ def read_config(path: Path) -> str:
         if about.st_size > MAX_BYTES:
             raise ConfigError([f"{path}: has {about.st_size:,} bytes; a configuration has at most {MAX_BYTES:,}"])
         return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path}: not UTF-8 text; save it as UTF-8"]) from None
+    except UnicodeDecodeError as error:
+        kind = "UTF-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "text of another encoding"
+        raise ConfigError([f"{path}: not UTF-8 text but {kind}; save it as UTF-8"]) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
 
@@ -177,7 +183,7 @@ def _from_environment(dotted: str, value: str) -> Any:
         return value
     try:
         return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return [item.strip() for item in value.split(",") if item.strip()]
 
 

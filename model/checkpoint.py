@@ -6,12 +6,11 @@ VideoLLM-online publishes, its base and vision weights elsewhere. Both become a 
 """
 
 import json
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftMixedModel, PeftModel, get_peft_model
 from peft.utils import set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -25,6 +24,7 @@ from model.engine import Kind, Weights, check_engine, make_encoder, make_engine
 from model.errors import CheckpointError
 from model.grammar import Grammar, GrammarSpec
 from model.reference import PEFT_PREFIX, adapter_config, find_reference
+from model.tensors import first_few, first_line, load_tensors
 from model.videolm import VideoLM
 from model.vision import VisionSpec, open_vision
 
@@ -85,6 +85,13 @@ class Checkpoint:
     lora: dict[str, Tensor] = field(default_factory=dict)
     vision: dict[str, Tensor] = field(default_factory=dict)
     decoder: dict[str, Tensor] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
+    """Where it was read."""
+
+    @property
+    def where(self) -> str:
+        """For messages: the file of its tensors, or its name where it was not read from one."""
+        return self.spec.name if self.folder is None else str(self.folder)
 
 
 def open_checkpoint(
@@ -178,14 +185,18 @@ def _assemble(
     at_once = device if device.type == "cuda" and weights == "dtype" else None
     decoder = open_decoder(base, dtype=dtype, attention=resolve_attention(attention, device), device=at_once)
     if spec.lora is not None:
-        decoder = _merge_lora(decoder, spec.lora, checkpoint.lora)
+        decoder = _merge_lora(decoder, spec.lora, checkpoint.lora, checkpoint.where)
+    elif checkpoint.lora:
+        raise CheckpointError(f"{checkpoint.where}: holds LoRA weights, but no description of them; get it again")
     if checkpoint.decoder:
-        _load(decoder, checkpoint.decoder, "decoder", may_miss=tied_names(decoder))
+        load_tensors(decoder, checkpoint.decoder, f"{checkpoint.where}: its decoder", may_miss=tied_names(decoder))
     vision = open_vision(spec.vision, device)
     if checkpoint.vision:
-        _load(vision, checkpoint.vision, "vision")
+        load_tensors(vision, checkpoint.vision, f"{checkpoint.where}: its vision tower")
+    elif spec.vision.library != "transformers" and not spec.vision.weights:
+        raise CheckpointError(f"{checkpoint.where}: holds no vision tower, and names no weights of one; get it again")
     connector = make_connector(vision.feature_width, decoder.config.hidden_size)
-    _load(connector, checkpoint.connector, "connector")
+    load_tensors(connector, checkpoint.connector, f"{checkpoint.where}: its connector")
     vision.fold()
     vision = vision.to(device, dtype).to(memory_format=torch.channels_last)  # a sixth faster on a CPU
     connector = connector.eval().requires_grad_(False).to(device, dtype)
@@ -210,8 +221,8 @@ def open_tokenizer(path: str | Path):
     """The fast tokenizer in a folder or of a hub name. Raises CheckpointError."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: its tokenizer cannot be loaded: {error}") from error
+    except Exception as error:  # the tokenizers library has no narrower one for a damaged file
+        raise CheckpointError(f"{path}: its tokenizer cannot be loaded: {first_line(error)}") from error
     if not tokenizer.is_fast:
         raise CheckpointError(f"{path}: needs a fast tokenizer (tokenizer.json)")
     return tokenizer
@@ -239,30 +250,34 @@ def _read_native(folder: Path) -> Checkpoint:
             lora=LoraSpec(**lora) if lora else None,
             **fields,
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error!r}") from error
-    groups = _split(_read_tensors(folder / WEIGHTS_FILE))
-    return Checkpoint(spec, **groups)
+    groups = _split(_read_tensors(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
+    return Checkpoint(spec, **groups, folder=folder)
 
 
 def _read_reference(folder: Path) -> Checkpoint:
     found = find_reference(folder)
     config = found.config
-    targets = config["target_modules"]
-    spec = CheckpointSpec(
-        name=found.name,
-        decoder=found.base,
-        vision=VisionSpec(**found.vision),
-        grammar=GrammarSpec(**found.grammar),
-        lora=LoraSpec(config["r"], config["lora_alpha"], targets if isinstance(targets, str) else tuple(targets)),
-        reads_notes=True,  # its base is a chat model of billions of weights
-    )
+    try:
+        targets = config["target_modules"]
+        spec = CheckpointSpec(
+            name=found.name,
+            decoder=found.base,
+            vision=VisionSpec(**found.vision),
+            grammar=GrammarSpec(**found.grammar),
+            lora=LoraSpec(config["r"], config["lora_alpha"], targets if isinstance(targets, str) else tuple(targets)),
+            reads_notes=True,  # its base is a chat model of billions of weights
+        )
+    except (TypeError, KeyError) as error:
+        raise CheckpointError(f"{found.adapter}: its adapter_config.json or onlooker.json lacks {error}") from error
     tensors = _read_tensors(found.adapter / "adapter_model.safetensors")
     prefix = f"{PEFT_PREFIX}connector."
     return Checkpoint(
         spec,
         connector={k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
         lora={k: v for k, v in tensors.items() if ".lora_" in k},
+        folder=found.adapter,
     )
 
 
@@ -273,34 +288,32 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}; get the checkpoint again") from error
 
 
-def _split(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+def _split(tensors: dict[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:
     groups: dict[str, dict[str, Tensor]] = {name: {} for name in _GROUPS}
     for name, tensor in tensors.items():
         group, _, rest = name.partition(".")
         if group not in groups:
-            raise CheckpointError(f"{WEIGHTS_FILE}: unknown tensor {name!r}")
+            raise CheckpointError(f"{path}: unknown tensor {name!r}")
         groups[group][rest] = tensor
     return groups
 
 
-def _merge_lora(decoder: PreTrainedModel, spec: LoraSpec, tensors: dict[str, Tensor]) -> PreTrainedModel:
+def _merge_lora(decoder: PreTrainedModel, spec: LoraSpec, tensors: dict[str, Tensor], name: str) -> PreTrainedModel:
     with decoder.device:  # on a CPU, the random adapters of an 8B decoder take seconds
         adapted = get_peft_model(decoder, spec.to_peft())
-    result = set_peft_model_state_dict(adapted, tensors)
-    missing = [name for name in result.missing_keys if "lora_" in name]
-    if missing or result.unexpected_keys:
-        names = (missing + list(result.unexpected_keys))[:3]
-        raise CheckpointError(f"the LoRA weights do not fit the decoder: {', '.join(names)} …")
+    load_lora(adapted, tensors, name)
     return adapted.merge_and_unload().requires_grad_(False)  # type: ignore[operator]
 
 
-def _load(module: torch.nn.Module, tensors: dict[str, Tensor], part: str, *, may_miss: Collection[str] = ()) -> None:
+def load_lora(adapted: PeftModel | PeftMixedModel, tensors: dict[str, Tensor], name: str) -> None:
+    """Put a checkpoint's LoRA weights into a decoder with adapters. Raises CheckpointError where they do not fit."""
+    what = f"{name}: its LoRA weights do not fit the decoder"
     try:
-        found = module.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()}, strict=False)
-        missing = [name for name in found.missing_keys if name not in may_miss]
-        for what, names in (("unknown", found.unexpected_keys), ("missing", missing)):
-            if names:
-                few = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-                raise CheckpointError(f"the checkpoint's {part} does not fit: {what} {few}; get or export it again")
-    except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint's {part} does not fit: {error}") from error
+        result = set_peft_model_state_dict(adapted, tensors)
+    except RuntimeError as error:  # of another shape; the first line only announces that
+        first = next((line.strip() for line in str(error).splitlines()[1:]), str(error))
+        raise CheckpointError(f"{what}: {first}") from error
+    missing = [name for name in result.missing_keys if "lora_" in name]
+    for problem, names in (("missing", missing), ("unknown", result.unexpected_keys)):
+        if names:
+            raise CheckpointError(f"{what}: {problem} {first_few(names)}; get or export it again")

@@ -11,6 +11,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 from model.attention import register
 from model.cache import KVRing
 from model.errors import CheckpointError, MissingDependency
+from model.tensors import first_few, first_line
 
 ATTENTIONS = ("auto", "sdpa", "eager", "flash_attention_2")
 
@@ -53,11 +54,12 @@ def open_decoder(
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         if isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error):
             raise
-        raise CheckpointError(f"decoder {str(path)!r}: cannot be loaded: {error}") from error
+        raise CheckpointError(f"decoder {str(path)!r}: cannot be loaded: {first_line(error)}") from error
     missing = sorted(found["missing_keys"])
     if missing:
-        few = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
-        raise CheckpointError(f"decoder {str(path)!r}: {len(missing)} of its tensors are missing: {few}; get it again")
+        raise CheckpointError(
+            f"decoder {str(path)!r}: {len(missing)} of its tensors are missing: {first_few(missing)}; get it again"
+        )
     return decoder.eval().requires_grad_(False)
 
 

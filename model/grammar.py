@@ -196,7 +196,7 @@ class Grammar:
 
     @staticmethod
     def said_by_user(text: str) -> str:
-        """A user's text as it stands in a turn: one line; whatever breaks a line, or is no character, becomes a space."""
+        """A user's text as it stands in a turn: one line. What breaks a line, or is no character, becomes a space."""
         if text.isprintable():
             return text
         return "".join(" " if unicodedata.category(char) in _NOT_IN_A_LINE else char for char in text).strip()

@@ -3,6 +3,7 @@
 One thread runs, records and prepares the work of a shelf.
 """
 
+import logging
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from model.errors import CheckpointError
+
+log = logging.getLogger("onlooker.engine")
 
 MAX_GRAPHS = 48
 """Of a shelf. The usual sizes stay; of the others those go that were not used for longest."""
@@ -65,17 +68,15 @@ class Recorder:
 class Shelf(Generic[Size]):
     """The graphs of one kind of work, by size. usual: sizes that recur, in the order in which they are made ready.
 
-    A size that has no graph is computed without one the first time, and recorded the second time. recorder: None where
+    A size that has no graph is computed without one the first time, and recorded the second time; where there is no
+    memory for that, it is computed without one from then on, and the log says so once. recorder: None where
     there is no GPU; then all is computed. `compute` is not kept: it may hold what the shelf must not keep alive.
     """
 
     def __init__(self, recorder: Recorder | None, usual: Sequence[Size]) -> None:
         self._recorder, self._usual = recorder, usual
         self._graphs: dict[Size, Graph | None] = {}
-        self._may_prepare = recorder is not None
-        self._without: set[Size] = (
-            set()
-        )  # there was no memory for their graphs, and to try again at each pass takes long
+        self._without: set[Size] = set()  # no memory for their graphs; to try again at each pass takes long
 
     def run(self, size: Size, compute: Callable[[Size], Tensor]) -> Tensor:
         """The work in that size; what it gives holds until the next run."""
@@ -91,18 +92,23 @@ class Shelf(Generic[Size]):
             try:
                 graph = self._graphs[size] = self._recorder.record(lambda: compute(size))
             except torch.OutOfMemoryError:  # then without, which takes less
-                self._without.add(size)
+                self._do_without(size)
                 return compute(size)
         return graph.replay()
 
     def prepare(self, compute: Callable[[Size], Tensor]) -> bool:
         """Record one more usual size; False if all of them are there, or no memory for more."""
         missing = [size for size in self._usual if self._graphs.get(size) is None]
-        if self._recorder is None or not missing or not self._may_prepare:
+        if self._recorder is None or not missing or self._without:
             return False
         try:
             compute(missing[0])  # kernels are compiled and chosen now, which a recording cannot do
             self._graphs[missing[0]] = self._recorder.record(lambda: compute(missing[0]))
         except torch.OutOfMemoryError:
-            self._may_prepare = False
-        return self._may_prepare and len(missing) > 1
+            self._do_without(missing[0])
+        return not self._without and len(missing) > 1
+
+    def _do_without(self, size: Size) -> None:
+        if not self._without:
+            log.warning("no memory on the GPU for a CUDA graph of size %s; that work goes on without, slower", size)
+        self._without.add(size)

@@ -14,12 +14,14 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model import weights as named_weights
 from model.errors import CheckpointError
 from model.frames import normalize
+from model.tensors import first_few, first_line, load_tensors
 
 Library = Literal["timm", "open_clip", "transformers"]
 CPU = torch.device("cpu")
@@ -208,9 +210,14 @@ class TransformersTower(VisionTower):
             family = AutoConfig.from_pretrained(name).model_type.removesuffix("_vision_model")
             if family not in families:
                 raise CheckpointError(f"vision.name = {name!r}: a {family} model; must be SigLIP or CLIP")
-            self.encoder = families[family].from_pretrained(name, dtype=torch.float32)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"vision.name = {name!r}: cannot be loaded: {error}") from error
+            self.encoder, found = families[family].from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"vision.name = {name!r}: cannot be loaded: {first_line(error)}") from error
+        if found["missing_keys"]:  # transformers would make them up
+            missing = sorted(found["missing_keys"])
+            raise CheckpointError(
+                f"vision.name = {name!r}: {len(missing)} of its tensors are missing: {first_few(missing)}; get it again"
+            )
         self._has_cls_token = family == "clip"
         self.feature_width = self.encoder.config.hidden_size
 
@@ -273,6 +280,7 @@ def _weights_file(weights: str) -> Path:
 def _load_strictly(module: Any, path: Path, spec: VisionSpec) -> None:
     head = f"{module.pretrained_cfg['classifier']}."
     try:
-        module.load_state_dict({k: v for k, v in load_file(path).items() if not k.startswith(head)})
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: does not hold the weights of {spec.name}: {error}") from error
+        tensors = {name: tensor for name, tensor in load_file(path).items() if not name.startswith(head)}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors: {first_line(error)}; get it again") from error
+    load_tensors(module, tensors, f"{path}: what it holds of {spec.name}")

@@ -208,9 +208,14 @@ def _ways(arguments: argparse.Namespace) -> int:
 def _device(name: str):
     import torch
 
+    from train.recipe import RecipeError
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise RecipeError(f"--device {name}: must be auto, cpu, cuda or cuda:N") from None
 
 
 if __name__ == "__main__":

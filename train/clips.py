@@ -1,6 +1,7 @@
 """Rendered clips on disk: `clip_*.npy` (frames) beside `clip_*.json` (what happens in them)."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,3 +61,10 @@ def _read_meta(path: Path) -> dict:
 def share(clips: list[ClipFile], rank: int, num_ranks: int) -> list[ClipFile]:
     """This process's part of the clips; where there are more processes than clips, some get the same one."""
     return clips[rank::num_ranks] or [clips[rank % len(clips)]]
+
+
+def refuse_measuring(clips: Iterable[ClipFile]) -> None:
+    """Raises RecipeError if one is for measuring only: what has been trained on measures nothing."""
+    for clip in clips:
+        if clip.meta.get("measuring_only"):
+            raise RecipeError(f"{clip.path}: is for measuring only, not to be trained on; give it to `evaluate` alone")

@@ -11,8 +11,7 @@ from tqdm import tqdm
 
 from model.vision import VisionTower
 from train.augment import augment
-from train.clips import ClipFile
-from train.recipe import RecipeError
+from train.clips import ClipFile, refuse_measuring
 
 BATCH_FRAMES = 64
 """Frames of a pass; on a GPU of every pass, padded if need be: cuDNN plans anew, for seconds, at each new shape."""
@@ -25,11 +24,9 @@ def encode_clips(
     """For each clip its `views` feature tensors, frames × N × F, float16, on the tower's device.
 
     The first view is the clip as it is; each further one is augmented, all its frames by the same draw. Raises
-    RecipeError for clips that are for measuring only: what has been trained on measures nothing.
+    RecipeError for clips that are for measuring only.
     """
-    for clip in clips:
-        if clip.meta.get("measuring_only"):
-            raise RecipeError(f"{clip.path}: is for measuring only; give it to `evaluate`, not to `encode`")
+    refuse_measuring(clips)
     device = next(tower.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     for clip in tqdm(clips, desc="encode", unit="clip"):

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from model.vision import VisionTower
 from train.augment import augment
-from train.clips import ClipFile
+from train.clips import ClipFile, refuse_measuring
 from train.clock import SharedClock
 from train.recipe import VisionPart
 from train.schedule import Schedule
@@ -62,6 +62,7 @@ class Labels:
 
 def load_frames(clips: list[ClipFile], device: torch.device) -> FrameSet:
     """Copy the clips' frames to `device` and tabulate their labels."""
+    refuse_measuring(clips)
     vocabulary = clips[0].meta["vocabulary"]
     most = max(len(c.meta["objects"]) for c in clips)
     side = clips[0].frames().shape[1]

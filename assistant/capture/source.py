@@ -30,7 +30,8 @@ PUSH_SCHEMES = {"rtmp-listen": "rtmp", "whip-listen": "whip"}
 MAX_STEM = 80
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,11}")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}(?:%25[\w.-]{1,32})?\]|[\w.-]{1,253})(?::\d{1,5})?")
-_DEVICE = re.compile(r"(?:camera|screen):(?:\d*|(?:/[\w.:+-]+)+)")
+_DEVICE = re.compile(r"camera:\d*|screen:\d*|camera:/dev(?:/[\w.:+-]+)+")
+MAX_SHOWN = 300
 _NOT_IN_A_NAME = re.compile(r"[@:?&=#%;|\\]")
 
 
@@ -138,6 +139,8 @@ def shown_name(text: str) -> str:
     path = rest if is_address else text
     if _DEVICE.fullmatch(text) or _is_there(path):
         return text
+    if re.match(r"~|/|\.{1,2}/", path) and path.isprintable() and not _NOT_IN_A_NAME.search(path) and "//" not in path:
+        return text[:MAX_SHOWN] + "…" * (len(text) > MAX_SHOWN)  # nobody begins an address so
     folder, name = _split(path)
     plain = unicodedata.normalize("NFKC", name)  # there are wide twins of these characters
     if 0 < len(name) <= MAX_STEM and "/" not in plain and plain.isprintable() and not _NOT_IN_A_NAME.search(plain):

@@ -1,14 +1,18 @@
 """Whether the other end of an https, rtmps or rtsps address is who it says it is. Runs in the capture child.
 
 libav checks no certificate unless it is told to, and says nothing of why one was refused. So one is looked at first, in
-a connection of its own, by the rules of this machine; then libav is told to check, too.
+a connection of its own, by the rules of this machine; then libav is told to check, too, also where an address leads to
+another one. The pieces that a playlist (HLS, DASH) names are fetched by libav without a check, as it hands nothing on.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import ssl
+import urllib.error
+import urllib.request
 from urllib.parse import urlsplit
 
 PORTS = {"https": 443, "rtmps": 443, "rtsps": 322}
@@ -33,6 +37,21 @@ def check_certificate(address: str, timeout_s: float) -> str:
         return error.verify_message
     except (OSError, ValueError):  # libav will find the same, and say so
         return ""
+
+
+def follow(address: str, timeout_s: float) -> str:
+    """What is wrong with a certificate on the way that an http or https address leads, as of `check_certificate`."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https"):
+        return ""
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    try:
+        urllib.request.urlopen(bare, timeout=timeout_s, context=ssl.create_default_context()).close()
+    except urllib.error.URLError as error:
+        return error.reason.verify_message if isinstance(error.reason, ssl.SSLCertVerificationError) else ""
+    except (OSError, ValueError, http.client.HTTPException):
+        return ""
+    return ""
 
 
 def options() -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,25 +38,56 @@ def _open(start: Start, outlet: Outlet) -> Video:
     if start.kind == "push":  # waits for a sender, for ever
         return Video.open(start.target, name=start.shown, options=PUSH_OPTIONS, file_format="flv", warn=outlet.warn)
     timeout_s = max(PATIENCE_S, start.timeout_s)
-    return Video.open(
-        Path(start.target) if start.kind == "file" else start.target,
-        name=start.shown,
-        options=_network_options(start, timeout_s) if start.kind == "network" else {},
-        timeout_s=timeout_s,
-        warn=outlet.warn,
-        alive=outlet.alive,
-    )
+
+    def open_as(file_format: str | None) -> Video:
+        return Video.open(
+            Path(start.target) if start.kind == "file" else start.target,
+            name=start.shown,
+            options=_network_options(start, timeout_s) if start.kind == "network" else {},
+            file_format=file_format,
+            timeout_s=timeout_s,
+            warn=outlet.warn,
+            alive=outlet.alive,
+        )
+
+    is_web = start.kind == "network" and start.target.startswith("http")
+    try:
+        return open_as(None)
+    except VideoMissing:
+        if is_web and start.tls_verify and (wrong := tls.follow(start.target, timeout_s)):
+            raise _not_trusted(start, wrong) from None
+        raise
+    except VideoError:
+        motion_jpeg = _try_motion_jpeg(open_as) if is_web else None
+        if motion_jpeg is None:
+            raise
+        return motion_jpeg
+
+
+def _try_motion_jpeg(open_as: Callable[[str], Video]) -> Video | None:
+    """Cameras that send picture after picture, but not what has to stand between them: browsers show them, too."""
+    with contextlib.suppress(VideoError):
+        video = open_as("mjpeg")
+        if video.has_size:
+            return video
+        video.close()
+    return None
 
 
 def _network_options(start: Start, timeout_s: float) -> dict[str, str]:
     options = {"rtsp_transport": "tcp"} if start.target.startswith("rtsp") else {}
-    if not start.tls_verify or not tls.is_encrypted(start.target):
+    if not start.tls_verify:
         return options
-    wrong = tls.check_certificate(start.target, timeout_s)
-    if wrong:
-        remedy = "if it is a camera of your own, set capture.tls_verify = false"
-        raise SourceFailed("missing", f"{start.shown}: its certificate is not trusted ({wrong}); {remedy}")
-    return {**options, **tls.options()}
+    if tls.is_encrypted(start.target) and (wrong := tls.check_certificate(start.target, timeout_s)):
+        raise _not_trusted(start, wrong)
+    if tls.is_encrypted(start.target) or start.target.startswith("http"):  # http may lead to https
+        options |= tls.options()
+    return options
+
+
+def _not_trusted(start: Start, wrong: str) -> SourceFailed:
+    remedy = "if it is a camera of your own, set capture.tls_verify = false"
+    return SourceFailed("missing", f"{start.shown}: its certificate is not trusted ({wrong}); {remedy}")
 
 
 def _read_file(video: Video, outlet: Outlet, start: Start) -> None:

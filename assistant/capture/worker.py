@@ -35,6 +35,9 @@ from assistant.messages import Ended, Event, Frame, Opened, Status
 START_TIMEOUT_S = 30.0  # a fresh interpreter on a busy machine, on top of the source's own time-out
 END_GRACE_S = 0.3
 WAIT_S = 0.1
+MAX_WAIT_S = 1.0
+"""No wait counts for more, so that a process that was stopped for a while (Ctrl-Z) takes nothing for lost."""
+
 LISTENS_AFTER_S = 3.0  # a port that cannot be had is told of earlier
 FILE_PATIENCE_S = 10.0  # more than `timeout_s`: nobody waits for the next moment of a file
 STILL = {
@@ -144,7 +147,7 @@ def _take_pictures(
     if source.kind == "push":
         patience_s = float("inf")
     begun_s, is_waiting = time.monotonic(), False
-    silent_s = 0.0  # counted in waits, so that a process that was stopped for a while (Ctrl-Z) takes nothing for lost
+    silent_s, waited_at_s = 0.0, time.monotonic()
     stillness = Stillness()
     while not stop.is_set():
         try:
@@ -155,7 +158,8 @@ def _take_pictures(
             if source.kind == "push" and not is_waiting and time.monotonic() - begun_s > LISTENS_AFTER_S:
                 is_waiting = True
                 report(Status("capture", "waiting", f"for a sender at {source.shown}", time.monotonic()))
-            silent_s += WAIT_S
+            now_s = time.monotonic()
+            silent_s, waited_at_s = silent_s + min(now_s - waited_at_s, MAX_WAIT_S), now_s
             if silent_s > patience_s:
                 raise _Silent(f"{source.shown}: nothing came for {patience_s:g} s; it is taken for lost")
             continue
@@ -197,7 +201,7 @@ def _take_pictures(
                 return
             case Alive():
                 pass
-        silent_s = 0.0
+        silent_s, waited_at_s = 0.0, time.monotonic()
 
 
 def _picture_memory() -> PictureMemory:

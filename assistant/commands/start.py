@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 
 from assistant.commands.run import add_options, run_command
 from model.errors import OnlookerError
@@ -32,7 +34,6 @@ def add_parser(commands) -> None:
 def run_start(args: argparse.Namespace) -> int:
     """Start `run` in a session of its own and wait until it answers. Raises StartFailed with its last words."""
     import psutil
-    from platformdirs import user_log_path
 
     from assistant.commands.remote import run_stop
     from assistant.control.client import Client
@@ -41,7 +42,7 @@ def run_start(args: argparse.Namespace) -> int:
     if args.is_restart:
         with contextlib.suppress(DaemonMissing):
             run_stop(args)
-    path = user_log_path("onlooker") / "onlooker.log"
+    path = _log_path()
     command, environ = run_command(args, path)
     with tempfile.TemporaryFile() as said:
         daemon = subprocess.Popen(
@@ -68,3 +69,20 @@ def run_start(args: argparse.Namespace) -> int:
                     return 0
             time.sleep(0.2)
     raise StartFailed(f"the daemon does not answer after {START_TIMEOUT_S:.0f} s; see {path}", 3)
+
+
+def _log_path() -> Path:
+    """Among the user's own data; where that cannot be written to, in the runtime directory."""
+    from platformdirs import user_log_path
+
+    from assistant.control.instance import make_private, runtime_dir
+
+    folder = user_log_path("onlooker")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.access(folder, os.W_OK):
+            return folder / "onlooker.log"
+    except OSError:
+        pass
+    make_private(runtime_dir())
+    return runtime_dir() / "onlooker.log"

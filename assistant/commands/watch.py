@@ -102,15 +102,17 @@ def run(args: argparse.Namespace) -> int:
         model = open_model(config.model, on_progress=bar.update)
     settle()
     app = App(plan, model)
+    is_over = False
     with _interrupted_once() as came:
         try:
-            app.start(_open_voice(plan, app, output))
+            app.start(_open_voice(plan, app, output, args.srt))
             code = _follow(app, output, subtitles, with_frames=args.frames)
+            is_over = True
         finally:
             came.set()  # from here on nothing breaks off what is to be written
             app.stop()
             if subtitles is not None:
-                subtitles.close()
+                subtitles.close(is_whole=is_over and app.failure is None)
     if app.failure is not None:
         raise app.failure
     return code
@@ -165,10 +167,14 @@ def parse_question(text: str, number: int) -> Query:
     return Query(question, int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds), number)
 
 
-def _open_voice(plan: Plan, app: App, output: Output) -> Voice | None:
+def _open_voice(plan: Plan, app: App, output: Output, srt: Path | None) -> Voice | None:
+    automatic = absolute(Path("out") / f"{plan.source.stem}.wav")
+    taken = [path.resolve() for path in (srt, Path(plan.source.target)) if path is not None]
+    while automatic.resolve() in taken:
+        automatic = automatic.with_name(f"{automatic.stem}-speech.wav")
     return open_voice(
         plan.config.voice,
-        absolute(Path("out") / f"{plan.source.stem}.wav"),
+        automatic,
         app.stop_event,
         output.warn,
         is_file=plan.source.kind == "file",

@@ -53,7 +53,7 @@ class DevicePlayer:
             if failure:
                 raise self._failed(f"the sound device was lost: {failure}")
 
-    def close(self, end_s: float) -> None:
+    def close(self, end_s: float | None) -> None:
         """Wait until all of it has been heard, unless `stop` is set."""
         if not self._stop.is_set() and self._child.send(None):
             self._child.wait(HANG_S)

@@ -24,8 +24,8 @@ class Player(Protocol):
         """Let it be heard; time_s: the moment of the stream it belongs to. Raises SpeechError."""
         ...
 
-    def close(self, end_s: float) -> None:
-        """The stream ended at end_s. Raises SpeechError."""
+    def close(self, end_s: float | None) -> None:
+        """The stream ended at end_s. None: nothing came of it, and an old file stays. Raises SpeechError."""
         ...
 
 
@@ -40,7 +40,7 @@ class NoPlayer:
     def play(self, speech: Speech, time_s: float) -> None:
         pass
 
-    def close(self, end_s: float) -> None:
+    def close(self, end_s: float | None) -> None:
         pass
 
 

@@ -61,8 +61,10 @@ class Voice:
         except SpeechError as error:
             self._give_up(error)
 
-    def close(self, end_s: float) -> None:
-        """Finish the output, which may be heard until then, and end the engines; the stream was end_s seconds long."""
+    def close(self, end_s: float | None) -> None:
+        """Finish the output, which may be heard until then, and end the engines; the stream was end_s seconds long.
+        None: nothing came of it.
+        """
         if self._player is not None:
             try:
                 self._player.close(end_s)

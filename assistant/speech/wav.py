@@ -23,7 +23,7 @@ LIVE_GAP_S = 0.5
 class WavFile:
     """Mono int16 at WAV_RATE_HZ. Sizes in the header are kept up, so a killed process leaves a whole file.
 
-    It is begun with the first samples, or at `close`. Pipes and devices, which cannot go back to their header, get one
+    It is begun with the first samples. Pipes and devices, which cannot go back to their header, get one
     that claims as much as the format can hold.
     """
 
@@ -48,8 +48,9 @@ class WavFile:
 
     def close(self) -> None:
         """Twice is fine."""
-        with contextlib.suppress(OSError, OutputError):
-            self._begun().close()
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
 
     def _begun(self) -> BinaryIO:
         if self._file is None:
@@ -93,10 +94,12 @@ class WavPlayer:
         except OSError as error:
             raise SpeechError(f"{self._wav.path}: {error.strerror or error}") from None
 
-    def close(self, end_s: float) -> None:
-        """Make the file as long as the stream (end_s seconds). Raises SpeechError."""
+    def close(self, end_s: float | None) -> None:
+        """Make the file as long as the stream (end_s seconds), unless nothing came of it. Raises SpeechError."""
         try:
-            if self._is_timeline:
+            if end_s is not None:
+                self._wav.append(np.zeros(0, np.int16))  # a silent stream has a file, too
+            if end_s is not None and self._is_timeline:
                 self._pad_to(end_s)
         except OutputError as error:
             raise SpeechError(str(error)) from None

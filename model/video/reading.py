@@ -133,6 +133,11 @@ class Video:
         names = self._container.format.name.split(",")
         return self.duration_s is not None or (not set(names) & set(PLAYLISTS) and self._container.size > 0)
 
+    @property
+    def has_size(self) -> bool:
+        """Whether a picture was seen in it when it was opened."""
+        return self._stream.codec_context.width > 0
+
     def pictures(self) -> Iterator[Shown]:
         """All pictures in order; what is damaged is passed over and told at the end. Raises VideoError if there are
         none.
@@ -370,10 +375,12 @@ def _explain(address: str) -> str:
 
 def _reason(error: Exception, timeout_s: Any) -> str:
     """What libav says, without the address: that one may hold a password."""
-    from av.error import ExitError, FFmpegError
+    from av.error import ExitError, FFmpegError, ProtocolNotFoundError
 
     if isinstance(error, ExitError | TimeoutError):
         limit_s = timeout_s[-1] if isinstance(timeout_s, tuple) else timeout_s
         return "no answer in time" if limit_s is None else f"no answer within {limit_s:g} s"
+    if isinstance(error, ProtocolNotFoundError):
+        return "the PyAV that is installed was built without this kind of address (`pip install av` has no srt://)"
     words = error.strerror if isinstance(error, FFmpegError | OSError) else None
     return words or type(error).__name__

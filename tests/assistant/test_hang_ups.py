@@ -4,6 +4,7 @@ stays.
 The short form runs always; ONLOOKER_DRILLS=full does it 200 times.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -28,7 +29,12 @@ def start(*arguments: str, runtime: Path) -> subprocess.Popen[bytes]:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), RUNTIME_VARIABLE: str(runtime)}
     command = [sys.executable, "-m", "assistant.cli", *arguments, "--model", str(GOLDEN), "--no-say"]
     return subprocess.Popen(
-        command, env=environ, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=environ,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # tests may run under nohup
     )
 
 
@@ -36,9 +42,21 @@ def family(pid: int) -> list[psutil.Process]:
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
 
 
+def pictures_left() -> set[str]:
+    """Names in shared memory that may be ours; other programs have theirs there."""
+    return {name for name in os.listdir("/dev/shm") if name.startswith(("psm_", "onlooker"))}
+
+
+def lives(process: psutil.Process) -> bool:
+    """Not one that only waits for somebody to ask how it ended: whose that is, depends on the machine."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 @pytest.mark.parametrize("command", ["watch", "run"])
 def test_nothing_is_left_of_a_group_that_is_ended(command, make_video, tmp_path):
-    video, shared = make_video(seconds=60, fps=10), set(os.listdir("/dev/shm"))
+    video, shared = make_video(seconds=60, fps=10), pictures_left()
     for number in range(NUM_TIMES // 2):
         with short_directory() as runtime:
             process = start(command, str(video), runtime=runtime)
@@ -47,9 +65,9 @@ def test_nothing_is_left_of_a_group_that_is_ended(command, make_video, tmp_path)
             time.sleep(0.1 * (number % 5))  # at any moment of its start
             everybody = family(process.pid)
             os.killpg(process.pid, ENDINGS[number % len(ENDINGS)])
-            process.wait(10)
-            wait_for(lambda everybody=everybody: not any(one.is_running() for one in everybody), 6)
-    assert set(os.listdir("/dev/shm")) <= shared
+            process.wait(60)
+            wait_for(lambda everybody=everybody: not any(map(lives, everybody)), 20)
+    assert pictures_left() <= shared
 
 
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
@@ -59,7 +77,7 @@ def test_subtitles_are_whole_after_any_end(ending, busy_video, tmp_path):
         wait_for(lambda: (tmp_path / "a.srt").exists(), 60)
         process.send_signal(ending)
         process.send_signal(ending)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
     cues = (tmp_path / "a.srt").read_text().strip().split("\n\n")
     assert [cue.split("\n")[0] for cue in cues] == [str(number) for number in range(1, len(cues) + 1)]
     assert all(len(cue.split("\n")) == 3 for cue in cues)
@@ -71,8 +89,8 @@ def test_a_reader_ends_with_its_parent_however_that_ends(make_video):
         wait_for(lambda: len(family(process.pid)) >= 2, 60)
         readers = family(process.pid)[1:]
         process.kill()
-        process.wait(10)
-        wait_for(lambda: not any(reader.is_running() for reader in readers), 5)
+        process.wait(60)
+        wait_for(lambda: not any(map(lives, readers)), 20)
 
 
 def test_pictures_of_earlier_versions_are_swept_and_nothing_else(tmp_path):

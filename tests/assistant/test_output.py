@@ -26,7 +26,7 @@ def test_subtitles_end_after_reading_time_or_at_the_next(tmp_path):
     subtitles.add(1.0, "You pick up the red mug.")
     subtitles.add(1.5, "You put down the red mug.")
     subtitles.add(30.0, "Ä.")
-    subtitles.close()
+    subtitles.close(is_whole=True)
     assert path.read_text(encoding="utf-8") == (
         "1\n00:00:01,000 --> 00:00:01,500\nYou pick up the red mug.\n\n"
         "2\n00:00:01,500 --> 00:00:03,000\nYou put down the red mug.\n\n"

@@ -60,6 +60,14 @@ def paths(monkeypatch, directory):
     monkeypatch.setattr(supervisor, "FIRST_DELAY_S", 0.01)
 
 
+@pytest.fixture
+def hang_ups():
+    """A terminal's end is heard, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
 def test_what_ends_by_itself_before_it_is_up_is_the_end(code, tmp_path):
     family = Family(tmp_path, f"sys.exit({code})")
@@ -100,7 +108,7 @@ def test_crashes_again_and_again_are_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_stop_that_comes_as_the_daemon_ends_is_not_answered_by_the_next_one(number, tmp_path):
+def test_a_stop_that_comes_as_the_daemon_ends_is_not_answered_by_the_next_one(number, tmp_path, hang_ups):
     family = Family(tmp_path, f"up()\nos.kill(os.getppid(), {int(number)})\nos._exit({EXIT_ANEW})")
     family.run()
     assert (family.seen, family.notes) == (["-"], [])

@@ -67,3 +67,22 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_by_name_of_the_key_tha
 def test_a_certificate_that_this_machine_trusts_is_fine(address, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_name("only.pem")))
     assert watch(address) == 4
+
+
+def test_an_http_address_that_leads_to_a_certificate_nobody_vouches_for_is_refused_too(address):
+    class Elsewhere(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", address)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        named = f"http://localhost:{server.server_address[1]}/clip.mp4"
+        with pytest.raises(SourceMissing, match=r"certificate is not trusted .*tls_verify = false"):
+            watch(named)
+        assert watch(named, tls_verify=False) == 4
+        server.shutdown()

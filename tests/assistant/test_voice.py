@@ -311,7 +311,7 @@ class Slow:
         self._hush.wait(10 if time_s < 9 else 0)
         self._heard.append((time_s, time.monotonic() - start_s))
 
-    def close(self, end_s: float) -> None:
+    def close(self, end_s: float | None) -> None:
         pass
 
 

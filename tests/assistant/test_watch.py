@@ -288,3 +288,20 @@ def test_times_of_questions(text, asked_s, question):
 def test_times_that_are_none(text):
     with pytest.raises(UsageError, match="TIME:QUESTION"):
         parse_question(text, 0)
+
+
+def test_a_run_that_fails_leaves_yesterday_s_files_as_they_are(watch, tmp_path):
+    broken, subtitles, speech = tmp_path / "broken.mp4", tmp_path / "a.srt", tmp_path / "a.wav"
+    broken.write_bytes((ROOT / "assistant" / "demo.mp4").read_bytes()[:3000])
+    for path in (subtitles, speech):
+        path.write_text("yesterday's")
+    code, _, _ = watch(broken, "--srt", subtitles, "--wav", speech)
+    assert code == 2
+    assert [path.read_text() for path in (subtitles, speech)] == ["yesterday's"] * 2
+
+
+def test_speech_that_nobody_named_a_file_for_does_not_go_where_the_subtitles_are(watch, busy_video):
+    code, lines, _ = watch(busy_video, "--max-speed", "--say", "--srt", "out/busy.wav")
+    assert code == 0
+    assert lines[-1]["speech"].startswith("out/busy-speech.wav")
+    assert Path("out/busy.wav").read_text().startswith("1\n")

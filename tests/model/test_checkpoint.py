@@ -1,7 +1,9 @@
 """Both checkpoint formats, there and back, and what is said when one is damaged."""
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +14,14 @@ from safetensors.torch import load_file, save_file
 from model.checkpoint import (
     Checkpoint,
     open_checkpoint,
+    open_tokenizer,
     read_checkpoint,
     write_checkpoint,
     write_reference,
 )
 from model.decoder import open_decoder, tied_names
 from model.errors import CheckpointError, StreamError
+from model.vision import VisionSpec, open_vision
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -81,6 +85,83 @@ def test_a_trained_decoder_without_some_of_its_tensors_is_refused(golden, tmp_pa
         open_checkpoint(tmp_path / "less")
 
 
+LESS: dict[str, tuple[Callable[[Checkpoint], Checkpoint], str]] = {
+    "half the connector": (
+        lambda c: replace(c, connector=without_last(c.connector)),
+        "connector does not fit: missing",
+    ),
+    "no connector": (lambda c: replace(c, connector={}), "connector does not fit: missing .* and 1 more"),
+    "a wide connector": (
+        lambda c: replace(c, connector=twice_as_wide(c.connector)),
+        "connector .*another shape",
+    ),
+    "an unknown one": (lambda c: replace(c, connector=c.connector | {"9.bias": torch.zeros(1)}), "unknown 9.bias"),
+    "no LoRA": (lambda c: replace(c, lora={}), "LoRA weights do not fit the decoder: missing .* more"),
+    "a wide LoRA": (lambda c: replace(c, lora=twice_as_wide(c.lora)), "LoRA weights do not fit the decoder: size mism"),
+    "LoRA unsaid": (lambda c: replace(c, spec=replace(c.spec, lora=None)), "holds LoRA weights, but no description"),
+}
+
+
+def without_last(tensors):
+    return {name: tensors[name] for name in sorted(tensors)[:-1]}
+
+
+def twice_as_wide(tensors):
+    return {name: torch.cat((tensor, tensor), -1) for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize(("change", "message"), LESS.values(), ids=LESS.keys())
+def test_tensors_that_do_not_fit_are_named_with_their_folder(golden, tmp_path, change, message):
+    write_checkpoint(change(golden), tmp_path / "less")
+    with pytest.raises(CheckpointError, match=f"^{re.escape(str(tmp_path / 'less'))}: .*{message}") as refused:
+        open_checkpoint(tmp_path / "less")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_reference_checkpoint_whose_tensors_do_not_fit_is_refused(golden, tmp_path):
+    shutil.copytree(GOLDEN, tmp_path, dirs_exist_ok=True)
+    for kind, message in (("half the connector", "connector does not fit"), ("no LoRA", "LoRA weights do not fit")):
+        write_reference(LESS[kind][0](golden), tmp_path / "adapter")
+        with pytest.raises(CheckpointError, match=message):
+            open_checkpoint(tmp_path)
+
+
+def test_a_tower_without_some_of_its_tensors_is_refused(golden, tmp_path):
+    shutil.copytree(GOLDEN / "vision", tmp_path / "vision")
+    weights = tmp_path / "vision" / "model.safetensors"
+    save_file(without_last(load_file(weights)), weights, metadata={"format": "pt"})
+    spec = replace(golden.spec, vision=replace(golden.spec.vision, name=str(tmp_path / "vision")))
+    write_checkpoint(replace(golden, spec=spec), tmp_path / "less")
+    with pytest.raises(CheckpointError, match="1 of its tensors are missing"):
+        open_checkpoint(tmp_path / "less")
+    timm = VisionSpec("timm", "tf_efficientnet_lite0", "", 32)
+    write_checkpoint(replace(golden, spec=replace(spec, vision=timm)), tmp_path / "less")
+    with pytest.raises(CheckpointError, match="holds no vision tower"):
+        open_checkpoint(tmp_path / "less")
+    tower = open_vision(timm).state_dict()
+    write_checkpoint(replace(golden, spec=replace(spec, vision=timm), vision=without_last(tower)), tmp_path / "less")
+    with pytest.raises(CheckpointError, match="its vision tower does not fit: missing trunk"):
+        open_checkpoint(tmp_path / "less")
+    save_file({"a": torch.zeros(1)}, tmp_path / "timm.safetensors")
+    with pytest.raises(CheckpointError, match=r"timm.safetensors: .* does not fit: missing"):
+        open_vision(replace(timm, weights=str(tmp_path / "timm.safetensors")))
+
+
+def test_a_base_with_tensors_of_another_shape_or_a_damaged_tokenizer_is_one_line(golden, tmp_path):
+    shutil.copytree(GOLDEN / "base", tmp_path / "base")
+    weights = tmp_path / "base" / "model.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name in sorted(tensors) if "mlp" in name)
+    save_file(tensors | {name: torch.zeros(3, 3)}, weights, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="cannot be loaded") as refused:
+        open_decoder(tmp_path / "base", dtype=torch.float32, attention="sdpa")
+    assert len(str(refused.value).splitlines()) == 1
+    (tmp_path / "base" / "tokenizer.json").write_text("{")
+    with pytest.raises(CheckpointError, match="base: its tokenizer cannot be loaded") as refused:
+        open_tokenizer(tmp_path / "base")
+    assert len(str(refused.value).splitlines()) == 1
+
+
 def damage(folder: Path, kind: str) -> None:
     spec, weights = folder / "onlooker.json", folder / "weights.safetensors"
     if kind == "half a weights file":
@@ -91,6 +172,8 @@ def damage(folder: Path, kind: str) -> None:
         spec.write_text(json.dumps(json.loads(spec.read_text()) | {"format": 99}))
     elif kind == "unknown key":
         spec.write_text(json.dumps(json.loads(spec.read_text()) | {"colour": "red"}))
+    elif kind == "no table":
+        spec.write_text('"golden"')
     elif kind == "no weights":
         weights.unlink()
 
@@ -100,6 +183,7 @@ def damage(folder: Path, kind: str) -> None:
     [
         ("half a weights file", "weights.safetensors: cannot be read"),
         ("no JSON", "onlooker.json: cannot be read"),
+        ("no table", "onlooker.json: cannot be read"),
         ("another format", "format must be 1"),
         ("unknown key", "colour"),
         ("no weights", "adapter_config.json: cannot be read"),

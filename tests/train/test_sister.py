@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from train.__main__ import main
 from train.clips import ClipFile
 from train.features import encode_clips
+from train.grounding import load_frames
 from train.recipe import RecipeError
 from train.scoring.evaluate import ClipResult
 from train.scoring.events import Event, true_events
@@ -134,6 +136,8 @@ def test_its_clips_are_refused_for_training(tmp_path, stories):
     np.save(path, np.zeros((2, 8, 8, 3), np.uint8))
     with pytest.raises(RecipeError, match="for measuring only"):
         next(encode_clips(_NoTower(), [ClipFile(path, meta)]))  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="for measuring only"):
+        load_frames([ClipFile(path, meta)], torch.device("cpu"))
 
 
 def test_a_scan_that_is_not_there_is_said(tmp_path, capsys):

@@ -7,6 +7,7 @@ import json
 import multiprocessing as mp
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,10 @@ def run(args: argparse.Namespace) -> int:
     workers = max(1, min(args.workers, len(seeds)))
     os.environ.setdefault("MUJOCO_GL", "egl")
     jobs = [(kit, args.scan, args.out, seeds[rank::workers], args.size, args.fps) for rank in range(workers)]
-    with mp.get_context("spawn").Pool(workers) as pool:
-        for _ in tqdm(pool.imap_unordered(_work, jobs), total=len(jobs), unit="share", file=sys.stderr):
-            pass
+    if seeds:
+        with ProcessPoolExecutor(workers, mp_context=mp.get_context("spawn")) as pool:
+            for _ in tqdm(pool.map(_work, jobs), total=len(jobs), unit="share", file=sys.stderr):
+                pass
     print(f"{len(seeds)} clips written to {args.out}, {args.clips - len(seeds)} were there already")
     return 0
 
