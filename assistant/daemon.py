@@ -188,7 +188,7 @@ def _helpers(service: Service, model: VideoLM, config: Config) -> Iterator[None]
             from assistant.gpu_watch import GpuWatch
 
             uuid = str(torch.cuda.get_device_properties(model.device).uuid)
-            gpu = GpuWatch(uuid, service.busy_s, service.share_gpu)
+            gpu = GpuWatch(uuid, service.busy_s, service.share_gpu, lambda why: service.tell("gpu", "failed", why))
             helpers.callback(gpu.close)
             gpu.start()
         yield

@@ -6,7 +6,6 @@ others use is taken for all that is used less what our own threads can have used
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -21,9 +20,8 @@ NUM_POLLS = 4
 BUSY, FREE = 0.5, 0.25
 """Shares of the time. Above the first, others need the GPU; below the second, no longer."""
 
+RETRY_S = 60.0
 STOP_TIMEOUT_S = 2.0
-
-log = logging.getLogger("onlooker.gpu")
 
 
 class Contention:
@@ -52,11 +50,18 @@ class GpuWatch:
 
     uuid: the GPU's, as torch.cuda.get_device_properties gives it. busy_s: seconds that our threads have worked so far,
     together; less than before where it is counted anew. tell: is told whether others keep the GPU busy, and their share
-    of the time (0–1), at each change, in a thread of its own.
+    of the time (0–1), at each change, in a thread of its own. failed: is told why that is not known, once for as long
+    as it lasts.
     """
 
-    def __init__(self, uuid: str, busy_s: Callable[[], float], tell: Callable[[bool, float], None]):
-        self._uuid, self._busy_s, self._tell = uuid, busy_s, tell
+    def __init__(
+        self,
+        uuid: str,
+        busy_s: Callable[[], float],
+        tell: Callable[[bool, float], None],
+        failed: Callable[[str], None] = lambda _: None,
+    ):
+        self._uuid, self._busy_s, self._tell, self._failed = uuid, busy_s, tell, failed
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="onlooker-gpu", daemon=True)
 
@@ -70,18 +75,27 @@ class GpuWatch:
             self._thread.join(STOP_TIMEOUT_S)
 
     def _run(self) -> None:
+        told = ""
+        while not self._stop.is_set():
+            try:
+                self._look(is_again=bool(told))
+            except Exception as error:  # of the driver's library: it may be missing, too old, or lose the GPU
+                why = f"whether other programs need it cannot be told: {error}"
+                if why != told:
+                    told = why
+                    self._tell(False, 0.0)
+                    self._failed(why)
+            self._stop.wait(RETRY_S)
+
+    def _look(self, *, is_again: bool) -> None:
         import pynvml
 
+        pynvml.nvmlInit()
         try:
-            pynvml.nvmlInit()
-        except pynvml.NVMLError as error:
-            log.warning("whether other programs need the GPU cannot be told (model.yield): %s", error)
-            return
-        try:
-            self._watch(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{self._uuid.removeprefix('GPU-')}"))
-        except pynvml.NVMLError as error:
-            log.warning("whether other programs need the GPU can no longer be told (model.yield): %s", error)
-            self._tell(False, 0.0)
+            handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{self._uuid.removeprefix('GPU-')}")
+            if is_again:
+                self._tell(False, 0.0)
+            self._watch(handle)
         finally:
             pynvml.nvmlShutdown()
 

@@ -27,7 +27,8 @@ class Health:
         self._parts = {name: Part() for name in names}
 
     def __getitem__(self, name: str) -> Part:
-        return self._parts[name]
+        """The part of that name; one that was not heard of before is new."""
+        return self._parts.setdefault(name, Part())
 
     def __setitem__(self, name: str, part: Part) -> None:
         self._parts[name] = part
@@ -38,9 +39,14 @@ class Health:
         frame_s: seconds from frame to frame.
         """
         has_frames = self._parts["capture"].state == "ready"
-        stale_s = max(STALE_S, 3 * frame_s) if has_frames else math.inf
+        stale_s = stale_after_s(frame_s) if has_frames else math.inf
         now_s = time.monotonic()
-        return {name: _facts(part, now_s, stale_s) for name, part in self._parts.items()}
+        return {name: _facts(part, now_s, stale_s) for name, part in list(self._parts.items())}
+
+
+def stale_after_s(frame_s: float) -> float:
+    """After so many seconds a part that has brought nothing is stale. frame_s: seconds from frame to frame."""
+    return max(STALE_S, 3 * frame_s)
 
 
 def _facts(part: Part, now_s: float, stale_s: float) -> dict[str, Any]:

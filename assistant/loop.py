@@ -154,7 +154,7 @@ class _Mind:
             self.pending.popleft()
             self._last_s = frame.time_s
             latency_s, behind_reply = self._clock() - frame.captured_s, frame.captured_s < self._replied_at_s
-            self._report(Seen(frame.time_s, frame.index, decision, latency_s, behind_reply))
+            self._report(Seen(frame.time_s, frame.index, decision, latency_s, behind_reply, frame.captured_s))
         last = batch[len(decisions) - 1]
         shrinks = is_speaking or is_slow
         self._batch_size = max(1, self._batch_size // 2) if shrinks else min(self._max_batch, self._batch_size * 2)

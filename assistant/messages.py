@@ -59,7 +59,7 @@ class Query:
 class Seen:
     """The mind has looked at one frame. latency_s: from its capture to this decision.
 
-    behind_reply: it was captured while a reply was being written, and had to wait for its end.
+    behind_reply: it was captured while a reply was being written, and had to wait for its end. captured_s: monotonic.
     """
 
     time_s: float
@@ -67,6 +67,7 @@ class Seen:
     decision: Decision
     latency_s: float
     behind_reply: bool = False
+    captured_s: float = 0.0
 
 
 @dataclass(frozen=True)

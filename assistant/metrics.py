@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import logging
 import os
 import secrets
 import socket
@@ -30,7 +31,10 @@ from model.errors import OnlookerError
 REQUEST_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 5.0
 RETRY_S = 10.0
+LOOK_EVERY_S = 5.0
 HOSTS = ("127.0.0.1", "localhost")
+
+log = logging.getLogger("onlooker.metrics")
 
 Facts = Callable[[], Mapping[str, Any]]
 
@@ -68,6 +72,11 @@ class MetricsServer:
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="onlooker-metrics", daemon=True)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has been started, and still serves."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         self._thread.start()
 
@@ -85,8 +94,17 @@ class MetricsKeeper:
     Use: `start`, `close`. tell: is told (state, detail) when that changes, in the keeper's thread.
     """
 
-    def __init__(self, port: int, token_file: Path, facts: Facts, tell: Callable[[str, str], object]):
+    def __init__(
+        self,
+        port: int,
+        token_file: Path,
+        facts: Facts,
+        tell: Callable[[str, str], object],
+        *,
+        retry_s: float = RETRY_S,
+    ):
         self._port, self._token_file, self._facts, self._tell = port, token_file, facts, tell
+        self._retry_s = retry_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="onlooker-metrics-keeper", daemon=True)
 
@@ -103,16 +121,29 @@ class MetricsKeeper:
         told = ""
         while not self._stop.is_set():
             try:
-                server = MetricsServer(self._port, read_token(self._token_file), self._facts)
+                self._serve()
+                why = "its thread ended"
             except OnlookerError as error:
-                if str(error) != told:
-                    told = str(error)
-                    self._tell("failed", f"{told}; it is tried again")
-                self._stop.wait(RETRY_S)
-                continue
+                why = str(error)
+            except Exception as error:  # a fault of ours, or of a library: the daemon goes on without figures
+                log.exception("the figures cannot be had")
+                why = f"{type(error).__name__}: {error}"
+            if self._stop.is_set():
+                return
+            if why != told:
+                told = why
+                self._tell("failed", f"{why}; it is tried again")
+            self._stop.wait(self._retry_s)
+
+    def _serve(self) -> None:
+        """Until `close`, or the server's thread has ended."""
+        server = MetricsServer(self._port, read_token(self._token_file), self._facts)
+        try:
             server.start()
             self._tell("on", f"http://127.0.0.1:{server.port}/metrics")
-            self._stop.wait()
+            while server.is_alive and not self._stop.wait(LOOK_EVERY_S):
+                pass
+        finally:
             server.close()
 
 

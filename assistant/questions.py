@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from assistant.control.reply import Reply
 
 MAX_OPEN = 32
+MAX_CHARS = 4000
 TOO_MANY = ("too many questions wait already", "ask again in a moment")
 
 
@@ -19,6 +20,11 @@ class Question:
     number: int
     reply: Reply
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+def one_line(text: str) -> str:
+    """A question as it may be kept, shown and put to a model: no line breaks, no control characters, single spaces."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 class Questions:

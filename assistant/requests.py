@@ -16,6 +16,7 @@ from assistant.journal.thread import Forget
 from assistant.journal.writer import Deleted
 
 if TYPE_CHECKING:
+    from assistant.devices import Device
     from assistant.service import Service
 
 log = logging.getLogger("onlooker.requests")
@@ -38,7 +39,10 @@ class Requests(Handler):
             self._asked_for_devices.append(reply)
             if len(self._asked_for_devices) > 1:
                 return
-        threading.Thread(target=self._list_devices, name="onlooker-devices", daemon=True).start()
+        try:
+            threading.Thread(target=self._list_devices, name="onlooker-devices", daemon=True).start()
+        except RuntimeError as error:  # the system has no room for another thread
+            self._answer_devices(f"the devices cannot be listed: {error}", {})
 
     def _list_devices(self) -> None:
         from assistant.devices import list_all
@@ -49,6 +53,9 @@ class Requests(Handler):
         except Exception as error:  # whatever a driver raises: the clients wait
             log.exception("the devices cannot be listed")
             failure = f"the devices cannot be listed: {error}"
+        self._answer_devices(failure, found)
+
+    def _answer_devices(self, failure: str, found: Mapping[str, list[Device]]) -> None:
         with self._lock:
             asked, self._asked_for_devices = self._asked_for_devices, []
         for reply in asked:

@@ -24,7 +24,7 @@ from assistant.control.reply import Reply
 from assistant.encoder import FrameSkip
 from assistant.errors import ConfigError, DeviceMissing, WorkerFailed
 from assistant.faults import Fault, ProcessSpoilt, fault_of
-from assistant.health import Health, Part
+from assistant.health import Health, Part, stale_after_s
 from assistant.journal.memory import notes_of, recollect, told
 from assistant.journal.thread import JournalThread
 from assistant.journal.writer import Line as JournalLine
@@ -33,7 +33,7 @@ from assistant.mailbox import Mailbox
 from assistant.messages import Asked, Event, Query, Seen, Status, Words
 from assistant.modes import ModesFile
 from assistant.pipeline import Pipeline
-from assistant.questions import TOO_MANY, Question, Questions
+from assistant.questions import MAX_CHARS, TOO_MANY, Question, Questions, one_line
 from assistant.reload import ConfigFile, changes, waits_for_a_start
 from assistant.sight import Sight
 from assistant.speech.voice import Line
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 NUM_EVENTS_QUEUED = 256
 NUM_RELOADS_QUEUED = 16
+NUM_PAUSES_QUEUED = 64
 TICK_S = 0.2
 HANG_S = 120.0
 """With frames waiting and none looked at for so long, the mind is taken for hung. Kernels compile in less."""
@@ -86,7 +87,7 @@ class _Paused:
     until_s: float
 
 
-Request = _Wanted | _Muted | _Paused
+Request = _Wanted | _Muted
 
 
 class Service:
@@ -117,6 +118,7 @@ class Service:
         self._voice, self.journal, self._modes = VoiceThread(open_voice), journal, modes or ModesFile(None)
         self._config_file, self._check = config_file, check
         self._reloads: Mailbox[Reply] = Mailbox(NUM_RELOADS_QUEUED, name="reloads")
+        self._pauses = Mailbox[_Paused](NUM_PAUSES_QUEUED, name="pauses")
         self._notifier, self._fed_s = notifier or Notifier({}), 0.0
         self._events = Mailbox[Event | Request](NUM_EVENTS_QUEUED, name="events")
         self._stop = threading.Event()
@@ -134,10 +136,10 @@ class Service:
         self._num_restarts = 0
         self._num_seen = self._num_remarks = self._num_dropped_before = 0
         self._is_asleep, self._modes_lock = False, threading.Lock()
+        self._is_ending = False  # a pipeline is, whose camera may still be open
         self._latency_s: float | None = None
         self._time_s = 0.0  # in the stream, of the last frame that was looked at
         self._texts: dict[int, str] = {}  # of replies that are being written, by their number
-        self._pauses: list[_Paused] = []
         self._sight, self._mended_s, self._zone_s = Sight(), 0.0, 0.0
         self._file_config = self._started_with = config  # as it stands in the file: now, and when this process began
 
@@ -197,6 +199,9 @@ class Service:
                     raise no_room(str(self._model.device)) from error
                 self._tell("mind", "starting", self._reduced)
             self._free()
+            self._check()
+            if self._stop.is_set():
+                return
         pipeline = Pipeline(
             self._source, self._config, self._model, stream, self._report, self._pacing, self._frame_skip
         )
@@ -214,14 +219,17 @@ class Service:
             raise ProcessSpoilt(str(error)) from error
 
     def _end_pipeline(self, why: str) -> list[str]:
+        self._is_ending = True
         pipeline, self._pipeline = self._pipeline, None
         if pipeline:
             self._num_dropped_before += pipeline.num_dropped
         stuck = pipeline.stop() if pipeline else []
+        self._is_ending = bool(stuck)
         for event in self._events.take_many(NUM_EVENTS_QUEUED, timeout_s=0):
             if isinstance(event, Status):  # all else is of a stream that is no more
                 self._hear(event)
         self._texts.clear()
+        self._sight.note_capture("opening", "", time.time(), time.monotonic())  # the next one has seen nothing yet
         self._questions.fail(why)
         return stuck
 
@@ -253,9 +261,22 @@ class Service:
         with contextlib.suppress(OnlookerError):  # it is tried again
             if self._voice.mend():
                 log.error("the voice's thread had died; it was started again")
-            if self.journal is not None and self.journal.has_died:
-                self._tell("journal", "failed", "its thread had died; it is started again")
-                self._start_journal(self._config.privacy)
+        self._mend_journal()
+
+    def _mend_journal(self) -> None:
+        journal = self.journal
+        if journal is None or not self._config.privacy.journal or (journal.is_on and not journal.has_died):
+            return
+        told = self._parts["journal"].detail
+        try:
+            self._start_journal(self._config.privacy)
+        except OnlookerError as error:
+            if str(error) == told:  # once for as long as it lasts
+                self._parts["journal"] = Part("failed", told)
+            else:
+                self._tell("journal", "failed", str(error))
+        else:
+            self._tell("journal", "on", "its thread had died; it was started again")
 
     def _note_time_zone(self) -> None:
         """Who travels keeps the quiet hours of the place, and reads its times in the log."""
@@ -266,18 +287,16 @@ class Service:
                 time.tzset()
 
     def _answer_pauses(self) -> None:
-        pipeline, now_s = self._pipeline, time.monotonic()
-        is_closed = pipeline is None or pipeline.keeper.state == "paused"
-        waiting, self._pauses = self._pauses, []
-        for pause in waiting:
-            if is_closed:
+        now_s = time.monotonic()
+        for pause in self._pauses.take_many(NUM_PAUSES_QUEUED, timeout_s=0):
+            if self._is_camera_closed:
                 pause.reply.done()
             elif not self._modes.now.paused:
                 pause.reply.error("failed", "it was resumed before the camera was closed", "", 1)
             elif now_s > pause.until_s:
                 pause.reply.error("failed", "the camera is still open: its driver hangs", "see `onlooker status`", 1)
             else:
-                self._pauses.append(pause)
+                self._pauses.put(pause)
 
     def _note_voice(self) -> None:
         """Whether it speaks is for who asks; that nobody hears it any more, or again, is told."""
@@ -301,15 +320,18 @@ class Service:
         except WorkerFailed:
             raise
         except OnlookerError as error:  # a mistake of the user's
-            self._tell("config", "failed", str(error))
+            waiting = self._waiting_keys()
+            self._tell("config", "failed", f"{error}; {_waits(waiting)}" if waiting else str(error))
             for reply in asked:
                 reply.error("failed", str(error), "the old values stay in effect", error.exit_code)
             return
-        waiting = waits_for_a_start(changes(self._started_with, config))
-        detail = f"{', '.join(waiting)}: at the next start" if waiting else ""
-        self._tell("config", "in effect", detail)
+        waiting = self._waiting_keys()
+        self._tell("config", "in effect", _waits(waiting))
         for reply in asked:
             reply.done({"changed": sorted(changed), "at_next_start": waiting})
+
+    def _waiting_keys(self) -> list[str]:
+        return waits_for_a_start(changes(self._started_with, self._file_config))
 
     def _apply(self, config: Config, changed: Mapping[str, object]) -> None:
         """What can be wrong with it comes first, so that after an OnlookerError the old values still hold."""
@@ -317,8 +339,9 @@ class Service:
 
         is_elsewhere = any(key.startswith(("capture.source", "capture.tls", "sources.")) for key in changed)
         source = source_of(config.capture, config.sources) if is_elsewhere else self._source
-        if self._reduced and not any(key.startswith("stream.") for key in changed):
-            config = config.model_copy(update={"stream": self._config.stream})  # the GPU has no more room than before
+        if self._reduced and "stream.window_tokens" not in changed:  # the GPU has no more room than before
+            reduced = {"window_tokens": self._config.stream.window_tokens}
+            config = config.model_copy(update={"stream": config.stream.model_copy(update=reduced)})
         check_stream(self._model, config.stream)
         is_voice, is_privacy = (any(key.startswith(name) for key in changed) for name in ("voice.", "privacy."))
         if is_voice:
@@ -333,7 +356,7 @@ class Service:
                     self._voice.swap(self._config.voice)
                 raise
         self._source, self._config = source, config
-        if any(key.startswith("stream.") for key in changed):
+        if "stream.window_tokens" in changed:
             self._reduced = ""
         self._pacing.update(config)
         self._switch_pictures()
@@ -423,21 +446,18 @@ class Service:
         match event:
             case Seen():
                 self._num_seen += 1
-                self._sight.note_frame()
+                self._sight.note_frame(event.captured_s)
                 self._latency_s, self._time_s = event.latency_s, event.time_s
                 for name in ("encoder", "mind"):
                     self._parts[name].state = "ready"
             case Status():
-                self._tell(event.part, event.state, event.detail)
+                self._tell(event.part, event.state, event.detail, event.at_s)
             case Words():
                 self._hear_words(event)
             case _Wanted():
                 self._pass_on(event.question, event.text)
             case _Muted():
                 self._voice.cut()
-            case _Paused():
-                self._pauses.append(event)
-                self._answer_pauses()
             case Asked():
                 self._publish("query", {"text": event.query.text, "time_s": event.time_s})
                 self._remember("query", event.query.text, event.time_s, query_id=event.query.id)
@@ -452,7 +472,7 @@ class Service:
         if question.number not in self._questions:
             return
         pipeline, now_s, found = self._pipeline, time.time(), []
-        why_blind = self._sight.why_blind(datetime.fromtimestamp(now_s))
+        why_blind = self._why_blind(now_s)
         if self.journal is not None and self.journal.is_on:
             seen_s = 0.0 if why_blind or pipeline is None else pipeline.seen_s
             found = recollect(self.journal.path, text, now_s, now_s - seen_s)
@@ -464,6 +484,14 @@ class Service:
         query = Query(text, 0.0, question.number, question.cancelled, notes_of(found, now_s))
         if not pipeline.questions.put_wait(query, timeout_s=0):
             self._questions.refuse(question, *TOO_MANY)
+
+    def _why_blind(self, now_unix_s: float) -> str:
+        now_s, capture = time.monotonic(), self._parts["capture"]
+        if self._modes.now.paused or self._is_asleep:  # the camera is about to say so itself
+            self._sight.note_capture("paused", "", now_unix_s, now_s)
+        idle_s = now_s - (capture.worked_at_s or now_s) if capture.state == "ready" else 0.0
+        is_idle = idle_s > stale_after_s(1 / self._config.stream.fps)
+        return self._sight.why_blind(datetime.fromtimestamp(now_unix_s), idle_s if is_idle else 0.0)
 
     def _answer(self, question: Question, text: str) -> None:
         """Without the mind."""
@@ -511,9 +539,12 @@ class Service:
                 JournalLine(kind, time.time(), time_s, self._source.shown, text, thumbnail=picture, **about)
             )
 
-    def _tell(self, part: str, state: str, detail: str) -> None:
+    def _tell(self, part: str, state: str, detail: str, at_s: float | None = None) -> None:
+        """at_s: since when it is so, if not since now; monotonic."""
         if part == "capture" and state != "warning":
-            self._sight.note_capture(state, detail, time.time())
+            now_s = time.monotonic()
+            at_s = now_s if at_s is None else at_s
+            self._sight.note_capture(state, detail, time.time() - (now_s - at_s), at_s)
         if state != "warning":
             self._parts[part].state, self._parts[part].detail = state, detail
         level = logging.WARNING if state in ("warning", "lost", "failed") else logging.INFO
@@ -540,9 +571,9 @@ class Service:
         """Let the camera go, and wait until it is, for SLEEP_S at most."""
         self._is_asleep = True
         until_s = time.monotonic() + SLEEP_S
-        while (pipeline := self._pipeline) is not None and time.monotonic() < until_s:
-            pipeline.keeper.pause()
-            if pipeline.keeper.state == "paused" or self._stop.wait(0.05):
+        while time.monotonic() < until_s:
+            self._follow_modes()
+            if self._is_camera_closed or self._stop.wait(0.05):
                 return
 
     def after_sleep(self) -> None:
@@ -592,9 +623,13 @@ class Service:
 
     def ask(self, text: str, reply: Reply) -> None:
         """Answered when the mind has come to it."""
-        text = " ".join(text.split())  # a line break would look like the end of a turn
+        text = one_line(text)
         if not text:
             reply.error("invalid", "there is no question", "", 2)
+            return
+        if len(text) > MAX_CHARS:
+            why = f"the question has {len(text):,} characters, at most {MAX_CHARS:,} can be asked"
+            reply.error("invalid", why, "shorten it", 2)
             return
         if self._pipeline is None:
             reply.error("busy", f"the mind is {self._parts['mind'].state}", "`onlooker status` says more", 3)
@@ -611,12 +646,16 @@ class Service:
             self._switch_pictures()
             self._follow_modes()
             if changes.get("muted"):
+                self._voice.cut()
+                # and again, for what the main thread is just about to have said
                 self._events.put_wait(_Muted(), timeout_s=0)
             self._publish("modes", asdict(self._modes.now))
 
     def answer_when_closed(self, reply: Reply) -> None:
         """The answer to a pause: once the camera is closed, or has not been for PAUSE_S."""
-        if not self._events.put_wait(_Paused(reply, time.monotonic() + PAUSE_S), timeout_s=0):
+        if self._is_camera_closed:
+            reply.done()
+        elif not self._pauses.put_wait(_Paused(reply, time.monotonic() + PAUSE_S), timeout_s=0):
             reply.error("busy", "paused, but much is going on", "see `onlooker status`", 3)
 
     def tell(self, part: str, state: str, detail: str = "") -> None:
@@ -626,6 +665,12 @@ class Service:
     def reload(self, reply: Reply) -> bool:
         """Read the configuration anew, and answer then. False: too many have asked already."""
         return self._config_file is not None and self._reloads.put_wait(reply, timeout_s=0)
+
+    @property
+    def _is_camera_closed(self) -> bool:
+        """Whether it is closed, and stays so for as long as somebody wants it closed. Any thread."""
+        pipeline = self._pipeline
+        return not self._is_ending if pipeline is None else pipeline.keeper.is_closed
 
     def _follow_modes(self) -> None:
         """The camera is open, or not, as the user has it and the computer is awake."""
@@ -637,3 +682,7 @@ class Service:
                 pipeline.keeper.pause()
             elif pipeline.keeper.is_paused:
                 pipeline.keeper.resume()
+
+
+def _waits(keys: list[str]) -> str:
+    return f"{', '.join(keys)}: at the next start" if keys else ""

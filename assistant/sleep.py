@@ -59,6 +59,8 @@ class SleepWatch:
             except (DBusError, DBusFastError, ValueError, OSError, EOFError, TimeoutError) as error:
                 if is_first:
                     log.info("no systemd-logind here, so a sleep is not noticed beforehand: %s", error)
+            except Exception:  # a fault of ours, or a bus that says what nobody expects: it is tried again
+                log.exception("a sleep is not noticed beforehand for a while")
             finally:
                 self._release()
                 if self._is_asleep:  # nobody will tell when it is over

@@ -19,6 +19,9 @@ from assistant.messages import Event, Frame, Opened, Status
 FIRST_DELAY_S, LAST_DELAY_S = 0.1, 2.0
 """Between two attempts to open a source: what returns is noticed within LAST_DELAY_S and the time of opening it."""
 
+STEADY_S = 2.0
+"""A source that brought pictures for so long is opened again soon; one that ends at once, again and again, is not."""
+
 
 class Keeper:
     """Posts the frames of one live source into `frames` for ever, and says by `report` what becomes of it.
@@ -44,7 +47,9 @@ class Keeper:
         self._is_paused = threading.Event()
         self._break = threading.Event()  # ends the attempt under way, or the wait for the next one
         self._delay_s = FIRST_DELAY_S
-        self._is_new = False  # the source is another one than before
+        self._is_new = False  # the source is another one than before, or is opened on purpose
+        self._closed = threading.Event()  # and stays so for as long as the pause does
+        self._opened_s: float | None = None
 
     @property
     def state(self) -> str:
@@ -56,14 +61,22 @@ class Keeper:
         """Whether `pause` was called last. Any thread."""
         return self._is_paused.is_set()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the device is closed since the latest `pause`, and stays so until `resume`. Any thread."""
+        return self._is_paused.is_set() and self._closed.is_set()
+
     def pause(self) -> None:
         """Let the device go."""
+        if not self._is_paused.is_set():
+            self._closed.clear()
         self._is_paused.set()
         self._break.set()
 
     def resume(self) -> None:
         """Open it again, at once."""
         self._is_paused.clear()
+        self._is_new = True
         self._delay_s = FIRST_DELAY_S
         self._break.set()
 
@@ -86,10 +99,13 @@ class Keeper:
                 if stop.is_set():
                     return
                 if self._is_paused.is_set():
+                    self._closed.set()
                     self._enter("paused", "")
                     self._break.wait(1.0)
                     continue
                 self._attempt()
+                if self._opened_s is not None and time.monotonic() - self._opened_s >= STEADY_S:
+                    self._delay_s = FIRST_DELAY_S
                 if not self._break.is_set():
                     self._break.wait(self._delay_s)
                     self._delay_s = min(2 * self._delay_s, LAST_DELAY_S)
@@ -97,6 +113,7 @@ class Keeper:
             self._frames.close()
 
     def _attempt(self) -> None:
+        self._opened_s = None
         if self._state == "paused" or self._is_new:
             self._is_new = False
             self._enter("opening", self._source.shown)
@@ -122,7 +139,7 @@ class Keeper:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Opened):
-            self._delay_s = FIRST_DELAY_S
+            self._opened_s = time.monotonic()
             self._enter("ready", self._source.shown)
         if isinstance(event, Status) and event.state == "waiting":
             self._enter("waiting", event.detail)

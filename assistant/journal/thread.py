@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -101,22 +102,26 @@ def run_journal(inbox: Mailbox[Line | Forget], journal: Journal) -> None:
     """The body of the journal's thread: write what comes until the inbox is drained, then close."""
     calendar, purged_s = Calendar(is_trusted=_follows(journal.path, time.time())), -math.inf
     is_last = False
-    while not is_last:
-        is_last = inbox.is_drained
-        for item in inbox.take_many(inbox.capacity, timeout_s=0 if is_last else FLUSH_EVERY_S / 4):
+    try:
+        while not is_last:
+            is_last = inbox.is_drained
+            for item in inbox.take_many(inbox.capacity, timeout_s=0 if is_last else FLUSH_EVERY_S / 4):
+                try:
+                    _do(journal, item)
+                except Exception:  # a fault of ours costs a line, not the journal
+                    log.exception("a line was not kept, or not deleted")
             try:
-                _do(journal, item)
-            except Exception:  # a fault of ours costs a line, not the journal
-                log.exception("a line was not kept, or not deleted")
-        try:
-            journal.flush_due()
-            now_unix_s, now_s = time.time(), time.monotonic()
-            if calendar.note(now_unix_s, now_s) and now_s - purged_s >= PURGE_EVERY_S:
-                purged_s = now_s
-                journal.purge(now_unix_s)
-        except Exception:
-            log.exception("the journal was not looked after")
-    journal.close()
+                journal.flush_due()
+                now_unix_s, now_s = time.time(), _running_s()
+                if calendar.note(now_unix_s, now_s) and now_s - purged_s >= PURGE_EVERY_S:
+                    purged_s = now_s
+                    journal.purge(now_unix_s)
+                if calendar.step_s:
+                    journal.note_step(calendar.step_s, now_unix_s)
+            except Exception:
+                log.exception("the journal was not looked after")
+    finally:
+        journal.close()  # whatever ends the thread: another one is to have the file
 
 
 class Calendar:
@@ -129,14 +134,21 @@ class Calendar:
         self._is_trusted = is_trusted  # from the start, until it is put
         self._offset_s: float | None = None
         self._since_s = 0.0
+        self.step_s = 0.0  # by how much the clock had been put before the latest `note`, 0 if it had not
 
     def note(self, now_unix_s: float, now_s: float) -> bool:
         """True once both clocks have gone alike for STEADY_S. now_unix_s: the wall's; now_s: monotonic."""
-        offset_s = now_unix_s - now_s
+        offset_s, self.step_s = now_unix_s - now_s, 0.0
         if self._offset_s is None or abs(offset_s - self._offset_s) > STEP_S:
             self._is_trusted = self._is_trusted and self._offset_s is None
+            self.step_s = 0.0 if self._offset_s is None else offset_s - self._offset_s
             self._offset_s, self._since_s = offset_s, now_s
         return self._is_trusted or now_s - self._since_s >= STEADY_S
+
+
+def _running_s() -> float:
+    """Seconds that no hand can put; where the system has such a clock, one that goes on while the computer sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 def _follows(path: Path, now_unix_s: float) -> bool:

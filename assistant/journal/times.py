@@ -104,10 +104,10 @@ def read_time(question: str, now_local: datetime) -> When | None:
     if not found:
         return None
     span = _span(now_local, day, lately, ago, between, at, part, just)
-    if span is None or span[0] >= now_local:
+    if span is None or span[0].timestamp() >= now_local.timestamp():
         return None
     start, end, focus = span
-    return When(start, min(end, now_local), focus, " ".join(text.replace("·", " ").split()))
+    return When(start, min(end, now_local, key=datetime.timestamp), focus, " ".join(text.replace("·", " ").split()))
 
 
 _Match = re.Match[str] | None
@@ -120,11 +120,11 @@ def _span(
     if ago:
         past = _duration(ago)
         slack = max(past / 4, timedelta(minutes=2))
-        return now - past - slack, now - past + slack, now - past
+        return _earlier(now, past + slack), _earlier(now, past - slack), _earlier(now, past)
     if lately:
-        return now - _duration(lately), now, None
+        return _earlier(now, _duration(lately)), now, None
     if just:
-        return now - timedelta(minutes=10), now, now
+        return _earlier(now, timedelta(minutes=10)), now, now
     days = _days(day, now) if day else None
     if day and days is None:
         return None
@@ -239,6 +239,11 @@ def _duration(match: re.Match[str]) -> timedelta:
 
 def _number(word: str) -> int:
     return int(word) if word.isdecimal() else _NUMBERS[word]
+
+
+def _earlier(now: datetime, by: timedelta) -> datetime:
+    """What the clock showed then: summer time may have begun or ended since."""
+    return datetime.fromtimestamp(now.timestamp() - by.total_seconds())
 
 
 def _midnight(day: date) -> datetime:

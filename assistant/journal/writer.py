@@ -10,6 +10,7 @@ file system keeps of overwritten blocks, and copies that others made, are beyond
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -28,6 +29,9 @@ from assistant.journal.file import JournalError, prepare_folder, remove_set_asid
 KINDS = ("remark", "query", "answer", "note")
 DAY_S = 86400.0
 YEAR_9999_UNIX_S = 253_370_764_800.0
+PLAUSIBLE_UNIX_S = 1_704_067_200.0
+"""2024: a clock that shows less has not been set yet."""
+
 FLUSH_EVERY_S = 1.0
 SET_ASIDE_S = 7 * DAY_S
 SCRUB_AGAIN_S = 5.0
@@ -127,6 +131,7 @@ class Journal:
         self._asked: dict[int, int] = {}  # Query.id of this run → number of its line
         self._scrub_at_s: float | None = None
         self._connection = JournalConnection(path, self._on_connect, warn)
+        self._first_id = self._next_id  # of the lines that are dated as the clock goes now
 
     def write(self, line: Line) -> int:
         """Take a line in; it is in the file after the next `flush`, or a second later. Returns its number.
@@ -198,12 +203,44 @@ class Journal:
         return self._delete("at_unix_s < ?", (before_unix_s,))
 
     def purge(self, now_unix_s: float) -> Deleted:
-        """Delete what is older than the retention. A damaged journal is kept for a week, or that long if shorter."""
+        """Delete what is older than the retention. A damaged journal is kept for a week, or that long if shorter.
+
+        Lines of a clock that was not set, or of a day to come, are as old as at least what was written after them.
+        """
         kept_s = SET_ASIDE_S if self._retention_s is None else min(SET_ASIDE_S, self._retention_s)
         self._remove_set_aside(now_unix_s - kept_s)
         if self._retention_s is None:
             return Deleted(0, is_done=True, is_gone=True)
-        return self._delete("at_unix_s < ?", (now_unix_s - self._retention_s,), set_aside_too=False)
+        is_old = "at_unix_s >= ? AND at_unix_s < ?"
+        span = (PLAUSIBLE_UNIX_S, now_unix_s - self._retention_s)
+        is_undated = "(at_unix_s < ? OR at_unix_s > ?)"
+        return self._delete(
+            f"id IN (SELECT id FROM entries WHERE {is_old} OR "
+            f"({is_undated} AND id < (SELECT max(id) FROM entries WHERE {is_old})))",  # looked up before any is deleted
+            (*span, PLAUSIBLE_UNIX_S, now_unix_s + DAY_S, *span),
+            set_aside_too=False,
+        )
+
+    def note_step(self, step_s: float, now_unix_s: float) -> None:
+        """The clock was put by step_s. Lines that it had dated before it was set, or years ahead, get their right date.
+
+        Of other steps nobody knows which of the two times was right.
+        """
+        is_right_now = now_unix_s >= PLAUSIBLE_UNIX_S
+        wrong = "at_unix_s < ?" if step_s > 0 else "at_unix_s > ?"
+        limit_unix_s = PLAUSIBLE_UNIX_S if step_s > 0 else now_unix_s + DAY_S
+
+        def put_right(db: sqlite3.Connection) -> None:
+            with transaction(db):
+                db.execute(
+                    f"UPDATE entries SET at_unix_s = at_unix_s + ? WHERE id >= ? AND {wrong}",
+                    (step_s, self._first_id, limit_unix_s),
+                )
+
+        if is_right_now and self.flush():
+            with contextlib.suppress(NotDone):
+                self._connection.attempt(put_right)
+        self._first_id = self._next_id
 
     def close(self) -> None:
         """Commit what was taken in and let go of the file. Closing twice is fine."""

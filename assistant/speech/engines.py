@@ -52,7 +52,11 @@ class Engine(Protocol):
         ...
 
 
-NUM_TRIES = 3
+NUM_TRIES, SETTLE_S = 3, 0.05
+
+
+class NoSound(SpeechError):
+    """The engine works, and gave no sound for this text."""
 
 
 def is_sayable(text: str) -> bool:
@@ -100,9 +104,11 @@ class EspeakEngine:
         if said is None:
             return NOTHING
         sound, errors = said
-        if process.returncode != 0 or len(sound) <= 44:
+        if process.returncode != 0:
             words = errors.decode(errors="replace").strip().splitlines() or ["it gave no sound"]
             raise SpeechError(f"espeak-ng failed: {words[-1]}")
+        if len(sound) <= 44:
+            raise NoSound("espeak-ng gave no sound")
         # its header, written before the length is known, claims 2 GB; after the 44 bytes there is nothing but samples
         return Speech(np.frombuffer(sound[44:], "<i2"), int.from_bytes(sound[24:28], "little"))
 
@@ -143,7 +149,7 @@ class Pyttsx3Engine:
         return self._child.pid if self._child else None
 
     def synthesise(self, text: str) -> Speech:
-        """A child that has just been started gives no sound now and then; its second try does."""
+        """Raises NoSound if it gives none, however often it is tried."""
         if not is_sayable(text):
             return NOTHING
         with tempfile.TemporaryDirectory(prefix="onlooker-voice-") as folder:
@@ -160,7 +166,7 @@ class Pyttsx3Engine:
                 if len(speech.pcm):
                     return speech
                 path.unlink()
-            raise SpeechError("pyttsx3 gave no sound")
+            raise NoSound("pyttsx3 gave no sound")
 
     def close(self) -> None:
         if self._child is not None:
@@ -191,7 +197,12 @@ class Pyttsx3Engine:
 
 
 def pyttsx3_main(connection: Connection) -> None:
-    """The child: say each (text, path) it is sent into a file; answer "" when it is there, else what went wrong."""
+    """The child: say each (text, path) it is sent into a file; answer "" when it is there, else what went wrong.
+
+    At the end of a loop pyttsx3 cancels whatever espeak-ng is still busy with, also where that is taking over the
+    settings or letting go of the sentence before: then the speed is lost, and the next sentence has no sound. So it is
+    left alone for SETTLE_S before each, and the first loop has nothing to say.
+    """
     os.environ.update(NO_SOUND_SERVER)
     rate_wpm, volume = connection.recv()
     engine = None
@@ -202,8 +213,11 @@ def pyttsx3_main(connection: Connection) -> None:
                 import pyttsx3
 
                 engine = pyttsx3.init()
+                time.sleep(SETTLE_S)
+                engine.runAndWait()
                 engine.setProperty("rate", rate_wpm)
                 engine.setProperty("volume", volume)
+            time.sleep(SETTLE_S)
             engine.save_to_file(text, path)
             engine.runAndWait()
         except Exception as error:  # whatever a driver of this system raises: the parent decides what follows

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from assistant.errors import SpeechError
 from assistant.mailbox import Mailbox
-from assistant.speech.engines import Engine, Speech
+from assistant.speech.engines import Engine, NoSound, Speech
 from assistant.speech.player import Player
 
 NUM_LINES_QUEUED = 16
@@ -62,32 +62,47 @@ class Voice:
             self._give_up(error)
 
     def close(self, end_s: float | None) -> None:
-        """End the engines and finish the output; the stream was end_s seconds long. None: nothing came of it."""
-        for engine in self._engines:
-            engine.close()
+        """Finish the output, which may be heard until then, and end the engines; the stream was end_s seconds long.
+        None: nothing came of it.
+        """
         if self._player is not None:
             try:
                 self._player.close(end_s)
             except SpeechError as error:
                 self._give_up(error)
+        for engine in self._engines:
+            engine.close()
 
     def _synthesise(self, text: str) -> Speech | None:
-        had_failed = len(self._failures)
-        while self._engines:
-            engine = self._engines[0]
+        had_failed, num_silent = len(self._failures), 0
+        while num_silent < len(self._engines):
+            engine = self._engines[num_silent]
             try:
                 speech = engine.synthesise(text)
-            except SpeechError as error:
-                engine.close()
-                self._engines.pop(0)
-                self._failures.append(str(error))
+            except NoSound:  # either it does not work, or there is nothing to pronounce: another one knows
+                num_silent += 1
                 continue
-            if len(self._failures) > had_failed:
-                self._warn(f"voice: {'; '.join(self._failures)}; {engine.name} speaks instead")
+            except SpeechError as error:
+                self._drop(engine, str(error))
+                continue
+            if len(speech.pcm):
+                for silent in self._engines[:num_silent]:
+                    self._drop(silent, f"{silent.name} gave no sound")
+            self._tell(had_failed)
             return speech
-        if len(self._failures) > had_failed:
-            self._warn(f"voice: {'; '.join(self._failures)}; going on in silence")
+        self._tell(had_failed)
         return None
+
+    def _drop(self, engine: Engine, why: str) -> None:
+        engine.close()
+        self._engines.remove(engine)
+        self._failures.append(why)
+
+    def _tell(self, had_failed: int) -> None:
+        """One warning of what has failed since."""
+        if len(self._failures) > had_failed:
+            what = f"{self._engines[0].name} speaks instead" if self._engines else "going on in silence"
+            self._warn(f"voice: {'; '.join(self._failures)}; {what}")
 
     def _give_up(self, error: SpeechError) -> None:
         self._failures.append(str(error))

@@ -25,13 +25,14 @@ log = logging.getLogger("onlooker.voice")
 
 
 class VoiceThread:
-    """One thread uses `start`, `swap`, `hush` and `close`; any may `say`, and look at `part`."""
+    """One thread uses `start`, `swap`, `mend` and `close`; any may `say`, `cut`, and look at `part`."""
 
     def __init__(self, open_voice: OpenVoice):
         self._open_voice = open_voice
         self._section: VoiceSection | None = None
         self._speaker: _Speaker | None = None
         self._left: list[_Speaker] = []  # which end by themselves
+        self._lock = threading.Lock()
 
     def part(self) -> Part:
         """For `status`: "off", "starting", "idle", "speaking", or "failed" where nobody hears it."""
@@ -41,18 +42,16 @@ class VoiceThread:
         """Never waits; a voice that lags loses its oldest lines."""
         speaker = self._speaker
         if speaker is not None:
-            speaker.lines.put(line)
+            speaker.put(line)
 
     def cut(self) -> None:
         """Silence, at once: what is being said is broken off, and what waits is forgotten. The next line is said."""
-        speaker = self._speaker
-        if speaker is None or self._section is None:
-            return
-        speaker.lines.clear()
-        if speaker.part().state == "speaking" and speaker.is_replaceable:
-            speaker.leave()
+        with self._lock:
+            speaker, section = self._speaker, self._section
+            if speaker is None or section is None or not speaker.cut():
+                return
             self._left = [other for other in [*self._left, speaker] if other.is_alive]
-            self.start(self._section)
+            self._speaker = self._make(section)
 
     def mend(self) -> str:
         """Start the thread again if a fault of ours ended it; gives what had ended it, "" if nothing had."""
@@ -63,6 +62,11 @@ class VoiceThread:
 
     def start(self, section: VoiceSection) -> None:
         """A sound device is opened by the voice's thread, for it may hang. Raises OutputError for a bad file."""
+        speaker = self._make(section)
+        with self._lock:
+            self._section, self._speaker = section, speaker
+
+    def _make(self, section: VoiceSection) -> _Speaker:
         hush = threading.Event()
 
         def open_again() -> Voice | None:
@@ -70,8 +74,7 @@ class VoiceThread:
 
         is_device = section.output == "auto"  # a file would be begun anew, and lose what was said into it
         voice = None if is_device else open_again()
-        self._section = section
-        self._speaker = _Speaker(voice, hush, open_again if is_device else None)
+        return _Speaker(voice, hush, open_again if is_device else None)
 
     def swap(self, section: VoiceSection) -> None:
         """Another voice. Raises OutputError, with the old one as it was; WorkerFailed if that does not end."""
@@ -87,15 +90,19 @@ class VoiceThread:
 
     def close(self) -> list[str]:
         """Break off what is being said; gives the thread's name if it hangs."""
-        speaker, self._speaker = self._speaker, None
-        return speaker.close() if speaker else []
+        with self._lock:
+            speaker, self._speaker = self._speaker, None
+            left, self._left = self._left, []
+        speakers = [*left, speaker] if speaker else left
+        return [name for each in speakers for name in each.close()]
 
 
 class _Speaker:
     """One voice and the thread that owns it, and opens it if it may."""
 
     def __init__(self, voice: Voice | None, hush: threading.Event, open_again: Callable[[], Voice | None] | None):
-        self.lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
+        self._lines = Mailbox[tuple[int, Line]](NUM_LINES_QUEUED, name="lines")
+        self._num_cuts = 0  # a line that was put in before the latest one is not said
         self._voice, self._hush, self._open_again = voice, hush, open_again
         self._is_open = open_again is None
         self._is_speaking = False
@@ -123,10 +130,23 @@ class _Speaker:
         """Whether another one may go on in its place: a file would be begun anew."""
         return self._open_again is not None
 
+    def put(self, line: Line) -> None:
+        """Have it said. Any thread."""
+        self._lines.put((self._num_cuts, line))
+
+    def cut(self) -> bool:
+        """Forget all lines; True if one is being said, and another speaker must go on: this one breaks off and ends."""
+        self._num_cuts += 1
+        self._lines.clear()
+        if not (self._is_speaking and self.is_replaceable):
+            return False
+        self.leave()
+        return True
+
     def leave(self) -> None:
         """Break off, and end, without anybody waiting for it."""
         self._hush.set()
-        self.lines.close()
+        self._lines.close()
 
     def close(self) -> list[str]:
         self.leave()
@@ -143,22 +163,23 @@ class _Speaker:
     def _speak(self) -> None:
         if not self._is_open:
             self._open()
-        while self._voice is not None and not (self._hush.is_set() or self.lines.is_drained):
-            line = self.lines.take(timeout_s=0.2)
-            if line is None:
+        while self._voice is not None and not (self._hush.is_set() or self._lines.is_drained):
+            taken = self._lines.take(timeout_s=0.2)
+            if taken is None:
                 continue
             if not self._voice.is_heard:
                 self._mend()
             if self._voice.is_heard:
-                self._say(self._voice, line)
+                self._say(self._voice, *taken)
         if self._voice is not None:
             self._voice.close(0.0)
 
-    def _say(self, voice: Voice, line: Line) -> None:
-        self._is_speaking = True
+    def _say(self, voice: Voice, num_cuts: int, line: Line) -> None:
+        self._is_speaking = True  # before the look at the cuts: a cut looks at it after it was counted
         try:
-            voice.say(line)
-            self._spoke_at_s = time.monotonic()
+            if num_cuts == self._num_cuts:
+                voice.say(line)
+                self._spoke_at_s = time.monotonic()
         except Exception:  # a fault of ours costs a sentence, not the voice
             log.exception("a sentence was not said")
         self._is_speaking = False

@@ -3,7 +3,8 @@
 import pytest
 
 from assistant.encoder import KEEP_ONE_IN, FrameSkip
-from assistant.gpu_watch import NUM_POLLS, Contention
+from assistant.gpu_watch import NUM_POLLS, Contention, GpuWatch
+from tests.assistant.camera import wait_for
 
 
 def changes(*looks: float) -> list[tuple[int, bool]]:
@@ -35,3 +36,14 @@ def test_one_in_so_many_is_looked_at(is_on):
     frame_skip.is_on = is_on
     looked_at = sum(frame_skip.wants() for _ in range(4 * KEEP_ONE_IN))
     assert looked_at == (4 if is_on else 4 * KEEP_ONE_IN)
+
+
+def test_that_the_gpu_cannot_be_asked_is_told_once():
+    """There is none of that name."""
+    told: list[str] = []
+    watch = GpuWatch("no-such-gpu", lambda: 0.0, lambda *_: None, told.append)
+    watch.start()
+    wait_for(lambda: told, 20)
+    watch.close()
+    assert len(told) == 1
+    assert told[0].startswith("whether other programs need it cannot be told: ")

@@ -182,3 +182,45 @@ def test_the_oldest_lines_go_when_it_is_as_large_as_it_may_be(open_journal: Open
     assert traces(path.parent, marks(words[: -len(found)])) == set()
     journal.close()
     assert path.stat().st_size <= max_bytes * 1.05
+
+
+def test_lines_of_a_clock_that_was_not_set_stay_until_what_came_after_them_is_old(
+    open_journal: OpenJournal, path: Path
+) -> None:
+    journal = open_journal(7)
+    journal.write(line("early", 50.0))  # 1970
+    journal.write(line("seven days ago", NOW_UNIX_S - 7 * DAY_S))
+    journal.write(line("late", 4e9))  # 2096
+    journal.write(line("today", NOW_UNIX_S))
+    assert journal.purge(NOW_UNIX_S).num_entries == 0
+    assert journal.purge(NOW_UNIX_S + DAY_S).num_entries == 2
+    assert texts(path) == ["today", "late"]
+    assert journal.purge(NOW_UNIX_S + 8 * DAY_S).num_entries == 2
+
+
+@pytest.mark.parametrize("wrong_unix_s", [50.0, 4e9])
+def test_a_clock_that_is_put_right_puts_its_lines_right(
+    wrong_unix_s: float, open_journal: OpenJournal, path: Path
+) -> None:
+    journal = open_journal(7)
+    journal.write(line("yesterday", NOW_UNIX_S - DAY_S))
+    journal.close()
+    journal = open_journal(7)
+    journal.write(line("at the start", wrong_unix_s))
+    journal.write(line("a minute later", wrong_unix_s + 60))
+    journal.note_step(NOW_UNIX_S - (wrong_unix_s + 90), NOW_UNIX_S)
+    journal.write(line("now", NOW_UNIX_S))
+    journal.flush()
+    assert texts(path) == ["yesterday", "at the start", "a minute later", "now"]
+    assert entries(path)[2].at_unix_s == pytest.approx(NOW_UNIX_S - 30)
+
+
+@pytest.mark.parametrize("to_unix_s", [50.0, NOW_UNIX_S - 3600, NOW_UNIX_S + 3600])
+def test_lines_of_a_clock_that_may_have_been_right_keep_their_date(
+    to_unix_s: float, open_journal: OpenJournal, path: Path
+) -> None:
+    journal = open_journal(7)
+    journal.write(line("before", NOW_UNIX_S))
+    journal.note_step(to_unix_s - NOW_UNIX_S, to_unix_s)
+    journal.flush()
+    assert entries(path)[0].at_unix_s == NOW_UNIX_S

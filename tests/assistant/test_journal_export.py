@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assistant.config import PrivacySection
 from assistant.journal.export import write_jsonl, write_markdown, write_srt
 from assistant.journal.reading import entries
-from assistant.journal.thread import Calendar, Forget, run_journal
+from assistant.journal.thread import Calendar, Forget, JournalThread, run_journal
 from assistant.journal.writer import Deleted, Journal, Line
 from assistant.mailbox import Mailbox
 from assistant.output import Subtitles
@@ -209,3 +210,28 @@ def test_what_was_kept_is_not_deleted_by_a_wrong_date(open_journal: OpenJournal,
     inbox.close()
     thread.join(10)
     assert texts(path) == ["long ago", "now"], "until the date is sure"
+
+
+def test_a_step_of_the_clock_is_noticed_once():
+    calendar = Calendar(is_trusted=True)
+    steps = []
+    for now_unix_s, now_s in ((100.0, 0.0), (101.0, 1.0), (1.8e9, 2.0), (1.8e9 + 1, 3.0)):
+        calendar.note(now_unix_s, now_s)
+        steps.append(calendar.step_s)
+    assert steps == [0.0, 0.0, pytest.approx(1.8e9 - 102), 0.0]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_leaves_the_file_to_the_next(path: Path) -> None:
+    thread, section = JournalThread(path), PrivacySection(journal=True)
+    thread.apply(section)
+
+    def die(_: Deleted) -> None:
+        raise SystemExit
+
+    thread.forget(Forget(die, everything=True))
+    wait_for(lambda: thread.has_died)
+    thread.apply(section)
+    thread.keep(line("after it", time.time()))
+    wait_for(lambda: texts(path) == ["after it"])
+    thread.close()

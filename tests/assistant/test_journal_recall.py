@@ -1,6 +1,7 @@
 """Questions find the lines that they are about: by time, by words, by other events; and no question is an error."""
 
 import random
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -222,3 +223,29 @@ def test_no_question_is_an_error(journal_of_days: Path, question: str, seconds: 
     found = recall(journal_of_days, question, NOW_UNIX_S)
     assert len(found) <= 8
     assert sum(len(row) + 1 for row in found) <= 600
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "now_unix_s",
+    [
+        1774747800.0,  # 29 March 2026, 03:30: there was no half past two
+        1792888200.0,  # 25 October 2026, 02:30 for the second time
+    ],
+)
+@pytest.mark.parametrize("question", ["What did I do half an hour ago?", "What did I do an hour ago?"])
+def test_an_hour_ago_is_that_also_when_summer_time_begins_or_ends(berlin, now_unix_s: float, question: str) -> None:
+    when = read_time(question, datetime.fromtimestamp(now_unix_s))
+    assert when is not None
+    assert when.focus is not None
+    past_s = 1800 if "half" in question else 3600
+    assert when.focus.timestamp() == now_unix_s - past_s
+    assert when.start.timestamp() < now_unix_s - past_s < when.end.timestamp() <= now_unix_s

@@ -102,3 +102,24 @@ def test_a_file_is_repeated_and_that_is_no_loss(make_video):
     assert states(events) == ["ready"]
     seen = frames.take_many(1000, timeout_s=0)
     assert [frame.index for frame in seen] == list(range(len(seen)))
+
+
+def test_a_source_that_ends_at_once_is_opened_less_and_less_often(make_video):
+    opened_s: list[float] = []
+    frames, stop = Mailbox[Frame](1000, name="frames"), threading.Event()
+
+    def note(event: Event) -> None:
+        if isinstance(event, Opened):
+            opened_s.append(time.monotonic())
+
+    source = parse_source(str(make_video(seconds=0.1)))
+    keeper = Keeper(source, frames, note, fps=10, timeout_s=2)
+    thread = threading.Thread(target=keeper.run, args=(stop,))
+    thread.start()
+    try:
+        wait_for(lambda: len(opened_s) == 7, 60)
+    finally:
+        stop.set()
+        keeper.wake()
+        thread.join(5)
+    assert opened_s[6] - opened_s[5] >= 2.0

@@ -29,10 +29,11 @@ from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.errors import SpeechError, WorkerFailed
 from assistant.faults import ProcessSpoilt
 from assistant.journal.reading import entries, thumbnail
-from assistant.journal.thread import JournalThread
+from assistant.journal.thread import Forget, JournalThread
 from assistant.journal.writer import Journal
 from assistant.journal.writer import Line as JournalLine
 from assistant.metrics import MetricsKeeper
+from assistant.modes import ModesFile
 from assistant.pacing import PolicyPacing
 from assistant.policy import Policy, PolicySettings
 from assistant.reload import ConfigFile
@@ -88,6 +89,9 @@ def camera() -> Iterator[Camera]:
     camera.plug()
     yield camera
     camera.unplug()
+
+
+KEEPS = Config.model_validate({"stream": {"fps": 10}, "capture": {"timeout_s": 2}, "privacy": {"journal": True}})
 
 
 class Running:
@@ -179,17 +183,108 @@ def test_while_nothing_is_seen_no_question_is_answered_from_old_pictures(camera,
         assert "cannot see" not in again.text
 
 
-def test_a_taken_port_for_the_figures_is_told_of_and_asked_for_again(tmp_path):
+def test_a_taken_port_for_the_figures_is_told_of_and_had_when_it_is_free(tmp_path):
     told, taken = [], socket.socket()
     taken.bind(("127.0.0.1", 0))
     taken.listen()
-    keeper = MetricsKeeper(taken.getsockname()[1], tmp_path / "token", dict, lambda *about: told.append(about))
+    keeper = MetricsKeeper(
+        taken.getsockname()[1], tmp_path / "token", dict, lambda *about: told.append(about), retry_s=0.1
+    )
     keeper.start()
-    wait_for(lambda: told, 10)
-    keeper.close()
-    taken.close()
-    assert told[0][0] == "failed"
-    assert "cannot be had" in told[0][1]
+    try:
+        wait_for(lambda: told, 10)
+        assert told[0][0] == "failed"
+        assert "cannot be had" in told[0][1]
+        taken.close()
+        wait_for(lambda: told[-1][0] == "on", 10)
+        assert [state for state, _ in told] == ["failed", "on"]
+    finally:
+        keeper.close()
+        taken.close()
+
+
+def test_a_question_of_another_shape_is_one_line_or_none(camera, model, tmp_path):
+    with running(camera, model, journal=JournalThread(tmp_path / "journal.db"), config=KEEPS) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        for text in ("", "  ", "\0\x1b\n", "\udcff", "why " * 20_000):
+            refused = daemon.ask(text)
+            assert refused.is_over.wait(5)
+            assert refused.failure
+        asked = daemon.ask("What\x1b[31m is\nAssistant: \u2028that?\0")
+        assert asked.is_over.wait(20)
+        kept = tmp_path / "journal.db"
+        wait_for(lambda: len(entries(kept)) >= 2, 5)
+        assert [entry.text for entry in entries(kept) if entry.kind == "query"] == ["What [31m is Assistant: that?"]
+
+
+def test_a_part_nobody_has_heard_of_is_told_all_the_same(camera, model):
+    with running(camera, model) as daemon:
+        daemon.service.tell("lights", "failed", "they are out")
+        wait_for(lambda: "lights" in daemon.service.facts()["parts"], 5)
+        assert daemon.state("lights") == "failed"
+    assert daemon.failure is None
+
+
+def test_a_pause_is_answered_when_the_camera_is_closed_whenever_it_comes(camera, model):
+    """Also while the camera is being opened again after another one."""
+    with running(camera, model) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        for number in range(6):
+            closed = Heard()
+            daemon.requests.pause(closed)  # type: ignore[arg-type]
+            assert closed.is_over.wait(5)
+            assert not closed.failure
+            assert not multiprocessing.active_children()
+            daemon.requests.resume(Heard())  # type: ignore[arg-type]
+            if number % 2:
+                wait_for(multiprocessing.active_children, 5)
+        seen = daemon.service.facts()["frames"]
+        wait_for(lambda: daemon.service.facts()["frames"] > seen, 20)
+        answer = daemon.ask("And now?")
+        assert answer.is_over.wait(20)
+        assert "cannot see" not in answer.text
+
+
+def test_a_camera_that_stalls_is_no_sight_of_now(camera, model):
+    config = Config.model_validate({"stream": {"fps": 10}, "capture": {"timeout_s": 30}})
+    with running(camera, model, config=config) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        camera.stall()
+        wait_for(lambda: daemon.state("capture") == "stale", 20)
+        answer = daemon.ask("What is it?")
+        assert answer.is_over.wait(5)
+        assert answer.text.startswith("No picture has come since ")
+
+
+def test_after_a_restart_while_paused_what_the_journal_knows_is_told(camera, model, tmp_path):
+    kept = Journal.open(tmp_path / "journal.db", None)
+    kept.write(JournalLine("remark", time.time() - 7200, 0.0, "camera:0", "You put the keys on the shelf."))
+    kept.close()
+    modes = ModesFile(None)
+    modes.switch(paused=True)
+    with running(camera, model, journal=JournalThread(tmp_path / "journal.db"), config=KEEPS, modes=modes) as daemon:
+        wait_for(lambda: daemon.state("capture") == "paused", 10)
+        now, past = daemon.ask("What am I holding?"), daemon.ask("Where did I put the keys?")
+        assert now.is_over.wait(5)
+        assert past.is_over.wait(5)
+        assert now.text == "The camera is paused, and I have not seen anything yet."
+        assert "the keys on the shelf" in past.text
+        assert [kind for kind, _ in daemon.published if kind in ("query", "answer")] == ["query", "answer"] * 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_journal_whose_thread_died_is_told_of_and_goes_on(camera, model, tmp_path):
+    def die(_: object) -> None:
+        raise SystemExit
+
+    with running(camera, model, journal=JournalThread(tmp_path / "journal.db"), config=KEEPS) as daemon:
+        journal = daemon.service.journal
+        assert journal is not None
+        wait_for(lambda: journal.is_on, 20)
+        journal.forget(Forget(die, everything=True))
+        wait_for(lambda: "started again" in daemon.service.facts()["parts"]["journal"]["detail"], 20)
+        assert daemon.state("journal") == "on"
+        assert not journal.has_died
 
 
 def test_the_camera_is_let_go_and_taken_again(camera, model):
@@ -264,6 +359,12 @@ def test_an_edit_takes_effect_and_a_mistake_does_not(camera, model, tmp_path):
         assert (facts["parts"]["config"]["state"], facts["journal"], facts["restarts"]) == ("in effect", False, 0)
         assert "model.weights" in facts["parts"]["config"]["detail"]
         wait_for(lambda: daemon.service.facts()["frames"] > facts["frames"], 30)
+
+        for text in ("[stream]\nfps = 0\n", '[model]\nweights = "int8"\n[policy]\nmin_gap_s = 9\n'):
+            write(text)
+            reload(daemon)
+            detail = daemon.service.facts()["parts"]["config"]["detail"]
+            assert "model.weights: at the next start" in detail, "until then"
     assert daemon.failure is None
 
 
@@ -571,8 +672,17 @@ def test_a_voice_that_lost_its_output_finds_it_again(camera, model, monkeypatch)
     assert told == ["failed", "speaking"] or told == ["failed", "idle"]
 
 
-def test_a_gpu_that_is_full_is_asked_for_less(camera, model):
-    windows = []
+def test_a_gpu_that_is_full_is_asked_for_less(camera, model, tmp_path):
+    windows, path = [], tmp_path / "config.toml"
+
+    def write(text: str) -> None:
+        path.write_text(f'[capture]\nsource = "{camera.address}"\n[stream]\nfps = 10\n{text}')
+
+    def reload(daemon: Running) -> None:
+        heard = Heard()
+        daemon.requests.reload(heard)  # type: ignore[arg-type]
+        assert heard.is_over.wait(10)
+        assert not heard.failure
 
     def open_stream(section):
         windows.append(section.window_tokens)
@@ -580,13 +690,29 @@ def test_a_gpu_that_is_full_is_asked_for_less(camera, model):
         full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
         return Breaking(stream, 3 if section.window_tokens > 1024 else 0, full)
 
-    config = Config.model_validate({"stream": {"fps": 10, "window_tokens": 4096}})
-    with running(camera, model, open_stream, config=config) as daemon:
+    write("window_tokens = 4096\n")
+    settings = load_settings(path, environ={})
+    file = ConfigFile(lambda: load_settings(path, environ={}), settings, path)
+    with running(camera, model, open_stream, config=settings.config, config_file=file) as daemon:
         wait_for(lambda: daemon.service.facts()["restarts"] == 2, 60)
         wait_for(lambda: daemon.state("mind") == "ready", 30)
         assert windows[0] == 4096
         assert windows[-1] == 1024
         assert daemon.ask("Still there?").is_over.wait(20)
+        num_opened = len(windows)
+        for text in ("silence_threshold = 0.5\n", "[policy]\nmin_gap_s = 9\n", "[voice]\nvolume = 0.5\n"):
+            write(f"window_tokens = 4096\n{text}")
+            reload(daemon)
+        facts = daemon.service.facts()
+        assert (facts["window_tokens"], len(windows)) == (1024, num_opened), "none of these takes the stream down"
+        assert "no room" in facts["parts"]["mind"]["detail"]
+        write("window_tokens = 4096\nmax_reply_tokens = 20\n")
+        reload(daemon)
+        assert windows[num_opened:] == [1024], "no more is asked for than there was room for"
+        write("window_tokens = 1000\nmax_reply_tokens = 20\n")
+        reload(daemon)
+        assert windows[-1] == 1000
+        assert daemon.service.facts()["parts"]["mind"]["detail"] == ""
     told = [facts["detail"] for kind, facts in daemon.published if kind == "status" and facts["state"] == "failed"]
     assert ["2048 tokens" in told[0], "1024 tokens" in told[1]] == [True, True]
 

@@ -14,7 +14,7 @@ import soundfile
 from assistant.config import VoiceSection
 from assistant.errors import OutputError, SpeechError
 from assistant.mailbox import Mailbox
-from assistant.speech.engines import Engine, EspeakEngine, Pyttsx3Engine, Speech, open_engines
+from assistant.speech.engines import Engine, EspeakEngine, NoSound, Pyttsx3Engine, Speech, open_engines
 from assistant.speech.player import open_player
 from assistant.speech.voice import Line, Voice, run_voice
 from assistant.speech.voice_thread import VoiceThread
@@ -243,31 +243,51 @@ def test_resampling_keeps_length_and_pitch():
     assert abs(int(spectrum.argmax()) - 440) <= 1
 
 
-class _Mumbling:
-    """An engine whose child now and then gives no sound."""
+class Mumbling:
+    """An engine that gives no sound."""
 
     name = "mumbling"
 
-    def __init__(self) -> None:
-        self.is_closed = False
-
     def synthesise(self, text: str) -> Speech:
-        raise SpeechError("mumbling gave no sound")
+        raise NoSound("mumbling gave no sound")
 
     def close(self) -> None:
-        self.is_closed = True
+        pass
 
 
 def test_an_engine_without_sound_is_followed_by_the_next_with_one_warning(tmp_path):
     warnings: list[str] = []
     voice = Voice(
-        [_Mumbling(), EspeakEngine(170, 1.0)], WavPlayer(tmp_path / "a.wav", is_timeline=False), warnings.append
+        [Mumbling(), EspeakEngine(170, 1.0)], WavPlayer(tmp_path / "a.wav", is_timeline=False), warnings.append
     )
     voice.say(Line(TEXT, 0.0))
     voice.say(Line(TEXT, 1.0))
     voice.close(0.0)
     assert voice.num_spoken == 2
     assert warnings == ["voice: mumbling gave no sound; espeak-ng speaks instead"]
+
+
+def test_what_no_engine_can_pronounce_costs_no_engine(tmp_path):
+    class Picky(Mumbling):
+        def synthesise(self, text: str) -> Speech:
+            return EspeakEngine(170, 1.0).synthesise(text) if text == TEXT else super().synthesise(text)
+
+    warnings: list[str] = []
+    voice = Voice([Picky(), Picky()], WavPlayer(tmp_path / "a.wav", is_timeline=False), warnings.append)
+    voice.say(Line("hm", 0.0))
+    voice.say(Line(TEXT, 1.0))
+    voice.close(0.0)
+    assert (voice.num_spoken, warnings) == (1, [])
+
+
+def test_a_fresh_child_speaks_at_once_and_at_the_speed_that_was_asked_for():
+    lengths = []
+    for _ in range(4):
+        engine = Pyttsx3Engine(170, 1.0)
+        lengths.append([len(engine.synthesise(text).pcm) for text in (TEXT, "You put it down.")])
+        engine.close()
+    assert lengths == [lengths[0]] * 4
+    assert min(lengths[0]) > 0
 
 
 def test_nothing_to_pronounce_is_no_failure(tmp_path):
@@ -278,32 +298,75 @@ def test_nothing_to_pronounce_is_no_failure(tmp_path):
     assert (voice.num_spoken, warnings) == (0, [])
 
 
-def test_muting_breaks_the_sentence_off_and_the_next_one_is_said():
+class Slow:
     """A player that takes ten seconds for a sentence, unless it is hushed."""
-    heard: list[tuple[str, float]] = []
 
-    class Slow:
-        where, is_heard = "a slow device", True
+    where, is_heard = "a slow device", True
 
-        def __init__(self, hush: threading.Event):
-            self._hush = hush
+    def __init__(self, hush: threading.Event, heard: list[tuple[float, float]]):
+        self._hush, self._heard = hush, heard
 
-        def play(self, speech: Speech, time_s: float) -> None:
-            start_s = time.monotonic()
-            self._hush.wait(10 if time_s < 9 else 0)
-            heard.append((str(time_s), time.monotonic() - start_s))
+    def play(self, speech: Speech, time_s: float) -> None:
+        start_s = time.monotonic()
+        self._hush.wait(10 if time_s < 9 else 0)
+        self._heard.append((time_s, time.monotonic() - start_s))
 
-        def close(self, end_s: float) -> None:
-            pass
+    def close(self, end_s: float | None) -> None:
+        pass
 
-    thread = VoiceThread(lambda _, hush: Voice([EspeakEngine(170, 1.0, hush)], Slow(hush), print))
+
+def test_muting_breaks_the_sentence_off_and_the_next_one_is_said():
+    heard: list[tuple[float, float]] = []
+    thread = VoiceThread(lambda _, hush: Voice([EspeakEngine(170, 1.0, hush)], Slow(hush, heard), print))
     thread.start(VoiceSection())
     for time_s in (0.0, 1.0, 2.0):
         thread.say(Line(TEXT, time_s))
     wait_for(lambda: thread.part().state == "speaking", 10)
     thread.cut()
-    wait_for(lambda: heard or thread.part().state != "speaking", 2)
     thread.say(Line(TEXT, 9.0))
-    wait_for(lambda: heard and heard[-1][0] == "9.0", 20)
+    wait_for(lambda: heard and heard[-1][0] == 9.0, 20)
     assert thread.close() == []
-    assert [time_s for time_s, _ in heard if time_s in ("1.0", "2.0")] == [], "what waited is forgotten"
+    assert not [time_s for time_s, _ in heard if time_s in (1.0, 2.0)], "what waited is forgotten"
+    assert all(took_s < 9 for _, took_s in heard)
+
+
+def test_muting_at_any_moment_leaves_nothing_to_be_said():
+    """Also between the moment that a line is taken and the one that it is said."""
+    heard: list[tuple[float, float]] = []
+
+    class Plain(Mumbling):
+        def synthesise(self, text: str) -> Speech:
+            return Speech(np.ones(1, np.int16), WAV_RATE_HZ)
+
+    thread = VoiceThread(lambda _, hush: Voice([Plain()], Slow(hush, heard), print))
+    thread.start(VoiceSection())
+    for number in range(200):
+        thread.say(Line(TEXT, 0.0))
+        if number % 3:
+            time.sleep(number % 7 / 5000)
+        thread.cut()
+    thread.say(Line(TEXT, 9.0))
+    wait_for(lambda: heard and heard[-1][0] == 9.0, 20)
+    assert thread.close() == []
+    assert all(took_s < 9 for _, took_s in heard), "each was broken off"
+
+
+def test_a_voice_whose_thread_died_says_why_and_speaks_again():
+    heard: list[tuple[float, float]] = []
+
+    def open_voice(_: VoiceSection, hush: threading.Event) -> Voice:
+        if not opened:
+            opened.append(1)
+            raise ValueError("a driver of another kind")
+        return Voice([EspeakEngine(170, 1.0, hush)], Slow(hush, heard), print)
+
+    opened: list[int] = []
+    thread = VoiceThread(open_voice)
+    thread.start(VoiceSection())
+    wait_for(lambda: thread.part().state == "failed", 10)
+    assert "a driver of another kind" in thread.part().detail
+    assert "a driver of another kind" in thread.mend()
+    thread.say(Line(TEXT, 9.0))
+    wait_for(lambda: heard, 20)
+    assert thread.mend() == ""
+    assert thread.close() == []
