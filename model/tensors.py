@@ -38,8 +38,9 @@ def first_few(names: Iterable[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What a library says was wrong, without the pages that may follow."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What a library says was wrong: its first sentence, without the pages that may follow."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line.partition(". ")[0].rstrip(".")
 
 
 def _size(tensor: Tensor) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from train.dialogue import annotate_for_study
 from train.recipe import RecipeError
 
 
@@ -38,7 +39,7 @@ class ClipFile:
 def list_clips(folder: Path) -> list[ClipFile]:
     """All whole clips in `folder`, in order of their names. Raises RecipeError if there is none."""
     clips = [
-        ClipFile(path.with_suffix(".npy"), _read_meta(path))
+        ClipFile(path.with_suffix(".npy"), read_meta(path))
         for path in sorted(folder.glob("clip_*.json"))
         if path.with_suffix(".npy").is_file()
     ]
@@ -47,14 +48,19 @@ def list_clips(folder: Path) -> list[ClipFile]:
     return clips
 
 
-def _read_meta(path: Path) -> dict:
-    """A clip's description. Raises RecipeError."""
+def read_meta(path: Path) -> dict:
+    """A clip's description, with all that is learned from. Raises RecipeError."""
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        annotate_for_study(meta)
+        if not (meta["num_frames"] >= 1 and meta["fps"] > 0):
+            raise RecipeError(f"{path}: describes a clip without frames; make it again")
+    except KeyError as error:
+        raise RecipeError(f"{path}: describes no clip, it lacks {error}; make it again") from None
+    except (TypeError, AttributeError, OverflowError):
+        raise RecipeError(f"{path}: describes no clip; make it again") from None
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}; make the clip again") from None
-    if not isinstance(meta, dict) or not isinstance(meta.get("num_frames"), int):
-        raise RecipeError(f"{path}: describes no clip; make it again")
     return meta
 
 

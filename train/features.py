@@ -4,15 +4,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from model.tensors import first_line
 from model.vision import VisionTower
 from train.augment import augment
 from train.clips import ClipFile, refuse_measuring
+from train.recipe import RecipeError
 
+ENCODE_AGAIN = "run `python -m train encode` again"
 BATCH_FRAMES = 64
 """Frames of a pass; on a GPU of every pass, padded if need be: cuDNN plans anew, for seconds, at each new shape."""
 
@@ -58,13 +61,33 @@ def save_features(by_view: Sequence[Tensor], path: Path) -> None:
     save_file({str(view): tensor.cpu().contiguous() for view, tensor in enumerate(by_view)}, path)
 
 
-class FeatureFile(Sequence[Tensor]):
-    """One clip's views in a file, each read when it is asked for; only the first `num_tokens` tokens of each frame."""
+def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
+    """What a file of an earlier stage holds. Raises RecipeError with the remedy where it is gone or damaged."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RecipeError(f"{path}: cannot be read: {first_line(error)}; {remedy}") from None
 
-    def __init__(self, path: Path, num_tokens: int) -> None:
+
+class FeatureFile(Sequence[Tensor]):
+    """One clip's views in a file, each read when it is asked for; only the first `num_tokens` tokens of each frame.
+
+    num_frames, width: of every view. Raises RecipeError for a file that is damaged, or does not hold that.
+    """
+
+    def __init__(self, path: Path, num_tokens: int, num_frames: int) -> None:
         self._path, self._num_tokens = path, num_tokens
-        with safe_open(path, framework="pt") as file:
-            self._num_views = len(file.keys())
+        try:
+            with safe_open(path, framework="pt") as file:
+                self._num_views = len(file.keys())
+                shapes = [tuple(file.get_slice(str(view)).get_shape()) for view in range(self._num_views)]
+        except (OSError, SafetensorError) as error:
+            raise RecipeError(f"{path}: cannot be read: {first_line(error)}; {ENCODE_AGAIN}") from None
+        self.width = shapes[0][-1] if shapes else 0
+        for shape in shapes or [()]:
+            if len(shape) != 3 or shape[0] != num_frames or shape[1] < num_tokens or shape[2] != self.width:
+                wanted = f"{num_frames} frames × {num_tokens} or more tokens × features"
+                raise RecipeError(f"{path}: holds {shape or 'nothing'}, not {wanted}; {ENCODE_AGAIN}")
 
     def __len__(self) -> int:
         return self._num_views

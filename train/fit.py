@@ -15,15 +15,16 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from peft import PeftModel
-from peft.utils import set_peft_model_state_dict
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from model.checkpoint import Checkpoint, LoraSpec
+from model.checkpoint import Checkpoint, LoraSpec, load_lora
+from model.decoder import tied_names
 from model.grammar import Grammar
+from model.tensors import load_tensors
 from train.clock import SharedClock
 from train.later import STEPS_BEHIND, Later
 from train.recipe import FitPart, ObjectivePart, RecipeError
@@ -65,7 +66,8 @@ def fit(
     Stops at part.steps or part.max_seconds. With `run_dir`, every step is noted in fit.jsonl (a few steps later: the
     program runs ahead of the GPU) and the state is saved as the part says; a run that finds a state goes on from it.
     identity: what the state belongs to, as JSON can hold it. start: whose tensors to begin with.
-    Raises RecipeError if it is another's, or if the batch cannot be shared among the processes.
+    Raises RecipeError if it is another's, if the batch cannot be shared among the processes, or if there is no time for
+    one step; CheckpointError if the start does not fit.
     What is trained is float32; frozen weights are as small as the precision.
     """
     if part.batch_clips % accelerator.num_processes:
@@ -74,11 +76,12 @@ def fit(
         )
     torch.manual_seed(part.seed)
     if start:
-        connector.load_state_dict(start.connector)
-        decoder.load_state_dict(start.decoder, strict=False)
+        load_tensors(connector, start.connector, f"{start.where}: its connector")
+        if start.decoder:
+            load_tensors(decoder, start.decoder, f"{start.where}: its decoder", may_miss=tied_names(decoder))
     model = make_trainable(decoder, connector, lora, grammar, objective, accelerator, gradient_checkpointing)
     if start and isinstance(model.decoder, PeftModel):
-        set_peft_model_state_dict(model.decoder, start.lora)
+        load_lora(model.decoder, start.lora, start.where)
     if part.compile:
         compile_layers(model)
     meter = _make_meter(model, accelerator)
@@ -116,6 +119,8 @@ def fit(
                     store.save(next_step, schedule.spent_s)
                 saved_s = schedule.spent_s
         notes.write(behind=0)
+    if not next_step:
+        raise RecipeError(f"fit.max_seconds = {part.max_seconds:g}: over before the first step; give it more, or 0")
     report = meter.report()
     if next_step > first_step:
         store.save(next_step, schedule.spent_s)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from model.checkpoint import (
@@ -27,10 +27,11 @@ from model.checkpoint import (
 from model.connector import make_connector
 from model.decoder import open_decoder
 from model.grammar import Grammar, GrammarSpec
+from model.tensors import load_tensors
 from model.vision import VisionSpec, VisionTower, open_vision
-from train.clips import ClipFile, list_clips, share
+from train.clips import ClipFile, list_clips, read_meta, share
 from train.dialogue import annotate_for_study
-from train.features import FeatureFile, encode_clips, encode_frames, save_features
+from train.features import ENCODE_AGAIN, FeatureFile, encode_clips, encode_frames, read_tensors, save_features
 from train.fit import fit
 from train.grounding import load_frames, tune_vision
 from train.pictures import plot_fit
@@ -82,7 +83,7 @@ def tune(recipe: Recipe, clips_dir: Path, run_dir: Path, accelerator: Accelerato
     rounded = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in tower.state_dict().items()}
     if accelerator.is_main_process:
         save_file({k: v.contiguous().cpu() for k, v in rounded.items()}, run_dir / VISION_FILE)
-    _load_rounded(tower, rounded)
+    load_tensors(tower, rounded, "the rounded tower")
     accelerator.wait_for_everyone()
     return tower
 
@@ -95,7 +96,7 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, accelerator: Accelera
     device, rank, num_ranks = accelerator.device, accelerator.process_index, accelerator.num_processes
     if (run_dir / VISION_FILE).is_file():
         tower = _open_tower(recipe, device)
-        _load_rounded(tower, load_file(run_dir / VISION_FILE))
+        load_tensors(tower, _read_tower(run_dir), f"{run_dir / VISION_FILE}: the tower")
     else:
         tower = tune(recipe, clips_dir, run_dir, accelerator)
     for split, views in (("train", recipe.vision.feature_views), ("val", 1)):
@@ -147,12 +148,12 @@ def _open_tower(recipe: Recipe, device: torch.device) -> VisionTower:
     # Tuned and encoded with all ten tokens; a decoder that takes one gets the first of them.
     tower = open_vision(replace(vision_spec(recipe, weights=weights), grid=3))
     if start and start.vision:
-        _load_rounded(tower, start.vision)
+        load_tensors(tower, start.vision, f"{start.where}: its vision tower")
     return tower.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _load_rounded(tower: VisionTower, tensors: dict[str, Tensor]) -> None:
-    tower.load_state_dict({k: v.to(tower.state_dict()[k].dtype) for k, v in tensors.items()})
+def _read_tower(run_dir: Path) -> dict[str, Tensor]:
+    return read_tensors(run_dir / VISION_FILE, "run `python -m train tune` again")
 
 
 def _read_start(recipe: Recipe) -> Checkpoint | None:
@@ -171,11 +172,24 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_
     metas = sorted((encoded_dir / FEATURES / "train").glob("*.json"))
     if not metas:
         raise RecipeError(f"{encoded_dir}: has no features; run `python -m train encode` first")
+    if len(metas) < accelerator.num_processes:
+        raise RecipeError(
+            f"{encoded_dir}: has features of {len(metas)} clips, for {accelerator.num_processes} processes; each needs "
+            "one at least: start fewer, or make more clips"
+        )
     if recipe.fit.tensorboard:
         require_tensorboard()
-    start = _read_start(recipe)
+    start, tower = (
+        _read_start(recipe),
+        _read_tower(encoded_dir),
+    )  # a fit takes long: what it needs in the end comes first
     part, num_tokens = recipe.model, recipe.model.frame_tokens
-    features = [FeatureFile(path.with_suffix(".safetensors"), num_tokens) for path in metas]
+    clips = [read_meta(path) for path in metas]
+    features = [
+        FeatureFile(path.with_suffix(".safetensors"), num_tokens, clip["num_frames"])
+        for path, clip in zip(metas, clips, strict=True)
+    ]
+    _check_widths(metas, features)
     base = decoder_path(part.decoder)
     tokenizer = open_tokenizer(base)
     spec = CheckpointSpec(
@@ -197,10 +211,10 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_
     decoder = open_decoder(base, dtype=torch.float32, attention="sdpa")
     grammar = Grammar(tokenizer, spec.grammar)
     torch.manual_seed(recipe.fit.seed)
-    connector = make_connector(features[0][0].shape[-1], decoder.config.hidden_size)
-    robust = load_file(encoded_dir / FEATURES / ROBUST_FILE) if recipe.samples.robust_prob else {}
+    connector = make_connector(features[0].width, decoder.config.hidden_size)
+    robust = read_tensors(encoded_dir / FEATURES / ROBUST_FILE, ENCODE_AGAIN) if recipe.samples.robust_prob else {}
     sampler = Sampler(
-        [annotate_for_study(json.loads(path.read_text(encoding="utf-8"))) for path in metas],
+        [annotate_for_study(clip) for clip in clips],
         features,
         grammar,
         batch_clips=recipe.fit.batch_clips,
@@ -229,7 +243,7 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_
             connector={k: v.to(torch.bfloat16) for k, v in fitted.connector.items()},
             lora={k: v.to(torch.bfloat16) for k, v in fitted.decoder.items()} if spec.lora else {},
             decoder={} if spec.lora else {k: v.to(torch.bfloat16) for k, v in fitted.decoder.items()},
-            vision=load_file(encoded_dir / VISION_FILE),
+            vision=tower,
         )
         write_checkpoint(checkpoint, run_dir / CHECKPOINT)
         report = {"recipe": recipe.model_dump(), "report": fitted.report, "losses": fitted.losses}
@@ -242,6 +256,16 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_
         _write_samples(recipe, run_dir, encoded_dir / FEATURES / "val", accelerator.device)
     accelerator.wait_for_everyone()
     return run_dir / CHECKPOINT
+
+
+def _check_widths(metas: list[Path], features: list[FeatureFile]) -> None:
+    """Raises RecipeError if some features were encoded by another tower."""
+    for path, file in zip(metas, features, strict=True):
+        if file.width != features[0].width:
+            raise RecipeError(
+                f"{path}: its features are {file.width} wide, those of {metas[0].stem} "
+                f"{features[0].width}; {ENCODE_AGAIN}"
+            )
 
 
 def _title(recipe: Recipe) -> str:

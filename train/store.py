@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from model.tensors import first_line
 from train.recipe import RecipeError
 
 STATE_FILE, STEPS_FILE, TENSORBOARD = "state.pt", "fit.jsonl", "tensorboard"
@@ -39,6 +42,24 @@ def require_tensorboard() -> None:
             "fit.tensorboard = true: needs the package tensorboard; install it (pip install tensorboard), "
             "or set fit.tensorboard to false: the curves are in loss.png and fit.jsonl as well"
         )
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """What a run has saved. Raises RecipeError for a file that is damaged."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not {"identity", "step", "spent_s", "model", "optimizer"} <= state.keys():
+            raise ValueError("it is not a state of a run")
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise RecipeError(f"{path}: cannot be read: {first_line(error)}; delete it to begin anew") from None
+    return state
+
+
+def _read_losses(path: Path, lines: Sequence[str]) -> list[float]:
+    try:
+        return [float(json.loads(line)["loss"]) for line in lines]
+    except (ValueError, TypeError, KeyError):
+        raise RecipeError(f"{path}: is damaged; delete it to go on without the steps that it tells of") from None
 
 
 class Store:
@@ -70,7 +91,7 @@ class Store:
         path, notes = self._run_dir / STATE_FILE, self._run_dir / STEPS_FILE
         step, spent_s, losses = 0, 0.0, []
         if path.is_file():
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = _read_state(path)
             if state["identity"] != self._identity:
                 raise RecipeError(
                     f"{path}: belongs to a run of another recipe or other data; move it away, or take another --run"
@@ -82,8 +103,12 @@ class Store:
             step, spent_s = state["step"], state["spent_s"]
         if self._accelerator.is_main_process:
             self._run_dir.mkdir(parents=True, exist_ok=True)
-            kept = notes.read_text(encoding="utf-8").splitlines()[:step] if step and notes.is_file() else []
-            losses = [json.loads(line)["loss"] for line in kept]
+            kept = (
+                notes.read_text(encoding="utf-8", errors="replace").splitlines()[:step]
+                if step and notes.is_file()
+                else []
+            )
+            losses = _read_losses(notes, kept)
             self._lines = notes.open("w", encoding="utf-8")
             self._lines.write("".join(f"{line}\n" for line in kept))
             if self._has_board:  # what a broken run noted of later steps is hidden

@@ -3,13 +3,13 @@
 From features alone, no pixels: one stream a clip, free-running at the checkpoint's threshold.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.videolm import VideoLM
+from train.clips import read_meta
 from train.dialogue import Annotation, annotate
 from train.features import FeatureFile
 from train.scoring.freerun import FreeRun, free_run
@@ -37,14 +37,14 @@ class Transcript:
 
 def transcribe(model: VideoLM, features_dir: Path, num_clips: int) -> list[Transcript]:
     """Run the first clips in `features_dir` in which something is said; of others, if there are not enough."""
-    metas = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(features_dir.glob("*.json"))}
+    metas = {path: read_meta(path) for path in sorted(features_dir.glob("*.json"))}
     chosen = sorted(metas, key=lambda path: not annotate(metas[path]).utterances)[:num_clips]
     return [_transcribe(model, path, metas[path]) for path in chosen]
 
 
 def _transcribe(model: VideoLM, path: Path, meta: dict) -> Transcript:
     truth = annotate(meta)
-    tokens = model.connect(FeatureFile(path.with_suffix(".safetensors"), model.num_frame_tokens)[0])
+    tokens = model.connect(FeatureFile(path.with_suffix(".safetensors"), model.num_frame_tokens, truth.num_frames)[0])
     questions = {u.frame: u.question for u in truth.utterances if u.question is not None}
     stream = model.open_stream(max_reply_tokens=MAX_REPLY_TOKENS)
     run = FreeRun([], [])

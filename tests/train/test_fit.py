@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.checkpoint import open_checkpoint, read_checkpoint
+from model.errors import CheckpointError
 from model.vision import VisionSpec, open_vision
 from train.recipe import RecipeError, read_recipe
 from train.run import fit_run
@@ -83,10 +86,18 @@ def make_run(clips: Path, folder: Path, *, steps: int = 12, kind: str = "streami
     return recipe, folder
 
 
-def start(recipe: Path, run_dir: Path, *launcher: str) -> subprocess.Popen:
-    command = [sys.executable, *launcher, "-m", "train", "fit", str(recipe), "--run", str(run_dir), "--device", "cpu"]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+def start(recipe: Path, run_dir: Path, **environ: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "train", "fit", str(recipe), "--run", str(run_dir), "--device", "cpu"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | environ
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def start_two(recipe: Path, run_dir: Path) -> list[subprocess.Popen]:
+    """Two processes of one run, told of each other as launchers do it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    together = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [start(recipe, run_dir, RANK=str(rank), LOCAL_RANK=str(rank), **together) for rank in range(2)]
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -138,8 +149,9 @@ def losses_so_far(folder: Path) -> list[str]:
 
 def test_two_processes_take_the_steps_of_one(clips, uninterrupted, tmp_path):
     recipe, folder = make_run(clips, tmp_path / "run")
-    launcher = "-m accelerate.commands.launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no"
-    finish(start(recipe, folder, *launcher.split(), "--dynamo_backend", "no", "--main_process_port", "0"))
+    for process in start_two(recipe, folder):
+        finish(process)
+    assert json.loads((folder / "fit.json").read_text())["report"]["processes"] == 2
     assert losses(folder) == pytest.approx(losses(uninterrupted), abs=2e-4)
     one, two = (load_file(f / "checkpoint" / "weights.safetensors") for f in (uninterrupted, folder))
     assert one.keys() == two.keys()
@@ -236,6 +248,90 @@ def test_a_state_of_another_recipe_is_refused(clips, tmp_path):
     recipe.write_text(recipe.read_text().replace("steps = 2", "steps = 3"))
     with pytest.raises(RecipeError, match="another recipe"):
         fit_run(read_recipe(recipe), folder, Accelerator(cpu=True))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def says(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def narrow(path: Path) -> None:
+    save_file({"0": torch.zeros(10, 10, 64, dtype=torch.float16)}, path)
+
+
+DAMAGES = {
+    "features cut short": ("features/train/clip_0.safetensors", cut, "cannot be read: .*train encode` again"),
+    "features gone": ("features/train/clip_0.safetensors", Path.unlink, "cannot be read: .*train encode` again"),
+    "features of another tower": ("features/train/clip_0.safetensors", narrow, "are .* wide, .*train encode` again"),
+    "a clip of other frames": ("features/train/clip_0.json", lambda path: says(path, num_frames=7), "not 7 frames"),
+    "a clip without frames": ("features/train/clip_0.json", lambda path: says(path, num_frames=0), "without frames"),
+    "a clip cut short": ("features/train/clip_0.json", lambda path: path.write_text('{"fps":'), "make the clip again"),
+    "no description": ("features/train/clip_0.json", lambda path: path.write_text("{}"), "lacks 'questions'"),
+    "a list": ("features/train/clip_0.json", lambda path: path.write_text("[]"), "describes no clip"),
+    "events of no time": ("features/train/clip_0.json", lambda path: says(path, events=[{"text": "a"}]), "'time_s'"),
+    "half a tower": ("vision.safetensors", cut, "vision.safetensors: cannot be read: .*train tune` again"),
+    "no tower": ("vision.safetensors", Path.unlink, "vision.safetensors: cannot be read: .*train tune` again"),
+    "no robust frames": (
+        "features/robust.safetensors",
+        Path.unlink,
+        "robust.safetensors: cannot .*train encode` again",
+    ),
+    "half a state": ("state.pt", cut, "state.pt: cannot be read: .*; delete it to begin anew"),
+    "no state": ("state.pt", lambda path: torch.save({"step": 1}, path), "state.pt: .* delete it to begin anew"),
+    "half the notes": ("fit.jsonl", lambda path: path.write_text('{"st'), "fit.jsonl: is damaged; delete it"),
+}
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_file_is_named_with_what_helps(clips, uninterrupted, tmp_path, name, damage, message):
+    recipe, folder = make_run(clips, tmp_path / "run")
+    for link in ("features", "vision.safetensors"):
+        (folder / link).unlink()
+    shutil.copytree(clips / "features", folder / "features")
+    for file in (clips / "vision.safetensors", uninterrupted / "state.pt", uninterrupted / "fit.jsonl"):
+        shutil.copy(file, folder)
+    damage(folder / name)
+    changes = ["samples.robust_prob=0.5"] if "robust" in name else []
+    with pytest.raises(RecipeError, match=message) as refused:
+        fit_run(read_recipe(recipe, changes), folder, Accelerator(cpu=True))
+    assert len(str(refused.value).splitlines()) == 1
+    assert str((folder / name).parent) in str(refused.value)
+    assert not (folder / "checkpoint").exists()
+
+
+def test_a_run_without_time_for_a_step_makes_no_checkpoint(clips, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run")
+    with pytest.raises(RecipeError, match="max_seconds = 1e-06: over before the first step"):
+        fit_run(read_recipe(recipe, ["fit.max_seconds=0.000001"]), folder, Accelerator(cpu=True))
+    assert not (folder / "checkpoint").exists()
+
+
+def test_one_clip_is_enough_for_one_process_and_too_few_for_two(clips, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run", steps=1)
+    (folder / "features").unlink()
+    (folder / "features" / "train").mkdir(parents=True)
+    for name in ("clip_0.json", "clip_0.safetensors"):
+        shutil.copy(clips / "features" / "train" / name, folder / "features" / "train")
+    finish(start(recipe, folder))
+    for process in start_two(recipe, folder):
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 2
+        assert "has features of 1 clips, for 2 processes" in output
+
+
+def test_a_start_that_does_not_fit_is_refused(clips, uninterrupted, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run", steps=1)
+    shutil.copytree(uninterrupted / "checkpoint", tmp_path / "start")
+    weights = tmp_path / "start" / "weights.safetensors"
+    whole = load_file(weights)
+    for prefix in ("connector.", "lora."):
+        gone = next(name for name in sorted(whole) if name.startswith(prefix))
+        save_file({name: tensor for name, tensor in whole.items() if name != gone}, weights)
+        with pytest.raises(CheckpointError, match=r"not fit.*: missing "):
+            fit_run(read_recipe(recipe, [f"model.start={tmp_path / 'start'}"]), folder, Accelerator(cpu=True))
 
 
 def test_tensorboard_holds_the_curves_or_is_asked_for(clips, tmp_path, monkeypatch):
