@@ -146,6 +146,21 @@ def read_config(path: Path) -> str:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
 
 
+def exposed(settings: Settings) -> str:
+    """A warning where others may read a configuration file that holds addresses; "" otherwise."""
+    from assistant.capture.source import shown_name
+
+    path, config = settings.path, settings.config
+    held = {"capture.source": config.capture.source, **{f"sources.{k}": text for k, text in config.sources.items()}}
+    keys = [key for key, text in held.items() if settings.origins.get(key) == str(path) and shown_name(text) != text]
+    if path is None or not keys or os.name != "posix" or not path.stat().st_mode & 0o077:
+        return ""
+    return (
+        f"{path}: others may read it, and {keys[0]} is an address, perhaps with a password; use `chmod 600 {path}`, or "
+        "keep it with `onlooker source add`"
+    )
+
+
 def sources_path() -> Path:
     """Where this user's sources lie that only they may read, or would."""
     return user_config_path().with_name("sources.toml")

@@ -166,7 +166,7 @@ def _host_of(rest: str) -> str:
 
 
 def _mark(text: str) -> str:
-    return hmac.digest(mark_key(), text.encode("utf-8", "surrogateescape"), "sha256").hex()[:4]
+    return hmac.digest(mark_key(), text.encode("utf-8", "backslashreplace"), "sha256").hex()[:4]
 
 
 @lru_cache(maxsize=1)

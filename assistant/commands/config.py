@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from assistant.commands.common import add_config_option, confirms, settings_of
@@ -42,8 +43,13 @@ def run_path(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Raises ConfigError with all mistakes."""
+    from assistant.settings import exposed
+
     args.config = args.file or args.config
     settings = settings_of(args)
+    warning = exposed(settings)
+    if warning:
+        print(f"onlooker: {warning}", file=sys.stderr)
     print(f"{settings.path}: ok" if settings.path else "no configuration file; the defaults are in effect")
     return 0
 

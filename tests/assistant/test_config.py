@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from assistant import migration
+from assistant.cli import main
 from assistant.config import Config, all_keys
 from assistant.errors import ConfigError
 from assistant.migration import FORMAT
@@ -159,6 +160,23 @@ def test_an_address_under_a_wrong_name_of_a_variable_is_not_shown(name):
 def test_an_address_for_another_key_is_not_shown(tmp_path):
     (problem,) = problems_of(tmp_path, '[voice]\noutput = "rtsp://me:hunter2@cam"')
     assert problem.startswith('config.toml: voice.output = "…": must be')
+
+
+def test_a_file_with_an_address_that_others_may_read_is_warned_of(tmp_path, capsys):
+    path = tmp_path / "config.toml"
+    for text, mode, is_warned in (
+        ('[sources]\nkitchen = "rtsp://me:hunter2@cam/1"\n', 0o644, True),
+        ('[capture]\nsource = "rtsp://me:hunter2@cam/1"\n', 0o640, True),
+        ('[capture]\nsource = "rtsp://me:hunter2@cam/1"\n', 0o600, False),
+        ('[capture]\nsource = "camera:1"\n[sources]\nfront = "camera:0"\n', 0o644, False),
+    ):
+        path.write_text(text)
+        path.chmod(mode)
+        assert main(["config", "check", str(path)]) == 0
+        out, err = capsys.readouterr()
+        assert out == f"{path}: ok\n"
+        assert (f"chmod 600 {path}" in err) == is_warned
+        assert "hunter2" not in err
 
 
 def test_all_mistakes_at_once(tmp_path):

@@ -99,6 +99,7 @@ def test_of_an_address_only_scheme_host_and_port_are_shown(address, host):
         "rtsp://me:hunter2@" + "h" * 5000 + " /",
         "hunter2" * 900,
         "\nrtsp://me:hunter2@cam/x",
+        "rstp://me:hunter2@cam/\ud83d",
     ],
 )
 def test_what_is_no_source_is_refused_without_its_secrets(text):
