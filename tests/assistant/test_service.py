@@ -486,7 +486,7 @@ class Endless:
         self.begun.set()
         self._hush.wait(60)
 
-    def close(self, end_s: float) -> None:
+    def close(self, end_s: float | None) -> None:
         pass
 
 
@@ -647,7 +647,7 @@ class Unplugged:
             raise SpeechError("the sound device was lost")
         self._played.append(self._number)
 
-    def close(self, end_s: float) -> None:
+    def close(self, end_s: float | None) -> None:
         pass
 
 
