@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
 from weakref import WeakSet
@@ -42,8 +43,7 @@ class Child:
             raise WorkerFailed(f"{name}: cannot be started: {error.strerror}") from None
         arguments = (main, theirs, os.getpid(), *given)
         self._process = context.Process(target=_run_child, args=arguments, name=name, daemon=True)
-        if not _living:
-            atexit.register(_kill_all)  # before multiprocessing's own, which would wait for them for ever
+        _kill_at_exit()
         _living.add(self._process)
         try:
             self._process.start()
@@ -105,6 +105,12 @@ class Child:
 
 _living: WeakSet[Any] = WeakSet()
 """The processes of this program's children, for its end."""
+
+
+@cache
+def _kill_at_exit() -> None:
+    """Once, however many children come: they go before multiprocessing's own handler, which would wait for them."""
+    atexit.register(_kill_all)
 
 
 def _kill_all() -> None:

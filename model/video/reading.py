@@ -121,11 +121,11 @@ class Video:
         self._has_told_of_long = False
         self._num_pictures = self._num_packets = self._num_damaged = self._num_breaks = 0
         rate = stream.average_rate or stream.guessed_rate
-        self._step_s = float(1 / rate) if rate else DEFAULT_STEP_S
+        step_s = float(1 / rate) if rate else DEFAULT_STEP_S
         self._tick_s = float(stream.time_base or 1 / 90_000)
         may_break = bool(container.format.flags & TS_DISCONT)
-        self._packet_clock = PacketClock(self._tick_s, may_break=may_break, step_s=self._step_s)
-        self._clock = PictureClock(self._step_s, self._origin_s)
+        self._packet_clock = PacketClock(self._tick_s, may_break=may_break, step_s=step_s)
+        self._clock = PictureClock(step_s, self._origin_s)
 
     @property
     def is_file(self) -> bool:
@@ -164,9 +164,8 @@ class Video:
 
     def arriving(self) -> Iterator[VideoFrame]:
         """The pictures of a live source, each as soon as it has come, until it is lost (`ended_by` says why)."""
-        self._stream.thread_type = (
-            "SLICE"  # whole frames in parallel are faster, but each is held back for the next ones
-        )
+        # whole frames in parallel would be faster, but each is held back for the next ones
+        self._stream.thread_type = "SLICE"
         yield from self._decoded()
 
     def measure(self) -> tuple[float, float]:
