@@ -53,7 +53,8 @@ def read_meta(path: Path) -> dict:
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         annotate_for_study(meta)
-        if not (meta["num_frames"] >= 1 and meta["fps"] > 0):
+        has_rate = meta["fps"] > 0 or meta.get("snapshots")  # snapshots are moments without order
+        if not (meta["num_frames"] >= 1 and has_rate):
             raise RecipeError(f"{path}: describes a clip without frames; make it again")
     except KeyError as error:
         raise RecipeError(f"{path}: describes no clip, it lacks {error}; make it again") from None
