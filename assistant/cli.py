@@ -7,11 +7,6 @@ import contextlib
 import errno
 import os
 import sys
-import tempfile
-import time
-import traceback
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TextIO
 
 from assistant.commands import bench, config, devices, doctor, log, model, remote, run, source, start, watch
@@ -19,9 +14,9 @@ from assistant.commands.common import program_version
 from assistant.folders import find_home, hold_standard_streams, leave
 from assistant.text import printable
 from model.errors import OnlookerError
+from model.fault_log import keep, told
 
 INTERRUPTED = 130
-FAULTS_BYTES = 1 << 20
 COMMANDS = (watch, run, start, remote, log, source, bench, model, config, devices, doctor)
 
 
@@ -49,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except OnlookerError as error:
         if error.exit_code == 1 and error.__cause__ is not None:
-            _say(f"{error}; {_keep(error.__cause__)}")
+            _say(f"{error}; {keep(error.__cause__)}")
         else:
             _say(str(error))
         return error.exit_code
@@ -58,10 +53,10 @@ def main(argv: list[str] | None = None) -> int:
             _silence(sys.stdout)
             _say(f"the output cannot be written: {error.strerror}")
             return 2
-        _say(f"a fault of ours: {type(error).__name__}: {error}; {_keep(error)}")
+        _say(told(error))
         return 1
     except Exception as error:
-        _say(f"a fault of ours: {type(error).__name__}: {error}; {_keep(error)}")
+        _say(told(error))
         return 1
 
 
@@ -71,36 +66,6 @@ def _say(text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(printable(f"onlooker: {line}", sys.stderr) + "\n")
             sys.stderr.flush()
-
-
-def _keep(error: BaseException) -> str:
-    """Where it happened, for whoever mends it, in a file of the user's own; gives the words that say which."""
-    text = "".join(traceback.format_exception(error))
-    for folder in _log_folders():
-        path = folder / "faults.log"
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            is_large = path.exists() and path.stat().st_size > FAULTS_BYTES
-            with open(
-                path, "w" if is_large else "a", encoding="utf-8", errors="backslashreplace", opener=_private
-            ) as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv[:2])}\n{text}\n")
-        except OSError:
-            continue
-        return f"the details are in {path}"
-    return "the details could not be written anywhere"
-
-
-def _log_folders() -> Iterator[Path]:
-    with contextlib.suppress(Exception):  # no home, no entry in the list of users
-        from platformdirs import user_log_path
-
-        yield user_log_path("onlooker")
-    yield Path(tempfile.gettempdir()) / f"onlooker-{os.getuid() if hasattr(os, 'getuid') else 'log'}"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
 
 
 def _silence(stream: TextIO) -> None:
@@ -125,7 +90,3 @@ def make_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.commands.common import PullBar, journal_path, modes_path, open_voice, program_version, token_path
+from assistant.console import ConsoleHandler
 from assistant.errors import OutputError, WorkerFailed
 from assistant.faults import ProcessSpoilt
 from assistant.signals import ENDING
@@ -72,7 +73,7 @@ def run_daemon(read: Callable[[], Settings], link: Link, *, log_path: Path | Non
 
 def _open_log(path: Path | None) -> None:
     """Everything of ours to stderr, or to a file that is turned over before it grows large. Raises OutputError."""
-    handler: logging.Handler = logging.StreamHandler()
+    handler: logging.Handler = ConsoleHandler(sys.stderr)
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -77,6 +77,26 @@ def begin(path: Path) -> BinaryIO:
         raise OutputError(f"{path}: cannot be written: {_why(error)}") from None
 
 
+def write(path: Path, data: bytes) -> None:
+    """All of a file. Raises OutputError."""
+    with begin(path) as file:
+        try:
+            file.write(data)
+            file.flush()
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {_why(error)}") from None
+
+
+def append(path: Path, text: str) -> None:
+    """Text after all that a file holds already. A folder that is missing is made. Raises OutputError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(text.encode("utf-8"))
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {_why(error)}") from None
+
+
 def _why(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 

@@ -632,7 +632,9 @@ class Service:
             reply.error("invalid", why, "shorten it", 2)
             return
         if self._pipeline is None:
-            reply.error("busy", f"the mind is {self._parts['mind'].state}", "`onlooker status` says more", 3)
+            mind = self._parts["mind"]
+            why = f"the model is being started ({mind.state}{': ' if mind.detail else ''}{mind.detail})"
+            reply.error("busy", why, "ask again in a while; `onlooker status` says more", 3)
             return
         question = self._questions.open(reply)
         if question is not None and not self._events.put_wait(_Wanted(question, text), timeout_s=0):

@@ -113,7 +113,7 @@ class Supervisor:
         self._command, self._environ, self._note = command, environ, note
         self._notifier = notifier or Notifier()
         self._signals: set[int] = set()  # that came; the loop takes them out
-        self._stops = self._is_ready = False
+        self._stops = self._is_ready = self._is_ending = False
         self._device_type = ""  # of the last child that was ready
         self._crashes_s: deque[float] = deque(maxlen=MAX_CRASHES)
         self._delay_s = 0.0
@@ -178,7 +178,8 @@ class Supervisor:
                 self._take_signals(child)
                 if self._stops and kill_at_s is None:
                     kill_at_s = time.monotonic() + STOP_TIMEOUT_S
-                    child.terminate()
+                    if not self._is_ending:  # what ends by itself is not to be ended, too
+                        child.terminate()
                 if kill_at_s is not None and time.monotonic() > kill_at_s:
                     child.kill()  # and its exit code says so
                 time.sleep(_TICK_S)
@@ -198,7 +199,7 @@ class Supervisor:
             if what == "ready":
                 self._is_ready, self._device_type = True, device_type
             elif what == "stopping":
-                self._stops = True
+                self._stops = self._is_ending = True
 
     def _take_signals(self, child: subprocess.Popen[bytes] | None) -> None:
         while self._signals:

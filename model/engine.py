@@ -87,6 +87,10 @@ class Engine(ABC):
         """An empty cache for this decoder. Raises CheckpointError for decoders whose positions cannot be shifted."""
         return make_ring(self.decoder, capacity)
 
+    def is_out_of_memory(self, cache: KVRing) -> bool:
+        """Whether passes over this cache are slower than they could be, the GPU having no room for more."""
+        return False
+
     @abstractmethod
     def read(self, cache: KVRing, embeds_TE: Tensor, wanted: Sequence[int], watched_id: int) -> list[Reading]:
         """Append T embeddings to the cache; what is predicted after each of the wanted rows.
@@ -134,6 +138,9 @@ class GraphEngine(Engine):
         self._read = self._read_host.to(self.device)  # of all graphs: one of their own each would be memory that grows
         self._shelves: WeakKeyDictionary[KVRing, Shelf[Size]] = WeakKeyDictionary()
         self._recorder = Recorder(self.device, "the decoder") if is_cuda else None
+
+    def is_out_of_memory(self, cache: KVRing) -> bool:
+        return self._shelf(cache).is_out_of_memory
 
     def make_cache(self, capacity: int) -> KVRing:
         cache = super().make_cache(capacity)

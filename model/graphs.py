@@ -96,6 +96,11 @@ class Shelf(Generic[Size]):
                 return compute(size)
         return graph.replay()
 
+    @property
+    def is_out_of_memory(self) -> bool:
+        """Whether some of its work is computed without a graph for want of memory."""
+        return bool(self._without)
+
     def prepare(self, compute: Callable[[Size], Tensor]) -> bool:
         """Record one more usual size; False if all of them are there, or no memory for more."""
         missing = [size for size in self._usual if self._graphs.get(size) is None]

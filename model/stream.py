@@ -351,9 +351,10 @@ class Stream:
     # ---- the decoder ---------------------------------------------------------------------------------------
 
     def prepare(self) -> bool:
-        """Make one more thing ready that will make this stream faster; False if all is. For idle moments."""
-        self.is_prepared = not self._engine.prepare(self.cache)
-        return not self.is_prepared
+        """Make one more thing ready that will make this stream faster; False if no more can be. For idle moments."""
+        is_more = self._engine.prepare(self.cache)
+        self.is_prepared = not is_more and not self._engine.is_out_of_memory(self.cache)
+        return is_more
 
     def _append(self, embeds_TD: Tensor, wanted: list[int]) -> list[Reading]:
         start = self.num_tokens

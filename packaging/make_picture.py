@@ -18,7 +18,7 @@ SIDE, BAR, COLUMNS, LETTERS = 300, 48, 3, 38
 
 def main() -> None:
     """Write the picture."""
-    command = [sys.executable, "-m", "assistant.cli", "watch", "demo", "--max-speed", "--no-say", "--json"]
+    command = [sys.executable, "-m", "assistant", "watch", "demo", "--max-speed", "--no-say", "--json"]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=600).stdout
     remarks = [r for r in map(json.loads, output.splitlines()) if r["kind"] == "remark"]
     tiles = [tile(frame_at(r["time"]), f"[00:{r['time']:04.1f}]  {r['text']}") for r in remarks]

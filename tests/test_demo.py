@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 def demo(tmp_path_factory) -> tuple[list[dict], Path]:
     """The records that `onlooker watch demo` printed, and the sound it made."""
     wav = tmp_path_factory.mktemp("demo") / "demo.wav"
-    command = [sys.executable, "-m", "assistant.cli", "watch", "demo", "--max-speed", "--json", "--wav", str(wav)]
+    command = [sys.executable, "-m", "assistant", "watch", "demo", "--max-speed", "--json", "--wav", str(wav)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr

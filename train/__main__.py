@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 from model.errors import OnlookerError
+from model.fault_log import told
 
 CPU_THREADS_BESIDE_GPU = 4
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code (0 done, 2 the recipe or the command is wrong, 3 something is missing)."""
+    """Run one command; returns the exit code (0 done, 1 a fault of ours, 2 the recipe or the command
+    is wrong, 3 something is missing)."""
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_tabletop(commands.add_parser("tabletop", help="render clips of the simulated world"))
@@ -55,10 +57,14 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except OSError as error:  # a folder that may not be written to, a full disk
         if error.strerror is None:
-            raise
+            print(told(error), file=sys.stderr)
+            return 1
         named = f"{error.filename}: " if error.filename else ""
         print(f"{named}{error.strerror}", file=sys.stderr)
         return 2
+    except Exception as error:
+        print(told(error), file=sys.stderr)
+        return 1
 
 
 def _add_tabletop(parser: argparse.ArgumentParser) -> None:

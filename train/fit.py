@@ -7,6 +7,7 @@ state saved last, as if nothing had been.
 """
 
 import json
+import math
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +190,11 @@ class _Notes:
             with self._meter.waiting():
                 total, words, decisions, count, num_words, num_decisions, norm = found.read()
             loss = total / max(1, count)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise RecipeError(
+                    f"fit.learning_rate, fit.connector_learning_rate: too high for this run, whose loss at step {step} "
+                    f"is {loss:g} and its gradient's norm {norm:g}; lower them and begin anew"
+                )
             self._losses.append(loss)
             self._store.note(
                 {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
+import io
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assistant import outputs
 from assistant.commands.common import PullBar, add_config_option, overrides_of, settings_of
 from assistant.errors import UsageError
 from assistant.folders import absolute
@@ -116,13 +118,12 @@ def run(args: argparse.Namespace) -> int:
     table = make_table(report, bench, playbacks)
     print(json.dumps(report) if args.json else table)
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        (args.out / "bench.md").write_text(table + "\n", encoding="utf-8")
-        draw(bench, report, args.out / "bench.png")
+        outputs.write(args.out / "bench.json", json.dumps(report, indent=1).encode() + b"\n")
+        outputs.write(args.out / "bench.md", table.encode() + b"\n")
+        if picture := draw(bench, report):
+            outputs.write(args.out / "bench.png", picture)
     if args.append:
-        with args.append.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(headline(report, bench, playbacks), ensure_ascii=False) + "\n")
+        outputs.append(args.append, json.dumps(headline(report, bench, playbacks), ensure_ascii=False) + "\n")
     return 0
 
 
@@ -165,10 +166,12 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--samples {args.samples} --seconds {args.seconds:g}: must be at least 1, and more than 0")
     if args.frames and args.frames < MIN_FRAMES:
         raise UsageError(f"--frames {args.frames}: must be at least {MIN_FRAMES}, or 0 for no long run")
-    if args.append and (args.append.is_dir() or not args.append.parent.is_dir()):
-        raise UsageError(f"--append {args.append}: must be a file in a folder that exists")
-    if args.out and args.out.exists() and not args.out.is_dir():
-        raise UsageError(f"--out {args.out}: is a file, and must be a folder")
+    read = {f"the video {args.video}": absolute(args.video)} if args.video else {}
+    if args.append:
+        outputs.check(args.append, "--append", read)
+    if args.out:
+        for name in ("bench.json", "bench.md", "bench.png"):
+            outputs.check(args.out / name, "--out", read)
     if args.check and args.shape:
         raise UsageError(f"--check with --shape {args.shape}: random weights decide at random; name a --model instead")
     if args.check and (args.out or args.append or args.frames or args.video):
@@ -298,13 +301,13 @@ def _mib(memory: Memory) -> str:
     return f"{memory.process_bytes / MIB:,.0f} MiB{on_gpu}"
 
 
-def draw(bench: Bench, report: dict[str, Any], path: Path) -> None:
-    """Latency against the length of the stream; needs matplotlib, and says so where there is none."""
+def draw(bench: Bench, report: dict[str, Any]) -> bytes:
+    """Latency against the length of the stream, as PNG; needs matplotlib, and gives none, and says so, without."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         print("bench: no picture, for matplotlib is missing (pip install matplotlib)", file=sys.stderr)
-        return
+        return b""
     lengths = [at.num_tokens for at in bench.at_length]
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -318,4 +321,6 @@ def draw(bench: Bench, report: dict[str, Any], path: Path) -> None:
     axes.set(xlabel="tokens in the cache", ylabel="ms, p50 to p99", ylim=(0, None))
     axes.set_title(f"{report['model']}, {report['device']}", fontsize=10)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()

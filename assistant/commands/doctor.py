@@ -27,11 +27,12 @@ def run(args: argparse.Namespace) -> int:
     """Print a table of all checks. Returns 0, or 3 if something needed is missing."""
     from assistant.config import Config
     from assistant.doctor import Check, examine
+    from assistant.settings import exposed
 
     try:
         settings = settings_of(args)
         config = settings.config
-        first = Check("configuration", True, str(settings.path or "defaults (no file)"))
+        first = Check("configuration", True, str(settings.path or "defaults (no file)"), exposed(settings))
     except ConfigError as error:
         config = Config()
         first = Check("configuration", False, "; ".join(error.problems), "correct it; see `onlooker config check`")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assistant import outputs
 from assistant.commands.common import confirms, journal_path
 from assistant.errors import OutputError, UsageError
 from assistant.folders import absolute
@@ -88,14 +89,12 @@ def write_pictures(found: list[Entry], folder: Path) -> None:
     """Raises OutputError."""
     from assistant.journal.reading import thumbnail
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for entry in found:
-            jpeg = thumbnail(journal_path(), entry.id) if entry.has_thumbnail else None
-            if jpeg is not None:
-                (folder / f"{entry.id}.jpg").write_bytes(jpeg)
-    except OSError as error:
-        raise OutputError(f"--pictures {folder}: cannot be written: {error.strerror}") from None
+    for entry in found:
+        jpeg = thumbnail(journal_path(), entry.id) if entry.has_thumbnail else None
+        if jpeg is not None:
+            path = folder / f"{entry.id}.jpg"
+            outputs.check(path, "--pictures", {"the journal": journal_path()})
+            outputs.write(path, jpeg)
 
 
 def forget(ids: list[int], *, is_asked: bool) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.commands.common import add_config_option, overrides_of, settings_of
+from assistant.console import write_if_read
 from assistant.folders import absolute
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def run_command(args: argparse.Namespace, log_path: Path | None) -> tuple[list[s
     The source is in the environment: an address may hold a password, and a command line is everybody's to read. What
     is relative counts from the folder of this process, which the environment names, too (`assistant.folders`).
     """
-    command = [sys.executable, "-P", "-m", "assistant.cli", "run", *([f"--log={log_path}"] if log_path else [])]
+    command = [sys.executable, "-P", "-m", "assistant", "run", *([f"--log={log_path}"] if log_path else [])]
     command += [f"--{name}={value}" for name in (*OVERRIDES, "config") if (value := getattr(args, name)) is not None]
     command += ["--no-say"] if args.no_say else []
     return command, {**os.environ, **({SOURCE_VARIABLE: args.source} if args.source else {})}
@@ -79,7 +80,8 @@ def _note(log_path: Path | None, text: str) -> None:
     """A line for the log, from the supervisor; the daemon does not run."""
     line = f"{time.strftime('%Y-%m-%d %H:%M:%S')},000 supervisor onlooker.supervisor: {text}"
     if log_path is None:
-        print(line, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            write_if_read(sys.stderr, line + "\n")
         return
     with contextlib.suppress(OSError), log_path.open("a", encoding="utf-8") as file:
         print(line, file=file)

@@ -77,7 +77,7 @@ def daemon(
             "--log",
             str(directory / "run.log"),
         ]
-        command = [*prefix, sys.executable, "-m", "assistant.cli", "run", source, *options]
+        command = [*prefix, sys.executable, "-m", "assistant", "run", source, *options]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own, **(environ or {})})
         try:
             running = Daemon(directory, process)

@@ -269,8 +269,9 @@ def test_bench_helps_with_the_names_of_all_shapes(capsys):
         (["--check", "demo", "--shape", "tiny"], "--check with --shape tiny"),
         (["--check", "no-such.mp4"], "no-such.mp4"),
         (["--check", "demo", "--frames", "20"], "--check measures nothing"),
-        (["--out", __file__], "is a file"),
-        (["--append", "no-such-folder/history.jsonl"], "must be a file in a folder that exists"),
+        (["--out", __file__], f"cannot be written: {__file__} is no folder"),
+        (["--append", str(GOLDEN)], "is a folder; name a file"),
+        (["--video", __file__, "--append", __file__], "which would be lost"),
     ],
 )
 def test_bench_refuses_what_cannot_be_measured(capsys, arguments, said):

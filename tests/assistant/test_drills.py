@@ -161,7 +161,7 @@ def test_a_daemon_that_is_killed_starts_clean_and_knows_what_it_knew(make_video)
     with short_directory() as directory:
         own = {RUNTIME_VARIABLE: str(directory), "ONLOOKER_DATA": str(directory / "data"), "PYTHONPATH": str(ROOT)}
         environ = {**os.environ, **own, "ONLOOKER_PRIVACY__JOURNAL": "true"}
-        command = [sys.executable, "-m", "assistant.cli", "run", video, "--no-say", "--model", str(GOLDEN)]
+        command = [sys.executable, "-m", "assistant", "run", video, "--no-say", "--model", str(GOLDEN)]
         path, known = directory / "data" / "journal" / "journal.db", 0
         for number in range(NUM_KILLS):
             process = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
@@ -199,7 +199,7 @@ if sys.argv[:1] == ['-m']:
         return really(self, frames[:1], stops_at)
     Stream.observe_many = observe_many
 """
-"""For `python -m assistant.cli`: a decoder that takes two seconds a frame."""
+"""For `python -m assistant`: a decoder that takes two seconds a frame."""
 
 
 def test_a_slow_model_sees_the_present_and_memory_stays(rtsp, tmp_path):

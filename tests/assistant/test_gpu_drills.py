@@ -71,7 +71,7 @@ if sys.argv[:1] == ["-m"]:
             pass
     signal.signal(signal.SIGUSR2, poison)
 """
-"""For `python -m assistant.cli`: at SIGUSR2 a kernel reads outside its memory, after which CUDA refuses all work."""
+"""For `python -m assistant`: at SIGUSR2 a kernel reads outside its memory, after which CUDA refuses all work."""
 
 
 @contextmanager

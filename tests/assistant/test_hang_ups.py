@@ -27,7 +27,7 @@ ENDINGS = (signal.SIGHUP, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 def start(*arguments: str, runtime: Path) -> subprocess.Popen[bytes]:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), RUNTIME_VARIABLE: str(runtime)}
-    command = [sys.executable, "-m", "assistant.cli", *arguments, "--model", str(GOLDEN), "--no-say"]
+    command = [sys.executable, "-m", "assistant", *arguments, "--model", str(GOLDEN), "--no-say"]
     return subprocess.Popen(
         command,
         env=environ,

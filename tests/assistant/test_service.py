@@ -760,7 +760,7 @@ def test_the_daemon_begins_anew_in_another_process(make_video, tmp_path):
         environ = environ_of(directory)
         environ["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
         options = ["--no-say", "--model", str(GOLDEN), "--log", str(directory / "run.log")]
-        command = [sys.executable, "-m", "assistant.cli", "run", str(make_video(seconds=5)), *options]
+        command = [sys.executable, "-m", "assistant", "run", str(make_video(seconds=5)), *options]
         daemon = subprocess.Popen(command, cwd=ROOT, env=environ)
 
         def pid() -> int | None:
@@ -790,7 +790,7 @@ def test_the_daemon_begins_anew_in_another_process(make_video, tmp_path):
 def in_foreground(make_video) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A `run` that answers, and its runtime directory; killed at the end."""
     with short_directory() as directory:
-        command = [sys.executable, "-m", "assistant.cli", "run", str(make_video(seconds=5)), "--no-say"]
+        command = [sys.executable, "-m", "assistant", "run", str(make_video(seconds=5)), "--no-say"]
         parent = subprocess.Popen([*command, "--model", str(GOLDEN)], cwd=ROOT, env=environ_of(directory))
         try:
             wait_for(lambda: onlooker("status", directory=directory).returncode == 0, 90)
@@ -825,7 +825,7 @@ def test_a_gpu_that_was_lost_is_not_replaced_by_the_cpu(make_video):
     with short_directory() as directory:
         read_fd, write_fd = os.pipe()
         environ = environ_of(directory) | {"ONLOOKER_SUPERVISOR": f"{os.getpid()} {write_fd} cuda"}
-        command = [sys.executable, "-m", "assistant.cli", "run", str(make_video()), "--no-say", "--model", str(GOLDEN)]
+        command = [sys.executable, "-m", "assistant", "run", str(make_video()), "--no-say", "--model", str(GOLDEN)]
         done = subprocess.run(
             command, cwd=ROOT, env=environ, pass_fds=[write_fd], capture_output=True, text=True, timeout=60
         )
@@ -901,7 +901,7 @@ def test_it_is_started_in_the_background_and_no_password_shows():
                 assert supervisor is not None
                 processes = [supervisor, *supervisor.children(recursive=True)]
                 lines = [" ".join(process.cmdline()) for process in processes]
-                assert any("assistant.cli run" in line for line in lines)
+                assert any("assistant run" in line for line in lines)
                 log = Path(started.stdout.rpartition("its log: ")[2].strip())
                 shown = [*lines, json.dumps(facts), log.read_text(), started.stdout]
                 assert not any("hunter2" in text for text in shown)
@@ -922,7 +922,7 @@ def test_it_is_started_in_the_background_and_no_password_shows():
 
 def onlooker(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
     environ = environ_of(directory)
-    command = [sys.executable, "-m", "assistant.cli", *arguments]
+    command = [sys.executable, "-m", "assistant", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
 
 
@@ -936,7 +936,7 @@ def test_the_daemon_as_a_user_meets_it(make_video):
     video = str(make_video(seconds=20, step=3))
     with short_directory() as directory:
         environ = environ_of(directory)
-        command = [sys.executable, "-m", "assistant.cli", "run", video, "--no-say", "--model", str(GOLDEN)]
+        command = [sys.executable, "-m", "assistant", "run", video, "--no-say", "--model", str(GOLDEN)]
 
         missing = onlooker("status", directory=directory)
         assert (missing.returncode, "is not running" in missing.stderr) == (3, True)

@@ -205,7 +205,7 @@ def test_a_daemon_that_is_just_being_started_can_be_stopped(tmp_path, directory)
         "    opening.open_model = lambda *_, **__: time.sleep(60)\n"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
-    command = [sys.executable, "-m", "assistant.cli"]
+    command = [sys.executable, "-m", "assistant"]
     assert subprocess.run([*command, "stop"], env=environ, check=False, capture_output=True).returncode == 3
     daemon = subprocess.Popen([*command, "run", "demo", "--no-say"], env=environ)
     try:

@@ -191,7 +191,7 @@ def test_a_signal_stops_cleanly_within_seconds(make_video, tmp_path, number, pre
     video, wav = make_video(seconds=60, size=(96, 96)), tmp_path / "speech.wav"
     arguments = [video, "--json", "--frames", "--model", GOLDEN, "--device", "cpu", "--wav", wav]
     process = subprocess.Popen(
-        [sys.executable, "-m", "assistant.cli", "watch", *map(str, arguments)],
+        [sys.executable, "-m", "assistant", "watch", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -143,7 +143,7 @@ def main() -> int:
         directory.chmod(0o700)
         environ = {**os.environ, RUNTIME_VARIABLE: folder, "PYTHONPATH": str(ROOT)}
         log = args.out / "run.log"
-        command = [sys.executable, "-m", "assistant.cli", "run", address, "--no-say", "--log", str(log)]
+        command = [sys.executable, "-m", "assistant", "run", address, "--no-say", "--log", str(log)]
         daemon = subprocess.Popen(command, cwd=ROOT, env=environ)
         start_s = time.monotonic()
         try:

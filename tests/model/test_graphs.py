@@ -43,6 +43,7 @@ def test_a_graph_without_room_is_tried_once_and_told_once(caplog: pytest.LogCapt
             for size in (2, 8, 16):
                 assert torch.equal(shelf.run(size, compute), compute(size))
     assert recorder.attempts == 3
+    assert shelf.is_out_of_memory
     assert len(caplog.records) == 1
     assert "no memory on the GPU" in caplog.text
 
@@ -51,6 +52,7 @@ def test_what_could_not_be_made_ready_is_not_tried_while_it_runs():
     recorder = SmallRecorder(room=4)
     shelf = Shelf[int](recorder, [2, 8, 4])
     assert shelf.prepare(compute)
+    assert not shelf.is_out_of_memory
     assert not shelf.prepare(compute)
     assert not shelf.prepare(compute)
     assert recorder.attempts == 2

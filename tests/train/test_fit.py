@@ -229,6 +229,16 @@ def test_a_fit_goes_on_from_a_checkpoint(clips, uninterrupted, tmp_path):
                 encoded_dir=clips)  # fmt: skip
 
 
+def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(clips, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run")
+    changes = ["fit.learning_rate=1e20", "fit.save_seconds=0.001"]
+    with pytest.raises(RecipeError, match=r"fit.learning_rate.*: too high .* at step \d+ is .*nan"):
+        fit_run(read_recipe(recipe, changes), folder, Accelerator(cpu=True), encoded_dir=clips)
+    assert not (folder / "checkpoint").exists()
+    state = torch.load(folder / "state.pt", weights_only=True) if (folder / "state.pt").exists() else {"model": {}}
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
 def test_changes_of_a_recipe_are_checked_like_the_recipe(clips, tmp_path):
     recipe, _ = make_run(clips, tmp_path / "run")
     changed = read_recipe(recipe, ["fit.seed=3", "objective.kind=per-frame", "samples.slide_prob=0.5"])
