@@ -37,13 +37,23 @@ def test_the_same_pictures_at_the_same_times_as_ffmpeg(number, tmp_path):
             for index in grid.indexes(shown.start_s, shown.end_s, is_last=shown.is_last):
                 indexes.append(index)
                 due = max((k for k, at_s in enumerate(truth.times_s) if at_s <= index / FPS + 1e-4), default=0)
-                assert difference(video.upright.rgb(shown.picture), truth.pictures_NHW[due]) < MAX_DIFFERENCE, str(case)
-    tolerance_s = 1 / 20 if case.container == "avi" else CLOSE_S
+                rgb, beside = video.upright.rgb(shown.picture), slack(case)
+                near = truth.pictures_NHW[max(0, due - beside) : due + beside + 1]
+                assert min(difference(rgb, picture) for picture in near) < MAX_DIFFERENCE, str(case)
+    tolerance_s = (1 + slack(case)) / 20 if case.container == "avi" else CLOSE_S
     assert times_s == pytest.approx(truth.times_s, abs=tolerance_s), str(case)
     assert video.end_s == pytest.approx(truth.times_s[-1] + truth.last_s, abs=1 / 20), str(case)
     assert len(warnings) == (case.is_joined or case.gap_s > 60), (str(case), warnings)
     footage = probe(path)
     assert [index for index, _ in sample(footage, FPS, 32)] == list(footage.frames(FPS)) == indexes, str(case)
+
+
+def slack(case: Case) -> int:
+    """By how many pictures two right readers may differ: H.264 in AVI has no times to be shown at, only to be decoded.
+
+    FFmpeg's libraries guess the former from the latter, and some versions begin one picture later than others.
+    """
+    return 1 if (case.container, case.codec) == ("avi", "h264") else 0
 
 
 def expected(case: Case, truth: Truth) -> Truth:
