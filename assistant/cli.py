@@ -10,9 +10,9 @@ import sys
 from typing import TextIO
 
 from assistant.commands import bench, config, devices, doctor, log, model, remote, run, source, start, watch
-from assistant.commands.common import program_version
-from assistant.folders import find_home, hold_standard_streams, leave
-from assistant.text import printable
+from assistant.runtime.folders import find_home, hold_standard_streams, leave
+from assistant.runtime.text import printable
+from assistant.runtime.version import program_version
 from model.errors import OnlookerError
 from model.fault_log import keep, told
 

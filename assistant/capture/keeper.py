@@ -13,8 +13,8 @@ from collections.abc import Callable
 from assistant.capture.source import Source
 from assistant.capture.worker import NO_TURN, Place, Turn, run_capture
 from assistant.errors import MediaError, SourceMissing, WorkerFailed
-from assistant.mailbox import Mailbox
-from assistant.messages import Event, Frame, Opened, Status
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.messages import Event, Frame, Opened, Status
 
 FIRST_DELAY_S, LAST_DELAY_S = 0.1, 2.0
 """Between two attempts to open a source: what returns is noticed within LAST_DELAY_S and the time of opening it."""

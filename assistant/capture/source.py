@@ -5,34 +5,23 @@ A password never leaves `target`: `shown` is for every message and log.
 
 from __future__ import annotations
 
-import contextlib
-import hmac
-import os
 import re
-import secrets
 import stat
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from assistant.config.addresses import MAX_STEM, SCHEME, shown_name
 from assistant.errors import MediaError, SourceMissing, UsageError
-from assistant.folders import absolute
+from assistant.runtime.folders import absolute
 
 if TYPE_CHECKING:
-    from assistant.config import CaptureSection
+    from assistant.config.keys import CaptureSection
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp")
 PUSH_SCHEMES = {"rtmp-listen": "rtmp", "whip-listen": "whip"}
-MAX_STEM = 80
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,11}")
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}(?:%25[\w.-]{1,32})?\]|[\w.-]{1,253})(?::\d{1,5})?")
-_DEVICE = re.compile(r"camera:\d*|screen:\d*|camera:/dev(?:/[\w.:+-]+)+")
-MAX_SHOWN = 300
-_NOT_IN_A_NAME = re.compile(r"[@:?&=#%;|\\]")
 
 
 @dataclass(frozen=True)
@@ -98,7 +87,7 @@ def _parse(text: str, name: str) -> Source:
         except ValueError:
             raise UsageError(f"{name}: is not an address; write {scheme.lower()}://HOST/…") from None
         return Source("network", scheme.lower() + text[len(scheme) :], name, _stem_of(name))
-    if separator and _SCHEME.fullmatch(scheme) and scheme.lower() != "file":
+    if separator and SCHEME.fullmatch(scheme) and scheme.lower() != "file":
         known = ", ".join((*SCHEMES, *PUSH_SCHEMES))
         raise UsageError(f"{name}: is not a kind of address we read; known: {known}")
     path = demo_path() if text == "demo" else absolute(text.removeprefix("file://"))
@@ -124,76 +113,9 @@ def _parse_push(text: str, scheme: str) -> Source:
     return Source("push", target, f"{scheme}://{where}:{port}", f"{scheme}-{port}")
 
 
-def shown_name(text: str) -> str:
-    """What others may see of what a user typed: of an address its scheme, host and port, of a file's name all; of what
-    may be a mistyped address, the folders in it that are there. What is left out is told apart by a mark.
-
-    Nobody can say in which other parts of an address a password may be: cameras take it in front of the host, in the
-    path and in parameters of any name. So nothing of them is shown. The mark is made with a key of this machine's, so
-    that no password can be tried against it elsewhere.
-    """
-    scheme, separator, rest = text.partition("://")
-    is_address = separator and _SCHEME.fullmatch(scheme)
-    if is_address and scheme.lower() != "file":
-        return f"{scheme.lower()}://{_host_of(rest)}#{_mark(text)}"
-    path = rest if is_address else text
-    if _DEVICE.fullmatch(text) or _is_there(path):
-        return text
-    if re.match(r"~|/|\.{1,2}/", path) and path.isprintable() and not _NOT_IN_A_NAME.search(path) and "//" not in path:
-        return text[:MAX_SHOWN] + "…" * (len(text) > MAX_SHOWN)  # nobody begins an address so
-    folder, name = _split(path)
-    plain = unicodedata.normalize("NFKC", name)  # there are wide twins of these characters
-    if 0 < len(name) <= MAX_STEM and "/" not in plain and plain.isprintable() and not _NOT_IN_A_NAME.search(plain):
-        return text  # a file that might be in a folder that is there
-    return f"{folder}…#{_mark(text)}"
-
-
-def _split(path: str) -> tuple[str, str]:
-    """A path's leading folders, those that are there, and the rest of it."""
-    end = path.rfind("/") + 1
-    while end and not _is_there(path[:end]):
-        end = path.rfind("/", 0, end - 1) + 1
-    return path[:end], path[end:]
-
-
-def _host_of(rest: str) -> str:
-    """Of what follows "://": "10.0.0.2:554/…", or "…" alone where it is not certain what is the host."""
-    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
-    if "@" in rest[len(authority) :]:  # a password with a slash in it, perhaps
-        return "…"
-    match = _HOST.fullmatch(authority.rpartition("@")[2])
-    return f"{match[0]}/…" if match else "…"
-
-
-def _mark(text: str) -> str:
-    return hmac.digest(mark_key(), text.encode("utf-8", "backslashreplace"), "sha256").hex()[:4]
-
-
-@lru_cache(maxsize=1)
-def mark_key() -> bytes:
-    """A random key, kept in a file of this user's own; where that cannot be, one for this process alone."""
-    from model.weights import data_dir
-
-    path, new = data_dir().parent / "source-key", secrets.token_bytes(16)
-    with contextlib.suppress(OSError, RuntimeError):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(new)
-        return path.read_bytes() or new
-    return new
-
-
 def _stem_of(name: str) -> str:
     """What is shown of a source, as a part of a file's name; the mark at its end stays."""
     return re.sub(r"[^\w.]+", "-", name).strip("-")[-MAX_STEM:]
-
-
-def _is_there(text: str) -> bool:
-    with contextlib.suppress(OSError, ValueError):
-        return absolute(text).exists()
-    return False
 
 
 def _check_file(path: Path, text: str) -> None:

@@ -26,11 +26,11 @@ from assistant.capture.protocol import (
 )
 from assistant.capture.source import Source
 from assistant.capture.stillness import Stillness
-from assistant.children import Child
-from assistant.config import CaptureSection
+from assistant.config.keys import CaptureSection
 from assistant.errors import MediaError, SourceMissing, WorkerFailed
-from assistant.mailbox import Mailbox, put_until, sleep_until
-from assistant.messages import Ended, Event, Frame, Opened, Status
+from assistant.runtime.children import Child
+from assistant.runtime.mailbox import Mailbox, put_until, sleep_until
+from assistant.runtime.messages import Ended, Event, Frame, Opened, Status
 
 START_TIMEOUT_S = 30.0  # a fresh interpreter on a busy machine, on top of the source's own time-out
 END_GRACE_S = 0.3

@@ -14,16 +14,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assistant import outputs
-from assistant.commands.common import PullBar, add_config_option, overrides_of, settings_of
+from assistant.commands.common import add_config_option, overrides_of, settings_of
 from assistant.errors import UsageError
-from assistant.folders import absolute
-from assistant.loop import MAX_BATCH
+from assistant.mind.loop import MAX_BATCH
+from assistant.runtime import outputs
+from assistant.runtime.folders import absolute
+from assistant.runtime.progress import PullBar
 
 if TYPE_CHECKING:
-    from assistant.comparison import Told
-    from assistant.config import Config
-    from assistant.playback import Playback
+    from assistant.config.keys import Config
+    from assistant.watch.comparison import Told
+    from assistant.watch.playback import Playback
     from model.bench import Bench, Memory, Timing
     from model.videolm import VideoLM
 
@@ -79,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
     import psutil
 
     from assistant.capture.source import parse_source
-    from assistant.opening import open_model, open_random, settle
-    from assistant.playback import play
+    from assistant.mind.opening import open_model, open_random, settle
+    from assistant.watch.playback import play
 
     _check(args)
     config = settings_of(args, overrides_of(args, OVERRIDES)).config
@@ -132,8 +133,8 @@ def check(args: argparse.Namespace, config: Config) -> int:
     from tqdm import tqdm
 
     from assistant.capture.source import parse_source
-    from assistant.comparison import compare, narrate
-    from assistant.opening import open_model, silence_threshold
+    from assistant.mind.opening import open_model, silence_threshold
+    from assistant.watch.comparison import compare, narrate
 
     sources = [parse_source(video) for video in args.check]
     plain = config.model.model_copy(update={"engine": "plain", "weights": "dtype"})

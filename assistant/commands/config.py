@@ -9,7 +9,7 @@ from pathlib import Path
 
 from assistant.commands.common import add_config_option, confirms, settings_of
 from assistant.errors import ConfigError, UsageError
-from assistant.folders import absolute
+from assistant.runtime.folders import absolute
 
 
 def add_parser(commands) -> None:
@@ -35,7 +35,7 @@ def add_parser(commands) -> None:
 def run_path(args: argparse.Namespace) -> int:
     import os
 
-    from assistant.settings import find_config, user_config_path
+    from assistant.config.settings import find_config, user_config_path
 
     print(find_config(args.config, os.environ) or user_config_path())
     return 0
@@ -43,7 +43,7 @@ def run_path(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Raises ConfigError with all mistakes."""
-    from assistant.settings import exposed
+    from assistant.config.settings import exposed
 
     args.config = args.file or args.config
     settings = settings_of(args)
@@ -61,7 +61,7 @@ def run_edit(args: argparse.Namespace) -> int:
     import subprocess
     import tempfile
 
-    from assistant.settings import find_config, load_settings, read_config, user_config_path, write_config
+    from assistant.config.settings import find_config, load_settings, read_config, user_config_path, write_config
 
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "nano"
     path = (find_config(args.config, os.environ) or user_config_path()).resolve()  # where a link leads to
@@ -102,8 +102,8 @@ def run_edit(args: argparse.Namespace) -> int:
 
 def defaults() -> str:
     """All keys with what they must be, commented out: a file to begin with."""
-    from assistant.config import Config, all_keys
-    from assistant.migration import FORMAT
+    from assistant.config.keys import Config, all_keys
+    from assistant.config.migration import FORMAT
 
     must_be, lines = all_keys(), [f"format = {FORMAT}", ""]
     for section, keys in Config().model_dump().items():
@@ -116,7 +116,7 @@ def defaults() -> str:
 
 def run_show(args: argparse.Namespace) -> int:
     """The values in effect, in TOML: what is printed can be saved as a configuration file."""
-    from assistant.capture.source import shown_name
+    from assistant.config.addresses import shown_name
 
     settings = settings_of(args)
     values = settings.config.model_dump()

@@ -19,7 +19,7 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print them all. Returns 0, also when there are none."""
-    from assistant.devices import list_all
+    from assistant.machine.devices import list_all
 
     found = list_all()
     if args.json:

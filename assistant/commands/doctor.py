@@ -25,9 +25,9 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table of all checks. Returns 0, or 3 if something needed is missing."""
-    from assistant.config import Config
-    from assistant.doctor import Check, examine
-    from assistant.settings import exposed
+    from assistant.commands.checks import Check, examine
+    from assistant.config.keys import Config
+    from assistant.config.settings import exposed
 
     try:
         settings = settings_of(args)

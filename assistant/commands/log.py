@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant import outputs
-from assistant.commands.common import confirms, journal_path
+from assistant.commands.common import confirms
+from assistant.config.paths import journal_path
 from assistant.errors import OutputError, UsageError
-from assistant.folders import absolute
-from assistant.text import printable
+from assistant.runtime import outputs
+from assistant.runtime.folders import absolute
+from assistant.runtime.text import printable
 
 if TYPE_CHECKING:
     from assistant.journal.reading import Entry

@@ -6,8 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from assistant.commands.common import PullBar, add_config_option, settings_of
+from assistant.commands.common import add_config_option, settings_of
 from assistant.errors import UsageError
+from assistant.runtime.progress import PullBar
 
 
 def add_parser(commands) -> None:
@@ -30,7 +31,7 @@ def add_parser(commands) -> None:
 
 
 def run_list(args: argparse.Namespace) -> int:
-    from assistant.opening import checkpoint_path, needed_weights
+    from assistant.mind.opening import checkpoint_path, needed_weights
     from model.weights import CATALOG, data_dir, is_present
 
     name = settings_of(args).config.model.name
@@ -59,7 +60,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_pull(args: argparse.Namespace) -> int:
     """Raises WeightsError (unknown, unreachable, no space)."""
-    from assistant.opening import needed_weights
+    from assistant.mind.opening import needed_weights
     from model.weights import ensure, is_present
 
     names = needed_weights(args.name) if args.name == "default" else [args.name]
@@ -75,8 +76,8 @@ def run_pull(args: argparse.Namespace) -> int:
 
 def run_use(args: argparse.Namespace) -> int:
     """Write model.name into the configuration, keeping everything else in it as it is. Raises UsageError."""
-    from assistant.opening import checkpoint_path
-    from assistant.settings import find_config, load_settings, set_key, user_config_path
+    from assistant.config.settings import find_config, load_settings, set_key, user_config_path
+    from assistant.mind.opening import checkpoint_path
     from model.weights import is_present
 
     path = checkpoint_path(args.name)
@@ -103,7 +104,7 @@ MARKS = ("onlooker.json", "adapter_config.json", "adapter/adapter_config.json")
 
 
 def run_path(args: argparse.Namespace) -> int:
-    from assistant.opening import checkpoint_path
+    from assistant.mind.opening import checkpoint_path
     from model.weights import CATALOG, data_dir
 
     if args.name is None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assistant.errors import UsageError
-from assistant.text import printable
+from assistant.runtime.text import printable
 
 STOP_TIMEOUT_S = 10.0
 MAX_TIMEOUT_S = 86400.0
@@ -136,7 +136,7 @@ def run_stop(args: argparse.Namespace) -> int:
     """End the daemon, and wait until it has ended."""
     from assistant.control.client import Client
     from assistant.control.errors import DaemonLost, DaemonMissing, DaemonSilent
-    from assistant.supervisor import end_running, is_running
+    from assistant.daemon.supervisor import end_running, is_running
 
     try:
         with Client.connect() as client:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant.commands.common import add_config_option, overrides_of, settings_of
-from assistant.console import write_if_read
-from assistant.folders import absolute
+from assistant.runtime.console import write_if_read
+from assistant.runtime.folders import absolute
 
 if TYPE_CHECKING:
-    from assistant.settings import Settings
+    from assistant.config.settings import Settings
 
 OVERRIDES = {"model": "model.name", "device": "model.device", "fps": "stream.fps"}
 
@@ -50,11 +50,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch until `onlooker stop`, Ctrl-C or SIGTERM. Raises what ends it otherwise."""
-    from assistant.supervisor import Supervisor, find_link
+    from assistant.daemon.supervisor import Supervisor, find_link
 
     link = find_link()
     if link is not None:
-        from assistant.daemon import run_daemon
+        from assistant.daemon.process import run_daemon
 
         run_daemon(lambda: _read(args), link, log_path=args.log, is_silent=args.no_say)
         return 0
@@ -68,7 +68,7 @@ def run_command(args: argparse.Namespace, log_path: Path | None) -> tuple[list[s
     """The command and the environment of a `run` with the same options in another process.
 
     The source is in the environment: an address may hold a password, and a command line is everybody's to read. What
-    is relative counts from the folder of this process, which the environment names, too (`assistant.folders`).
+    is relative counts from the folder of this process, which the environment names, too (`assistant.runtime.folders`).
     """
     command = [sys.executable, "-P", "-m", "assistant", "run", *([f"--log={log_path}"] if log_path else [])]
     command += [f"--{name}={value}" for name in (*OVERRIDES, "config") if (value := getattr(args, name)) is not None]

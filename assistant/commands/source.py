@@ -29,8 +29,8 @@ def run_add(args: argparse.Namespace) -> int:
     import getpass
 
     from assistant.capture.source import parse_source
-    from assistant.config import A_SOURCE_NAME, SOURCE_NAME
-    from assistant.settings import read_sources, sources_path, write_sources
+    from assistant.config.keys import A_SOURCE_NAME, SOURCE_NAME
+    from assistant.config.settings import read_sources, sources_path, write_sources
 
     if not SOURCE_NAME.fullmatch(args.name):
         raise UsageError(f"{args.name}: a name has {A_SOURCE_NAME}")
@@ -48,8 +48,8 @@ def run_add(args: argparse.Namespace) -> int:
 
 def run_list(args: argparse.Namespace) -> int:
     """Names, and what may be shown of what they stand for. Raises ConfigError."""
-    from assistant.capture.source import shown_name
-    from assistant.settings import load_settings
+    from assistant.config.addresses import shown_name
+    from assistant.config.settings import load_settings
 
     names = load_settings().config.sources
     for name, address in names.items():
@@ -61,7 +61,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_remove(args: argparse.Namespace) -> int:
     """Raises UsageError for a name that is not there, ConfigError, OutputError."""
-    from assistant.settings import read_sources, sources_path, write_sources
+    from assistant.config.settings import read_sources, sources_path, write_sources
 
     names = read_sources(sources_path())
     if args.name not in names:

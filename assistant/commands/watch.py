@@ -12,19 +12,21 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from assistant.commands.common import PullBar, add_config_option, open_voice, overrides_of, settings_of
+from assistant.commands.common import add_config_option, overrides_of, settings_of
 from assistant.errors import UsageError
-from assistant.folders import absolute
-from assistant.signals import heard_at_the_end
+from assistant.runtime.folders import absolute
+from assistant.runtime.progress import PullBar
+from assistant.runtime.signals import heard_at_the_end
+from assistant.voice.opening import open_voice
 
 if TYPE_CHECKING:
-    from assistant.app import App, Plan
     from assistant.capture.source import Source
-    from assistant.messages import Event, Query
-    from assistant.output import Output, Subtitles
-    from assistant.settings import Settings
-    from assistant.speech.voice import Voice
-    from assistant.tally import Tally
+    from assistant.config.settings import Settings
+    from assistant.runtime.messages import Event, Query
+    from assistant.voice.speaker import Voice
+    from assistant.watch.app import App, Plan
+    from assistant.watch.output import Output, Subtitles
+    from assistant.watch.tally import Tally
 
 INTERRUPTED = 130
 OVERRIDES = {
@@ -78,11 +80,11 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch until the source ends, Ctrl-C or SIGTERM. Raises what any part found wrong; returns 0 or 130."""
-    from assistant.app import App, Plan
     from assistant.capture.leftovers import sweep
     from assistant.capture.source import source_of
-    from assistant.opening import open_model, settle
-    from assistant.output import Subtitles, make_output
+    from assistant.mind.opening import open_model, settle
+    from assistant.watch.app import App, Plan
+    from assistant.watch.output import Subtitles, make_output
 
     overrides = overrides_of(args, OVERRIDES)
     if args.say is not None or args.wav is not None:
@@ -120,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_outputs(args: argparse.Namespace, settings: Settings, source: Source) -> None:
     """Raises OutputError for a file that cannot be written, or must not be; before the model is opened."""
-    from assistant.outputs import check
+    from assistant.runtime.outputs import check
 
     others = {"the configuration": settings.path} if settings.path else {}
     if source.kind == "file":
@@ -157,7 +159,7 @@ def _interrupted_once() -> Iterator[threading.Event]:
 
 def parse_question(text: str, number: int) -> Query:
     """ "12.5:What?" or "01:05:What?" → a query at that second. Raises UsageError."""
-    from assistant.messages import Query
+    from assistant.runtime.messages import Query
 
     match = re.fullmatch(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)\s*:\s*(.*\S)\s*", text, re.DOTALL)
     if not match:
@@ -184,7 +186,7 @@ def _open_voice(plan: Plan, app: App, output: Output, srt: Path | None) -> Voice
 
 def _follow(app: App, output: Output, subtitles: Subtitles | None, *, with_frames: bool) -> int:
     """Show the events until the run has ended; on Ctrl-C stop it and show the end all the same."""
-    from assistant.tally import Tally
+    from assistant.watch.tally import Tally
 
     tally = Tally()
     narrator = _Narrator(app, output, subtitles, tally, with_frames=with_frames)
@@ -213,7 +215,7 @@ class _Narrator:
         self._pieces: list[str] = []
 
     def show(self, event: Event) -> None:
-        from assistant.messages import Asked, Opened, Seen, Status, Words
+        from assistant.runtime.messages import Asked, Opened, Seen, Status, Words
 
         text = ""
         match event:

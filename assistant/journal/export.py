@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import TextIO
 
 from assistant.journal.reading import Entry
-from assistant.output import CUE_S_PER_CHARACTER, MIN_CUE_S, srt_time
+from assistant.runtime.subtitles import reading_s, srt_cue
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg", ".ogv", ".3gp")
 
@@ -52,13 +52,12 @@ def write_srt(entries: Iterable[Entry], out: TextIO) -> None:
         if entry.kind not in ("remark", "answer"):
             continue
         if cues and entry.time_s < last_s:
-            offset_s = cues[-1][0] + _cue_s(cues[-1][1])
+            offset_s = cues[-1][0] + reading_s(cues[-1][1])
         last_s = entry.time_s
         cues.append((offset_s + max(0.0, entry.time_s), " ".join(entry.text.split())))
     nexts = [start_s for start_s, _ in cues[1:]] + [float("inf")]
     for number, ((start_s, text), next_s) in enumerate(zip(cues, nexts, strict=True), 1):
-        end_s = min(start_s + _cue_s(text), max(next_s, start_s + 0.1))
-        out.write(f"{number}\n{srt_time(start_s)} --> {srt_time(end_s)}\n{text}\n\n")
+        out.write(srt_cue(number, start_s, next_s, text))
 
 
 def write_markdown(entries: Iterable[Entry], out: TextIO) -> None:
@@ -81,7 +80,3 @@ def write_markdown(entries: Iterable[Entry], out: TextIO) -> None:
         marked = {"query": f"**{text}**", "note": f"*{text}*", "answer": f"→ {text}"}.get(entry.kind, text)
         out.write(f"{indent}- {at:%H:%M} {marked}\n")
         question_id = entry.id if entry.kind == "query" else question_id if indent else None
-
-
-def _cue_s(text: str) -> float:
-    return max(MIN_CUE_S, CUE_S_PER_CHARACTER * len(text))

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant.config import PrivacySection
+from assistant.config.keys import PrivacySection
 from assistant.journal.file import JournalError
 from assistant.journal.reading import entries
 from assistant.journal.writer import FLUSH_EVERY_S, Deleted, Journal, Line
-from assistant.mailbox import Mailbox
-from assistant.threads import STOP_TIMEOUT_S
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.threads import STOP_TIMEOUT_S
 
 log = logging.getLogger("onlooker.journal")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from assistant.config import PolicySection
-from assistant.loop import run_mind
-from assistant.mailbox import Mailbox
-from assistant.messages import Event, FrameTokens, Query, Seen, Words
-from assistant.pacing import PolicyPacing, settings_of
-from assistant.policy import Policy
+from assistant.config.keys import PolicySection
+from assistant.mind.loop import run_mind
+from assistant.mind.pacing import PolicyPacing, settings_of
+from assistant.mind.policy import Policy
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.messages import Event, FrameTokens, Query, Seen, Words
 from model.checkpoint import open_checkpoint
 from model.stream import Stream
 from model.videolm import VideoLM

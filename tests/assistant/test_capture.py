@@ -19,8 +19,8 @@ from assistant.capture.protocol import MAX_SIDE_PX
 from assistant.capture.source import parse_source
 from assistant.capture.worker import run_capture
 from assistant.errors import MediaError, SourceMissing
-from assistant.mailbox import Mailbox
-from assistant.messages import Ended, Event, Frame, Opened, Status
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.messages import Ended, Event, Frame, Opened, Status
 from model.errors import OnlookerError
 
 

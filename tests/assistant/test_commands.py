@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from assistant import cli, devices
+from assistant import cli
 from assistant.commands import bench
-from assistant.config import all_keys
-from assistant.settings import load_settings, user_config_path
+from assistant.config.keys import all_keys
+from assistant.config.settings import load_settings, user_config_path
+from assistant.machine import devices
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROOT = Path(__file__).parents[2]
@@ -220,7 +221,7 @@ def test_bench_plays_a_video_with_its_own_replies(capsys, make_video):
 
 def test_bench_checks_against_the_plain_engine(capsys, make_video, monkeypatch):
     """On a CPU both are the plain engine; so the second time the other one is given another threshold."""
-    from assistant import opening
+    from assistant.mind import opening
 
     video, really_open = str(make_video(seconds=6)), opening.open_model
     check = ("--check", video, "--model", str(GOLDEN), "--json")
@@ -318,11 +319,11 @@ def test_config_edit_takes_over_only_what_is_right(capsys, tmp_path, monkeypatch
 
 def test_a_new_configuration_begins_with_every_key_in_comments(capsys, tmp_path, monkeypatch, editor):
     from assistant.commands.config import defaults
-    from assistant.config import Config
+    from assistant.config.keys import Config
 
     path = tmp_path / "new" / "config.toml"
     monkeypatch.delenv("ONLOOKER_CONFIG", raising=False)
-    monkeypatch.setattr("assistant.settings.user_config_path", lambda: path)
+    monkeypatch.setattr("assistant.config.settings.user_config_path", lambda: path)
     (editor / "1").write_text(defaults().replace("# fps = 2.0", "fps = 4.0"))
     assert run(capsys, "config", "edit")[0] == 0
     _, shown, _ = run(capsys, "config", "show", "--json")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from assistant.capture.source import parse_source
-from assistant.comparison import Difference, Told, compare, narrate
-from assistant.config import Config
+from assistant.config.keys import Config
+from assistant.watch.comparison import Difference, Told, compare, narrate
 from model.checkpoint import open_checkpoint
 from model.stream import Decision
 

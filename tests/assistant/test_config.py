@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from assistant import migration
 from assistant.cli import main
-from assistant.config import Config, all_keys
+from assistant.config import migration
+from assistant.config.keys import Config, all_keys
+from assistant.config.migration import FORMAT
+from assistant.config.settings import find_config, load_settings, set_key, sources_path, user_config_path
 from assistant.errors import ConfigError
-from assistant.migration import FORMAT
-from assistant.settings import find_config, load_settings, set_key, sources_path, user_config_path
 
 DOCUMENTED = Path(__file__).parents[2] / "config.toml"
 

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from assistant.console import ConsoleHandler, write_if_read
+from assistant.runtime.console import ConsoleHandler, write_if_read
 
 LINE = "x" * 1000
 MANY = 300  # more than a pipe holds
@@ -83,6 +83,6 @@ def test_ctrl_c_among_the_imports_ends_without_a_word(name):
 
 
 def test_ctrl_c_within_a_command_is_an_exit_code():
-    code = INTERRUPTED_WITHIN.format(name="assistant.settings")
+    code = INTERRUPTED_WITHIN.format(name="assistant.config.settings")
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (process.returncode, process.stdout, process.stderr) == (130, "", "")

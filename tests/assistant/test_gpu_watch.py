@@ -2,8 +2,8 @@
 
 import pytest
 
-from assistant.encoder import KEEP_ONE_IN, FrameSkip
-from assistant.gpu_watch import NUM_POLLS, Contention, GpuWatch
+from assistant.machine.gpu_watch import NUM_POLLS, Contention, GpuWatch
+from assistant.mind.encoder import KEEP_ONE_IN, FrameSkip
 from tests.assistant.camera import wait_for
 
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assistant.config import PrivacySection
+from assistant.config.keys import PrivacySection
 from assistant.journal.export import write_jsonl, write_markdown, write_srt
 from assistant.journal.reading import entries
 from assistant.journal.thread import Calendar, Forget, JournalThread, run_journal
 from assistant.journal.writer import Deleted, Journal, Line
-from assistant.mailbox import Mailbox
-from assistant.output import Subtitles
+from assistant.runtime.mailbox import Mailbox
+from assistant.watch.output import Subtitles
 from tests.assistant.journals import DAY_S, NOW_UNIX_S, OpenJournal, line, texts
 from train.recordings.journal import read_journal
 

@@ -12,8 +12,8 @@ import pytest
 
 from assistant.capture.keeper import Keeper
 from assistant.capture.source import parse_source
-from assistant.mailbox import Mailbox
-from assistant.messages import Event, Frame, Opened, Status
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.messages import Event, Frame, Opened, Status
 from tests.assistant.camera import Camera, wait_for
 
 

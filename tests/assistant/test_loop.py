@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from assistant.loop import Pacing, run_mind
-from assistant.mailbox import Mailbox
-from assistant.messages import Asked, Event, FrameTokens, Query, Seen, Status, Words
+from assistant.mind.loop import Pacing, run_mind
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.messages import Asked, Event, FrameTokens, Query, Seen, Status, Words
 from model.errors import StreamError
 from model.stream import Decision
 

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from assistant.mailbox import Mailbox, put_until
+from assistant.runtime.mailbox import Mailbox, put_until
 
 
 def test_items_come_out_in_order():

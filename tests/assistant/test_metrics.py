@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from assistant.errors import OutputError, UsageError
-from assistant.metrics import REQUEST_TIMEOUT_S, MetricsServer, read_token
+from assistant.web.metrics import REQUEST_TIMEOUT_S, MetricsServer, read_token
 
 FACTS = {
     "frames": 120,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from assistant.daemon.modes import Modes, ModesFile
 from assistant.errors import OutputError
-from assistant.modes import Modes, ModesFile
 
 
 def test_what_was_switched_is_known_to_the_next_run(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 from assistant.capture.source import parse_source
 from assistant.capture.worker import run_capture
 from assistant.errors import MediaError
-from assistant.mailbox import Mailbox
-from assistant.messages import Frame
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.messages import Frame
 
 NUM_WATCHED, MAX_PICTURES = 15, 2000
 GRAIN = np.random.default_rng(0).integers(0, 40, (96, 128, 3), np.uint8)  # a real picture takes some bytes

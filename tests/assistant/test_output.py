@@ -6,9 +6,10 @@ import json
 import pytest
 
 from assistant.errors import OutputError
-from assistant.messages import Seen, Words
-from assistant.output import JsonLines, Subtitles, Terminal, clock, srt_time
-from assistant.tally import PeakMemory, Tally, percentile
+from assistant.runtime.messages import Seen, Words
+from assistant.runtime.subtitles import srt_time
+from assistant.watch.output import JsonLines, Subtitles, Terminal, clock
+from assistant.watch.tally import PeakMemory, Tally, percentile
 from model.stream import Decision
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from assistant.errors import OutputError
-from assistant.folders import absolute, shown
-from assistant.outputs import begin, check
+from assistant.runtime.folders import absolute, shown
+from assistant.runtime.outputs import begin, check
 
 
 def test_an_input_is_no_output_by_whatever_name(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.policy import FLOOR_OF_OWN, MAX_SENTENCES, Policy, PolicySettings
+from assistant.mind.policy import FLOOR_OF_OWN, MAX_SENTENCES, Policy, PolicySettings
 
 FPS = 2
 HOURS = 8

@@ -15,8 +15,8 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, V
 from assistant.capture.keeper import Keeper
 from assistant.capture.source import parse_source
 from assistant.errors import UsageError
-from assistant.mailbox import Mailbox
-from assistant.messages import Event, Frame, Status
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.messages import Event, Frame, Status
 from tests.assistant.camera import wait_for
 
 

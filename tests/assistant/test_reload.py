@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from assistant import reload
-from assistant.config import Config
+from assistant.config import reload
+from assistant.config.keys import Config
+from assistant.config.reload import ConfigFile, changes, waits_for_a_start
+from assistant.config.settings import load_settings
 from assistant.errors import ConfigError
-from assistant.reload import ConfigFile, changes, waits_for_a_start
-from assistant.settings import load_settings
 
 
 @pytest.fixture(autouse=True)

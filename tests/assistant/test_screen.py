@@ -11,8 +11,8 @@ import pytest
 from assistant.capture.source import parse_source
 from assistant.capture.worker import run_capture
 from assistant.errors import SourceMissing, UsageError
-from assistant.mailbox import Mailbox
-from assistant.messages import Event, Frame
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.messages import Event, Frame
 
 
 @pytest.fixture

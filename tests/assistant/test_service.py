@@ -22,29 +22,30 @@ import psutil
 import pytest
 import torch
 
-from assistant import service
 from assistant.capture.source import parse_source
-from assistant.config import Config
+from assistant.config.keys import Config
+from assistant.config.reload import ConfigFile
+from assistant.config.settings import load_settings
 from assistant.control.instance import RUNTIME_VARIABLE
+from assistant.daemon import service
+from assistant.daemon.modes import ModesFile
+from assistant.daemon.requests import Requests
+from assistant.daemon.service import MAX_RESTARTS, Service
 from assistant.errors import SpeechError, WorkerFailed
-from assistant.faults import ProcessSpoilt
 from assistant.journal.reading import entries, thumbnail
 from assistant.journal.thread import Forget, JournalThread
 from assistant.journal.writer import Journal
 from assistant.journal.writer import Line as JournalLine
-from assistant.metrics import MetricsKeeper
-from assistant.modes import ModesFile
-from assistant.pacing import PolicyPacing
-from assistant.policy import Policy, PolicySettings
-from assistant.reload import ConfigFile
-from assistant.requests import Requests
-from assistant.service import MAX_RESTARTS, Service
-from assistant.settings import load_settings
-from assistant.speech import voice_thread
-from assistant.speech.engines import EspeakEngine, Speech
-from assistant.speech.player import open_player
-from assistant.speech.voice import Voice
-from assistant.systemd import Notifier
+from assistant.machine.systemd import Notifier
+from assistant.mind.pacing import PolicyPacing
+from assistant.mind.policy import Policy, PolicySettings
+from assistant.runtime.faults import ProcessSpoilt
+from assistant.sound.player import open_player
+from assistant.sound.speech import Speech
+from assistant.voice import thread as voice_thread
+from assistant.voice.engines import EspeakEngine
+from assistant.voice.speaker import Voice
+from assistant.web.metrics import MetricsKeeper
 from model.checkpoint import open_checkpoint
 from tests.assistant.camera import Camera, wait_for
 from tests.assistant.control_daemon import short_directory
@@ -746,8 +747,8 @@ def test_the_daemon_begins_anew_in_another_process(make_video, tmp_path):
         "import sys\n"
         "if sys.argv[:1] == ['-m']:\n"
         "    from pathlib import Path\n"
-        "    from assistant import service\n"
-        "    from assistant.faults import ProcessSpoilt\n"
+        "    from assistant.daemon import service\n"
+        "    from assistant.runtime.faults import ProcessSpoilt\n"
         "    really = service.Service.run\n"
         "    def run(self):\n"
         f"        if not Path({str(faults)!r}).exists():\n"

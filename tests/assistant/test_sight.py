@@ -6,7 +6,7 @@ import pytest
 
 from assistant.capture.stillness import AFTER_S
 from assistant.capture.worker import STILL
-from assistant.sight import Sight
+from assistant.daemon.sight import Sight
 
 NOW = datetime(2026, 11, 30, 14, 30)
 AT_UNIX_S = datetime(2026, 11, 30, 14, 5).timestamp()

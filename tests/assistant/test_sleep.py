@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.sleep import SleepWatch
+from assistant.machine.sleep import SleepWatch
 from tests.assistant.camera import wait_for
 
 MANAGER = ["--dest=org.freedesktop.login1", "/org/freedesktop/login1"]

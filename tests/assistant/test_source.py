@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.capture.source import mark_key, parse_source, shown_name
+from assistant.capture.source import parse_source
+from assistant.config.addresses import mark_key, shown_name
 from assistant.errors import MediaError, SourceMissing, UsageError
 from model.errors import OnlookerError
 

@@ -12,16 +12,16 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from assistant import supervisor
 from assistant.control.errors import RuntimeDirError
 from assistant.control.instance import LOCK_NAME, RUNTIME_VARIABLE, claims_dir
+from assistant.daemon import supervisor
+from assistant.daemon.supervisor import EXIT_ANEW, MAX_CRASHES, Supervisor, find_link
 from assistant.errors import WorkerFailed
-from assistant.supervisor import EXIT_ANEW, MAX_CRASHES, Supervisor, find_link
 from tests.assistant.camera import wait_for
 
 CHILD = """
 import os, signal, sys, time
-from assistant.supervisor import find_link
+from assistant.daemon.supervisor import find_link
 link = find_link()
 with open({log!r}, "a") as file:
     print(link.device_type or "-", file=file)
@@ -188,8 +188,10 @@ def test_only_one_runs(tmp_path, directory):
     family = Family(tmp_path, "up()\ntime.sleep(3)")
     thread = threading.Thread(target=lambda: time.sleep(0.5) or second.append(subprocess.run(command, env=environ)))
     environ, second = dict(os.environ), []
-    code = "import os; from assistant.supervisor import Supervisor; Supervisor(['true'], os.environ, print).run()"
-    command = [sys.executable, "-c", f"import assistant.supervisor as s; {code}"]
+    code = (
+        "import os; from assistant.daemon.supervisor import Supervisor; Supervisor(['true'], os.environ, print).run()"
+    )
+    command = [sys.executable, "-c", f"import assistant.daemon.supervisor as s; {code}"]
     thread.start()
     assert family.run() == 0
     thread.join()
@@ -201,7 +203,7 @@ def test_a_daemon_that_is_just_being_started_can_be_stopped(tmp_path, directory)
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, time\n"
         "if sys.argv[:1] == ['-m']:\n"
-        "    from assistant import opening\n"
+        "    from assistant.mind import opening\n"
         "    opening.open_model = lambda *_, **__: time.sleep(60)\n"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}

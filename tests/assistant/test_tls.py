@@ -11,10 +11,10 @@ import pytest
 
 from assistant.capture.source import source_of
 from assistant.capture.worker import run_capture
-from assistant.config import CaptureSection
+from assistant.config.keys import CaptureSection
 from assistant.errors import SourceMissing
-from assistant.mailbox import Mailbox
-from assistant.messages import Frame
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.messages import Frame
 
 
 @pytest.fixture

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from assistant.config import VoiceSection
+from assistant.config.keys import VoiceSection
 from assistant.errors import OutputError, SpeechError
-from assistant.mailbox import Mailbox
-from assistant.speech.engines import Engine, EspeakEngine, NoSound, Pyttsx3Engine, Speech, open_engines
-from assistant.speech.player import open_player
-from assistant.speech.voice import Line, Voice, run_voice
-from assistant.speech.voice_thread import VoiceThread
-from assistant.speech.wav import WAV_RATE_HZ, WavPlayer, resample
+from assistant.runtime.mailbox import Mailbox
+from assistant.sound.player import open_player
+from assistant.sound.speech import Speech
+from assistant.sound.wav import WAV_RATE_HZ, WavPlayer, resample
+from assistant.voice.engines import Engine, EspeakEngine, NoSound, Pyttsx3Engine, open_engines
+from assistant.voice.speaker import Line, Voice, run_voice
+from assistant.voice.thread import VoiceThread
 from tests.assistant.camera import wait_for
 
 TEXT = "You pick up the red mug."

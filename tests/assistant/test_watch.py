@@ -18,13 +18,13 @@ import soundfile
 import torch
 
 from assistant import cli
-from assistant.app import App, Plan
 from assistant.capture.source import parse_source
 from assistant.commands.watch import parse_question
-from assistant.config import Config, ModelSection
+from assistant.config.keys import Config, ModelSection
 from assistant.errors import UsageError
-from assistant.messages import Seen
-from assistant.opening import open_model
+from assistant.mind.opening import open_model
+from assistant.runtime.messages import Seen
+from assistant.watch.app import App, Plan
 from model.videolm import VideoLM
 
 GOLDEN = Path(__file__).parents[1] / "golden"

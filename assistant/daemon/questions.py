@@ -1,0 +1,82 @@
+"""The questions that are open: asked over the control socket, and not yet answered or given up."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass, field
+
+from assistant.control.reply import Reply
+from assistant.mind.pipeline import MAX_QUESTIONS
+
+MAX_CHARS = 4000
+TOO_MANY = ("too many questions wait already", "ask again in a moment")
+
+
+@dataclass(frozen=True)
+class Question:
+    """number: of the query that the mind gets. cancelled: tells the mind that nobody waits any more."""
+
+    number: int
+    reply: Reply
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+def one_line(text: str) -> str:
+    """A question as it may be kept, shown and put to a model: no line breaks, no control characters, single spaces."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+class Questions:
+    """Any thread."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._open: dict[int, Question] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._open)
+
+    def open(self, reply: Reply) -> Question | None:
+        """A new one; None, and the reply is told, if MAX_QUESTIONS are open."""
+        with self._lock:
+            if len(self._open) < MAX_QUESTIONS:
+                question = Question(next(self._numbers), reply)
+                self._open[question.number] = question
+                return question
+        reply.error("busy", *TOO_MANY, 3)
+        return None
+
+    def __contains__(self, number: int) -> bool:
+        return self.get(number) is not None
+
+    def get(self, number: int) -> Question | None:
+        """The open one of this number."""
+        with self._lock:
+            return self._open.get(number)
+
+    def close(self, number: int) -> None:
+        """It is open no more."""
+        with self._lock:
+            self._open.pop(number, None)
+
+    def refuse(self, question: Question, message: str, remedy: str) -> None:
+        """Close it: it cannot be answered just now."""
+        self.close(question.number)
+        question.reply.error("busy", message, remedy, 3)
+
+    def give_up_cancelled(self) -> None:
+        """End those that nobody waits for any more."""
+        with self._lock:
+            unwanted = [number for number, question in self._open.items() if question.reply.is_cancelled]
+            for number in unwanted:
+                self._open.pop(number).cancelled.set()
+
+    def fail(self, why: str) -> None:
+        """Close all, with an error."""
+        with self._lock:
+            unanswered, self._open = self._open, {}
+        for question in unanswered.values():
+            question.reply.error("failed", f"the question was not answered: {why}", "ask again")

@@ -1,0 +1,1 @@
+"""The computer around it: devices, GPU, sleep, systemd."""

@@ -1,0 +1,1 @@
+"""Where speech is heard or written: the sound device, WAV files."""

@@ -1,0 +1,204 @@
+"""The voice that the configuration wants, and its thread, which opens it again where it has failed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from assistant.config.keys import VoiceSection
+from assistant.errors import WorkerFailed
+from assistant.runtime.health import Part
+from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.threads import STOP_TIMEOUT_S, stuck_message
+from assistant.voice.speaker import NUM_LINES_QUEUED, Line, Voice
+from model.errors import OnlookerError
+
+FIRST_DELAY_S, LAST_DELAY_S = 5.0, 300.0
+"""Until a voice that nobody hears (no sound device, engines that fail) is opened again."""
+
+OpenVoice = Callable[[VoiceSection, threading.Event], Voice | None]
+"""None for silence. What the voice says ends when the event is set."""
+
+log = logging.getLogger("onlooker.voice")
+
+
+class VoiceThread:
+    """One thread uses `start`, `swap`, `mend` and `close`; any may `say`, `cut`, and look at `part`."""
+
+    def __init__(self, open_voice: OpenVoice):
+        self._open_voice = open_voice
+        self._section: VoiceSection | None = None
+        self._speaker: _Speaker | None = None
+        self._left: list[_Speaker] = []  # which end by themselves
+        self._lock = threading.Lock()
+
+    def part(self) -> Part:
+        """For `status`: "off", "starting", "idle", "speaking", or "failed" where nobody hears it."""
+        return self._speaker.part() if self._speaker else Part("off")
+
+    def say(self, line: Line) -> None:
+        """Never waits; a voice that lags loses its oldest lines."""
+        speaker = self._speaker
+        if speaker is not None:
+            speaker.put(line)
+
+    def cut(self) -> None:
+        """Silence, at once: what is being said is broken off, and what waits is forgotten. The next line is said."""
+        with self._lock:
+            speaker, section = self._speaker, self._section
+            if speaker is None or section is None or not speaker.cut():
+                return
+            self._left = [other for other in [*self._left, speaker] if other.is_alive]
+            self._speaker = self._make(section)
+
+    def mend(self) -> str:
+        """Start the thread again if a fault of ours ended it; gives what had ended it, "" if nothing had."""
+        failure = self._speaker.failure if self._speaker else ""
+        if failure and self._section is not None:
+            self.start(self._section)
+        return failure
+
+    def start(self, section: VoiceSection) -> None:
+        """A sound device is opened by the voice's thread, for it may hang. Raises OutputError for a bad file."""
+        speaker = self._make(section)
+        with self._lock:
+            self._section, self._speaker = section, speaker
+
+    def _make(self, section: VoiceSection) -> _Speaker:
+        hush = threading.Event()
+
+        def open_again() -> Voice | None:
+            return self._open_voice(section, hush)
+
+        is_device = section.output == "auto"  # a file would be begun anew, and lose what was said into it
+        voice = None if is_device else open_again()
+        return _Speaker(voice, hush, open_again if is_device else None)
+
+    def swap(self, section: VoiceSection) -> None:
+        """Another voice. Raises OutputError, with the old one as it was; WorkerFailed if that does not end."""
+        stuck = self.close()
+        if stuck:
+            raise WorkerFailed(stuck_message(stuck))
+        try:
+            self.start(section)
+        except OnlookerError:
+            if self._section is not None:
+                self.start(self._section)
+            raise
+
+    def close(self) -> list[str]:
+        """Break off what is being said; gives the thread's name if it hangs."""
+        with self._lock:
+            speaker, self._speaker = self._speaker, None
+            left, self._left = self._left, []
+        speakers = [*left, speaker] if speaker else left
+        return [name for each in speakers for name in each.close()]
+
+
+class _Speaker:
+    """One voice and the thread that owns it, and opens it if it may."""
+
+    def __init__(self, voice: Voice | None, hush: threading.Event, open_again: Callable[[], Voice | None] | None):
+        self._lines = Mailbox[tuple[int, Line]](NUM_LINES_QUEUED, name="lines")
+        self._num_cuts = 0  # a line that was put in before the latest one is not said
+        self._voice, self._hush, self._open_again = voice, hush, open_again
+        self._is_open = open_again is None
+        self._is_speaking = False
+        self.failure = ""  # what ended the thread, if anything has
+        self._spoke_at_s: float | None = None
+        self._delay_s, self._opened_s = FIRST_DELAY_S, time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="onlooker-voice", daemon=True)
+        self._thread.start()
+
+    def part(self) -> Part:
+        voice = self._voice
+        if self.failure:
+            return Part("failed", self.failure)
+        if voice is None:
+            return Part("off" if self._is_open else "starting")
+        state = "speaking" if self._is_speaking else "idle" if voice.is_heard else "failed"
+        return Part(state, voice.where, self._spoke_at_s)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether another one may go on in its place: a file would be begun anew."""
+        return self._open_again is not None
+
+    def put(self, line: Line) -> None:
+        """Have it said. Any thread."""
+        self._lines.put((self._num_cuts, line))
+
+    def cut(self) -> bool:
+        """Forget all lines; True if one is being said, and another speaker must go on: this one breaks off and ends."""
+        self._num_cuts += 1
+        self._lines.clear()
+        if not (self._is_speaking and self.is_replaceable):
+            return False
+        self.leave()
+        return True
+
+    def leave(self) -> None:
+        """Break off, and end, without anybody waiting for it."""
+        self._hush.set()
+        self._lines.close()
+
+    def close(self) -> list[str]:
+        self.leave()
+        self._thread.join(STOP_TIMEOUT_S)
+        return [self._thread.name] if self._thread.is_alive() else []
+
+    def _run(self) -> None:
+        try:
+            self._speak()
+        except Exception as error:
+            log.exception("the voice's thread ended")
+            self.failure = f"its thread ended: {type(error).__name__}: {error}"
+
+    def _speak(self) -> None:
+        if not self._is_open:
+            self._open()
+        while self._voice is not None and not (self._hush.is_set() or self._lines.is_drained):
+            taken = self._lines.take(timeout_s=0.2)
+            if taken is None:
+                continue
+            if not self._voice.is_heard:
+                self._mend()
+            if self._voice.is_heard:
+                self._say(self._voice, *taken)
+        if self._voice is not None:
+            self._voice.close(0.0)
+
+    def _say(self, voice: Voice, num_cuts: int, line: Line) -> None:
+        self._is_speaking = True  # before the look at the cuts: a cut looks at it after it was counted
+        try:
+            if num_cuts == self._num_cuts:
+                voice.say(line)
+                self._spoke_at_s = time.monotonic()
+        except Exception:  # a fault of ours costs a sentence, not the voice
+            log.exception("a sentence was not said")
+        self._is_speaking = False
+        if voice.is_heard:
+            self._delay_s = FIRST_DELAY_S
+
+    def _mend(self) -> None:
+        """Open it again, if that was not tried just now."""
+        if self._open_again is None or time.monotonic() < self._opened_s + self._delay_s:
+            return
+        self._delay_s = min(2 * self._delay_s, LAST_DELAY_S)
+        if self._voice is not None:
+            self._voice.close(0.0)
+        self._open()
+
+    def _open(self) -> None:
+        assert self._open_again is not None
+        try:
+            self._voice = self._open_again() or self._voice
+        except OnlookerError as error:
+            log.warning("the voice cannot be opened: %s", error)
+        self._is_open, self._opened_s = True, time.monotonic()
