@@ -1,4 +1,4 @@
-"""The questions that are open: asked over the control socket, and not yet answered or given up."""
+"""The questions that are open: asked, and not yet answered or given up."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import itertools
 import threading
 from dataclasses import dataclass, field
 
-from assistant.control.reply import Reply
 from assistant.mind.pipeline import MAX_QUESTIONS
+from assistant.runtime.asker import Asker
 
 MAX_CHARS = 4000
 TOO_MANY = ("too many questions wait already", "ask again in a moment")
@@ -18,7 +18,7 @@ class Question:
     """number: of the query that the mind gets. cancelled: tells the mind that nobody waits any more."""
 
     number: int
-    reply: Reply
+    asker: Asker
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -39,14 +39,14 @@ class Questions:
         with self._lock:
             return len(self._open)
 
-    def open(self, reply: Reply) -> Question | None:
-        """A new one; None, and the reply is told, if MAX_QUESTIONS are open."""
+    def open(self, asker: Asker) -> Question | None:
+        """A new one; None, and the asker is told, if MAX_QUESTIONS are open."""
         with self._lock:
             if len(self._open) < MAX_QUESTIONS:
-                question = Question(next(self._numbers), reply)
+                question = Question(next(self._numbers), asker)
                 self._open[question.number] = question
                 return question
-        reply.error("busy", *TOO_MANY, 3)
+        asker.error("busy", *TOO_MANY, 3)
         return None
 
     def __contains__(self, number: int) -> bool:
@@ -65,12 +65,12 @@ class Questions:
     def refuse(self, question: Question, message: str, remedy: str) -> None:
         """Close it: it cannot be answered just now."""
         self.close(question.number)
-        question.reply.error("busy", message, remedy, 3)
+        question.asker.error("busy", message, remedy, 3)
 
     def give_up_cancelled(self) -> None:
         """End those that nobody waits for any more."""
         with self._lock:
-            unwanted = [number for number, question in self._open.items() if question.reply.is_cancelled]
+            unwanted = [number for number, question in self._open.items() if question.asker.is_cancelled]
             for number in unwanted:
                 self._open.pop(number).cancelled.set()
 
@@ -79,4 +79,4 @@ class Questions:
         with self._lock:
             unanswered, self._open = self._open, {}
         for question in unanswered.values():
-            question.reply.error("failed", f"the question was not answered: {why}", "ask again")
+            question.asker.error("failed", f"the question was not answered: {why}", "ask again")

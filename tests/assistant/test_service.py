@@ -27,10 +27,11 @@ from assistant.config.keys import Config
 from assistant.config.reload import ConfigFile
 from assistant.config.settings import load_settings
 from assistant.control.instance import RUNTIME_VARIABLE
-from assistant.daemon import service
+from assistant.daemon import watching
 from assistant.daemon.modes import ModesFile
 from assistant.daemon.requests import Requests
-from assistant.daemon.service import MAX_RESTARTS, Service
+from assistant.daemon.service import Service
+from assistant.daemon.watching import MAX_RESTARTS
 from assistant.errors import SpeechError, WorkerFailed
 from assistant.journal.reading import entries, thumbnail
 from assistant.journal.thread import Forget, JournalThread
@@ -616,7 +617,7 @@ def test_a_mind_that_fails_is_started_again_and_questions_are_told(camera, model
 
 
 def test_a_mind_that_fails_again_and_again_rests_and_the_rest_goes_on(camera, model, monkeypatch):
-    monkeypatch.setattr(service, "REST_S", 3.0)
+    monkeypatch.setattr(watching, "REST_S", 3.0)
     opened = []
 
     def open_stream(_):
@@ -630,7 +631,7 @@ def test_a_mind_that_fails_again_and_again_rests_and_the_rest_goes_on(camera, mo
         assert "did not help" in daemon.service.facts()["parts"]["mind"]["detail"]
         question = daemon.ask("Still there?")
         assert question.is_over.wait(1)
-        assert question.failure == "the mind is failed"
+        assert "nothing is looked at just now: the mind is failed: the mind thread failed" in question.failure
         assert len(opened) == MAX_RESTARTS + 1
         wait_for(lambda: daemon.state("mind") == "ready", 20)
         assert daemon.ask("Still there?").is_over.wait(20)
@@ -850,7 +851,7 @@ class Hanging(Breaking):
 
 
 def test_a_mind_that_hangs_ends_the_run(camera, model, monkeypatch):
-    monkeypatch.setattr(service, "HANG_S", 2.0)
+    monkeypatch.setattr(watching, "HANG_S", 2.0)
 
     def open_stream(_):
         return Hanging(model.open_stream(window_tokens=1024, max_reply_tokens=8), fails_at=4)

@@ -1,0 +1,189 @@
+"""What is asked, answered and remarked: told to who asked and to subscribers, kept in the journal, said aloud."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from assistant.daemon.camera import Camera
+from assistant.daemon.modes import ModesFile
+from assistant.daemon.parts import Parts, Publish
+from assistant.daemon.questions import MAX_CHARS, TOO_MANY, Question, Questions, one_line
+from assistant.daemon.sight import Sight
+from assistant.daemon.watching import Watching
+from assistant.journal.memory import notes_of, recollect, told
+from assistant.journal.thread import JournalThread
+from assistant.journal.writer import Line as JournalLine
+from assistant.runtime.asker import Asker
+from assistant.runtime.health import stale_after_s
+from assistant.runtime.messages import Asked, Query, Seen, Status, Words
+from assistant.voice.speaker import Line
+from assistant.voice.thread import VoiceThread
+
+if TYPE_CHECKING:
+    from model.videolm import VideoLM
+
+NOTHING_SEEN = "I have not seen anything yet."
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A question that has come, for the main thread."""
+
+    question: Question
+    text: str
+
+
+class Conversation:
+    """Owned by the main thread, but for `ask` and the figures.
+
+    post: hands a question to the main thread; False where that has too much to do.
+    """
+
+    def __init__(
+        self,
+        watching: Watching,
+        camera: Camera,
+        parts: Parts,
+        modes: ModesFile,
+        voice: VoiceThread,
+        journal: JournalThread | None,
+        *,
+        model: VideoLM,
+        publish: Publish,
+        post: Callable[[Wanted], bool],
+    ):
+        self._watching, self._camera, self._parts, self._modes = watching, camera, parts, modes
+        self._voice, self._journal, self._model = voice, journal, model
+        self._publish, self._post = publish, post
+        self.questions, self._sight = Questions(), Sight()
+        self.num_remarks = 0
+        self._time_s = 0.0  # in the stream, of the last frame that was looked at
+        self._texts: dict[int, str] = {}  # of replies that are being written, by their number
+
+    # ---- any thread ------------------------------------------------------------------------------------------
+
+    def ask(self, text: str, asker: Asker) -> None:
+        """Answered when the mind has come to it."""
+        text = one_line(text)
+        if not text:
+            asker.error("invalid", "there is no question", "", 2)
+            return
+        if len(text) > MAX_CHARS:
+            why = f"the question has {len(text):,} characters, at most {MAX_CHARS:,} can be asked"
+            asker.error("invalid", why, "shorten it", 2)
+            return
+        if self._watching.pipeline is None:
+            mind = self._parts["mind"]
+            why = f"nothing is looked at just now: the mind is {mind.state}{': ' if mind.detail else ''}{mind.detail}"
+            asker.error("busy", why, "ask again in a while; `onlooker status` says more", 3)
+            return
+        question = self.questions.open(asker)
+        if question is not None and not self._post(Wanted(question, text)):
+            self.questions.refuse(question, *TOO_MANY)
+
+    # ---- the main thread -------------------------------------------------------------------------------------
+
+    def begin_anew(self, why: str) -> None:
+        """There is another stream, which has seen nothing yet: what was open in the last one is answered with `why`."""
+        self._texts.clear()
+        self._sight.note_capture("opening", "", time.time(), time.monotonic())
+        self.questions.fail(why)
+
+    def note_seen(self, seen: Seen) -> None:
+        """A frame was looked at."""
+        self._sight.note_frame(seen.captured_s)
+        self._time_s = seen.time_s
+
+    def note_capture(self, status: Status) -> None:
+        """The camera has something to say of itself."""
+        if status.state != "warning":
+            since_s = time.monotonic() - status.at_s
+            self._sight.note_capture(status.state, status.detail, time.time() - since_s, status.at_s)
+
+    def note_asked(self, asked: Asked) -> None:
+        """The mind has put a question to the model."""
+        self._note_question(asked.query.text, asked.time_s, asked.query.id)
+
+    def pass_on(self, wanted: Wanted) -> None:
+        """To the mind, with what the journal knows of it; or answer from that, where the mind could not read it.
+
+        What was seen last is not what is there now: while nothing is seen, that is said.
+        """
+        question, text = wanted.question, wanted.text
+        if question.number not in self.questions:
+            return
+        pipeline, now_s, found = self._watching.pipeline, time.time(), []
+        why_blind = self._why_blind(now_s)
+        if self._journal is not None and self._journal.is_on:
+            seen_s = 0.0 if why_blind or pipeline is None else pipeline.seen_s
+            found = recollect(self._journal.path, text, now_s, now_s - seen_s)
+        if (found and not self._model.reads_notes) or why_blind or pipeline is None:
+            self._note_question(text, self._time_s, question.number)
+            self._answer(question, told(found, now_s) if found else why_blind or NOTHING_SEEN)
+            return
+        query = Query(text, 0.0, question.number, question.cancelled, notes_of(found, now_s))
+        if not pipeline.questions.put_wait(query, timeout_s=0):
+            self.questions.refuse(question, *TOO_MANY)
+
+    def hear(self, words: Words) -> None:
+        """A piece of a reply."""
+        text = self._texts.get(words.reply_id, "") + words.text
+        if words.final:
+            self._texts.pop(words.reply_id, None)
+            text = text.strip()
+        else:
+            self._texts[words.reply_id] = text
+        if words.query_id is None:
+            if words.final and text and not words.unheard:
+                self.num_remarks += 1
+                self._make_known("remark", text, words)
+            return
+        question = self.questions.get(words.query_id)
+        if words.final:
+            self.questions.close(words.query_id)
+        if question is None:
+            return
+        if words.text:
+            question.asker.words(words.text)
+        if words.final:
+            if words.cut and not text:
+                question.asker.error("failed", words.why or "the question was not answered", "", 1)
+            else:
+                question.asker.done({"text": text, "time_s": words.time_s, "cut": words.cut})
+                self._make_known("answer", text, words)
+
+    def _why_blind(self, now_unix_s: float) -> str:
+        now_s, capture = time.monotonic(), self._parts["capture"]
+        if self._camera.is_to_be_closed:  # it is about to say so itself
+            self._sight.note_capture("paused", "", now_unix_s, now_s)
+        idle_s = now_s - (capture.worked_at_s or now_s) if capture.state == "ready" else 0.0
+        is_idle = idle_s > stale_after_s(1 / self._watching.config.stream.fps)
+        return self._sight.why_blind(datetime.fromtimestamp(now_unix_s), idle_s if is_idle else 0.0)
+
+    def _answer(self, question: Question, text: str) -> None:
+        """Without the mind."""
+        self.questions.close(question.number)
+        question.asker.words(text)
+        question.asker.done({"text": text, "time_s": self._time_s, "cut": False})
+        self._make_known("answer", text, Words(0, "", True, self._time_s, question.number, None, 0.0))
+
+    def _note_question(self, text: str, time_s: float, number: int) -> None:
+        self._publish("query", {"text": text, "time_s": time_s})
+        self._remember("query", text, time_s, query_id=number)
+
+    def _make_known(self, kind: str, text: str, words: Words) -> None:
+        self._publish(kind, {"text": text, "time_s": words.time_s, "latency_s": words.latency_s})
+        self._remember(kind, text, words.time_s, query_id=words.query_id, silence_prob=words.silence_prob)
+        if not (self._modes.now.muted or words.cut):
+            self._voice.say(Line(text, words.time_s))
+
+    def _remember(self, kind: str, text: str, time_s: float, **about: Any) -> None:
+        if self._journal is not None and not self._modes.now.private:
+            pipeline = self._watching.pipeline
+            picture = pipeline.thumbnails.at(time_s) if pipeline else None
+            shown = self._watching.source.shown
+            self._journal.keep(JournalLine(kind, time.time(), time_s, shown, text, thumbnail=picture, **about))
