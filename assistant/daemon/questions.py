@@ -6,7 +6,7 @@ import itertools
 import threading
 from dataclasses import dataclass, field
 
-from assistant.mind.pipeline import MAX_QUESTIONS
+from assistant.mind.live import MAX_QUESTIONS
 from assistant.runtime.asker import Asker
 
 MAX_CHARS = 4000

@@ -16,8 +16,8 @@ from assistant.config.keys import Config, StreamSection
 from assistant.daemon.parts import Parts
 from assistant.errors import ConfigError, DeviceMissing
 from assistant.mind.encoder import FrameSkip
+from assistant.mind.live import LivePipeline
 from assistant.mind.loop import Pacing, Report
-from assistant.mind.pipeline import Pipeline
 from assistant.runtime.faults import Fault, ProcessSpoilt, fault_of
 from assistant.runtime.health import Part
 
@@ -60,7 +60,7 @@ class Watching:
         stop: threading.Event,
     ):
         self.source, self.config = source, config
-        self.pipeline: Pipeline | None = None
+        self.pipeline: LivePipeline | None = None
         self.frame_skip = FrameSkip()
         self.num_restarts = 0
         self._model, self._open_stream, self._pacing, self._parts = model, open_stream, pacing, parts
@@ -113,8 +113,8 @@ class Watching:
             self._check()
             if self._stop.is_set():
                 return
-        pipeline = Pipeline(
-            self.source, self.config, self._model, stream, self._report, self._pacing, frame_skip=self.frame_skip
+        pipeline = LivePipeline(
+            self.source, self.config, self._model, stream, self._report, self._pacing, self.frame_skip
         )
         for name in ("capture", "encoder", "mind"):
             self._parts[name] = Part(detail=self._reduced if name == "mind" else "")

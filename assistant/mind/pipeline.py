@@ -1,86 +1,75 @@
-"""The threads that look: capture, encoder and mind over one live source, started together and stopped together.
+"""The three threads that look, wired once for every kind of run: started together, and stopped together.
 
-    capture ─► [frames] ─► encoder ─► [tokens] ─► mind ─► report
-                               [questions] ────────┘
-
-A source that is lost does not end them (`Keeper`); any other fault does, and is kept in `failure`.
+capture ─► [frames] ─► encoder ─► [tokens] ─► mind ─► report
+                           [questions] ────────┘
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from math import ceil
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from assistant.capture.keeper import Keeper
-from assistant.capture.source import Source
-from assistant.capture.worker import turn_of
-from assistant.config.keys import Config
-from assistant.errors import WorkerFailed
-from assistant.mind.encoder import FrameSkip, run_encoder
+from assistant.mind.encoder import run_encoder
 from assistant.mind.loop import MAX_BATCH, Pacing, Report, run_mind
-from assistant.mind.thumbnails import Thumbnails
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Frame, FrameTokens, Query
-from assistant.runtime.threads import Threads, failure_of
+from assistant.runtime.threads import Threads
 
 if TYPE_CHECKING:
     from model.stream import Stream
     from model.videolm import VideoLM
 
-NUM_FRAMES_QUEUED = 8
-MAX_QUESTIONS = 32
-"""So many may be open at a time."""
+Capture = Callable[[Mailbox[Frame], threading.Event], None]
+"""Puts frames into the mailbox until the source ends or the event is set."""
 
-LAG_S = 12.0
-"""So much of the stream may wait for the mind, while it speaks or is slow; what is older is dropped."""
+
+@dataclass(frozen=True)
+class Flow:
+    """How frames go from thread to thread. num_frames, num_tokens: so many may wait, as pixels and as tokens.
+
+    lossless: a full mailbox is waited for; otherwise the oldest frame in it is dropped. max_batch: so many may be
+    looked at together.
+    """
+
+    num_frames: int
+    num_tokens: int
+    num_questions: int
+    lossless: bool = False
+    max_batch: int = MAX_BATCH
 
 
 class Pipeline:
-    """Use: `start`; `questions.put`; `stop`, always. Any thread may read.
+    """Use: `questions.put`; `start`; `stop`, always. Any thread may read.
 
-    failure: what ended a thread, or None. worked_at_s: by thread, the monotonic second at which it last brought
-    something forth, as of the latest `look`.
+    stop: set when the run is to end; whoever made it may set it, too. threads: in which all are started. ended: is
+    called, in its thread, with the name of a thread ("capture", "encoder", "mind") whose work is over; what it raises
+    ends that thread as a failure. note: is shown every frame before it is encoded. wants: whether the next frame is to
+    be encoded.
     """
 
     def __init__(
         self,
-        source: Source,
-        config: Config,
+        capture: Capture,
         model: VideoLM,
         stream: Stream,
         report: Report,
-        pacing: Pacing,
-        frame_skip: FrameSkip | None = None,
+        flow: Flow,
+        *,
+        stop: threading.Event,
+        threads: Threads,
+        ended: Callable[[str], None],
+        pacing: Pacing | None = None,
+        note: Callable[[Frame], object] = lambda _: None,
+        wants: Callable[[], bool] = lambda: True,
     ):
-        self.failure: BaseException | None = None
-        self.questions = Mailbox[Query](MAX_QUESTIONS, name="questions")
-        self._frames = Mailbox[Frame](NUM_FRAMES_QUEUED, name="frames")
-        num_waiting = max(2, ceil(LAG_S * config.stream.fps))
-        self._tokens = Mailbox[FrameTokens](num_waiting, name="tokens")
-        self._fps = config.stream.fps
-        self._model, self._stream, self._report, self._pacing = model, stream, report, pacing
-        self._frame_skip = frame_skip or FrameSkip()
-        self._stop = threading.Event()
-        self._threads = Threads(self._note_failure)
-        self.keeper = Keeper(
-            source,
-            self._frames,
-            report,
-            fps=config.stream.fps,
-            timeout_s=config.capture.timeout_s,
-            turn=turn_of(config.capture),
-        )
-        self.thumbnails = Thumbnails(num_waiting + NUM_FRAMES_QUEUED + MAX_BATCH)
-        self.worked_at_s = {"capture": 0.0, "encoder": 0.0}
-        self._num_put = {"capture": 0, "encoder": 0}
-        self._waiting_since_s = time.monotonic()
-
-    @property
-    def seen_s(self) -> float:
-        """For how long back the stream still has what it saw, about, in seconds of full rate."""
-        return self._stream.num_frames_kept / self._fps
+        self.questions = Mailbox[Query](flow.num_questions, name="questions")
+        self._frames = Mailbox[Frame](flow.num_frames, name="frames")
+        self._tokens = Mailbox[FrameTokens](flow.num_tokens, name="tokens")
+        self._capture, self._model, self._stream, self._report, self._flow = capture, model, stream, report, flow
+        self._stop, self._threads, self._ended, self._pacing = stop, threads, ended, pacing
+        self._note, self._wants = note, wants
 
     @property
     def is_prepared(self) -> bool:
@@ -89,7 +78,7 @@ class Pipeline:
 
     @property
     def num_dropped(self) -> int:
-        """Frames that nobody looked at, because something behind was too slow."""
+        """Frames that were captured and never looked at, because something behind was too slow."""
         return self._frames.num_dropped + self._tokens.num_dropped
 
     @property
@@ -97,42 +86,24 @@ class Pipeline:
         """For how long the encoder and the mind had nothing to do, together, so far."""
         return self._frames.waited_s + self._tokens.waited_s
 
-    def look(self, minded_s: float | None) -> None:
-        """Note who has worked since the last look; minded_s: when the mind last did. Called often, by one thread."""
-        now_s = time.monotonic()
-        for name, mailbox in (("capture", self._frames), ("encoder", self._tokens)):
-            if mailbox.num_put != self._num_put[name]:
-                self._num_put[name], self.worked_at_s[name] = mailbox.num_put, now_s
-        if not len(self._tokens):
-            self._waiting_since_s = now_s
-        elif minded_s is not None:
-            self._waiting_since_s = max(self._waiting_since_s, minded_s)
-
-    def hangs(self, patience_s: float) -> bool:
-        """Whether frames have waited for the mind for so long, as of the latest `look`."""
-        return time.monotonic() - self._waiting_since_s > patience_s
-
     def start(self) -> None:
         """The last consumer first."""
-        self._threads.start("mind", self._think)
-        self._threads.start("encoder", self._encode)
-        self._threads.start("capture", self._capture)
+        for name, work in (("mind", self._think), ("encoder", self._encode), ("capture", self._look)):
+            self._threads.start(name, lambda name=name, work=work: self._run(name, work))
 
     def stop(self) -> list[str]:
         """End all, from the capture to the mind, within STOP_TIMEOUT_S; gives the names of threads that hang."""
         self._stop.set()
-        self.keeper.wake()
         for mailbox in (self._frames, self._tokens, self.questions):
             mailbox.close()
         return self._threads.join()
 
-    def _capture(self) -> None:
-        self.keeper.run(self._stop)
-        self._must_be_stopped()
+    def _run(self, name: str, work: Callable[[], None]) -> None:
+        work()
+        self._ended(name)
 
-    def _think(self) -> None:
-        run_mind(self._stream, self._tokens, self.questions, self._report, self._stop, pacing=self._pacing)
-        self._must_be_stopped()
+    def _look(self) -> None:
+        self._capture(self._frames, self._stop)
 
     def _encode(self) -> None:
         run_encoder(
@@ -140,16 +111,19 @@ class Pipeline:
             self._frames,
             self._tokens,
             self._stop,
-            lossless=False,
-            max_batch=MAX_BATCH,
-            note=self.thumbnails.note,
-            wants=self._frame_skip.wants,
+            lossless=self._flow.lossless,
+            max_batch=self._flow.max_batch,
+            note=self._note,
+            wants=self._wants,
         )
-        self._must_be_stopped()
 
-    def _must_be_stopped(self) -> None:
-        if not self._stop.is_set():
-            raise WorkerFailed("it ended by itself")
-
-    def _note_failure(self, name: str, error: BaseException) -> None:
-        self.failure = self.failure or failure_of(name, error)
+    def _think(self) -> None:
+        run_mind(
+            self._stream,
+            self._tokens,
+            self.questions,
+            self._report,
+            self._stop,
+            pacing=self._pacing,
+            max_batch=self._flow.max_batch,
+        )

@@ -1,8 +1,6 @@
-"""Builds the parts of a run and owns every thread: named, started from the back to the front, stopped in reverse.
+"""One run over one source: the pipeline, the events that come of it, and the voice that says them.
 
-    capture child ─► capture thread ─► [frames] ─► encoder thread ─► [tokens] ─► mind thread ─► [events] ─► caller
-                                                                                     ▲                        │
-                                                                               [questions]      voice thread ◄┘ [lines]
+    pipeline (capture, encoder, mind) ─► [events] ─► caller ─► [lines] ─► voice thread
 
 The caller's thread (the main one) reads the events. A part that fails ends the run with its error, never with a hang.
 """
@@ -12,18 +10,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from assistant.capture.source import Source
 from assistant.capture.worker import run_capture, turn_of
 from assistant.config.keys import Config
 from assistant.errors import WorkerFailed
-from assistant.mind.encoder import run_encoder
-from assistant.mind.loop import MAX_BATCH, run_mind
+from assistant.mind.loop import MAX_BATCH
 from assistant.mind.opening import open_stream
+from assistant.mind.pipeline import Flow, Pipeline
 from assistant.runtime.mailbox import Mailbox, put_until
-from assistant.runtime.messages import Ended, Event, Frame, FrameTokens, Opened, Query, Seen
+from assistant.runtime.messages import Ended, Event, Frame, Opened, Query, Seen
 from assistant.runtime.threads import STOP_TIMEOUT_S, Threads, failure_of, stuck_message
 from assistant.voice.speaker import NUM_LINES_QUEUED, Line, Voice, run_voice
 from model.errors import OnlookerError
@@ -60,67 +58,44 @@ class App:
     def __init__(self, plan: Plan, model: VideoLM):
         self.failure: OnlookerError | None = None
         self.stop_event = threading.Event()
-        self._plan = plan
-        self._model = model
+        self._plan, self._model = plan, model
         self._voice: Voice | None = None
         self._voice_thread: threading.Thread | None = None
-        num_frames = NUM_QUEUED_LOSSLESS if plan.lossless else NUM_FRAMES_QUEUED
-        num_tokens = NUM_QUEUED_LOSSLESS if plan.lossless else NUM_TOKENS_QUEUED
-        self._frames = Mailbox[Frame](num_frames, name="frames")
-        self._tokens = Mailbox[FrameTokens](num_tokens, name="tokens")
-        self._questions = Mailbox[Query](max(16, len(plan.questions)), name="questions")
         self._events = Mailbox[Event](NUM_EVENTS_QUEUED, name="events")
         self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
         self._threads = Threads(self._note_failure)
+        self._pipeline: Pipeline | None = None
         self._end_s, self._has_seen = 0.0, False
         self._duration_s: float | None = None
 
     @property
     def num_dropped(self) -> int:
         """Frames that were captured and never looked at, because something behind was too slow."""
-        return self._frames.num_dropped + self._tokens.num_dropped
+        return self._pipeline.num_dropped if self._pipeline else 0
 
     def start(self, voice: Voice | None = None) -> None:
         """Open the stream and start all threads, the last consumer first. Raises ConfigError (window too small)."""
-        plan, stream_config = self._plan, self._plan.config.stream
-        stream = open_stream(self._model, stream_config)
+        plan = self._plan
+        num_questions = max(16, len(plan.questions))
+        flow = Flow(NUM_FRAMES_QUEUED, NUM_TOKENS_QUEUED, num_questions, max_batch=plan.max_batch)
+        if plan.lossless:
+            flow = replace(flow, num_frames=NUM_QUEUED_LOSSLESS, num_tokens=NUM_QUEUED_LOSSLESS, lossless=True)
+        pipeline = self._pipeline = Pipeline(
+            self._capture,
+            self._model,
+            open_stream(self._model, plan.config.stream),
+            self._report,
+            flow,
+            stop=self.stop_event,
+            threads=self._threads,
+            ended=self._note_end,
+        )
         for query in plan.questions:
-            self._questions.put(query)
+            pipeline.questions.put(query)
         self._voice = voice
         if voice is not None:
             self._voice_thread = self._threads.start("voice", lambda: run_voice(self._lines, voice, self.stop_event))
-
-        def think() -> None:
-            try:
-                run_mind(stream, self._tokens, self._questions, self._report, self.stop_event, max_batch=plan.max_batch)
-            finally:
-                self._events.close()
-
-        def capture() -> None:
-            run_capture(
-                plan.source,
-                self._frames,
-                self._report,
-                self.stop_event,
-                fps=stream_config.fps,
-                timeout_s=plan.config.capture.timeout_s,
-                lossless=plan.lossless,
-                turn=turn_of(plan.config.capture),
-            )
-
-        self._threads.start("mind", think)
-        self._threads.start(
-            "encoder",
-            lambda: run_encoder(
-                self._model,
-                self._frames,
-                self._tokens,
-                self.stop_event,
-                lossless=plan.lossless,
-                max_batch=plan.max_batch,
-            ),
-        )
-        self._threads.start("capture", capture)
+        pipeline.start()
 
     def events(self) -> Iterator[Event]:
         """Everything that happens, in order, until the run has ended; after `stop_event`, its last words only."""
@@ -170,15 +145,32 @@ class App:
     def stop(self) -> None:
         """End everything within STOP_TIMEOUT_S, from the capture to the voice. Safe to call twice."""
         self.stop_event.set()
-        for mailbox in (self._frames, self._tokens, self._questions, self._events, self._lines):
-            mailbox.close()
-        stuck = self._threads.join()
+        self._events.close()
+        self._lines.close()
+        stuck = self._pipeline.stop() if self._pipeline else []
         if stuck and self.failure is None:
             self.failure = WorkerFailed(stuck_message(stuck))
+
+    def _capture(self, frames: Mailbox[Frame], stop: threading.Event) -> None:
+        plan, section = self._plan, self._plan.config.capture
+        run_capture(
+            plan.source,
+            frames,
+            self._report,
+            stop,
+            fps=plan.config.stream.fps,
+            timeout_s=section.timeout_s,
+            lossless=plan.lossless,
+            turn=turn_of(section),
+        )
 
     def _report(self, event: Event) -> bool:
         """Post an event without losing it; while the run is being stopped, without waiting either."""
         return put_until(self._events, event, self.stop_event) or self._events.put(event)
+
+    def _note_end(self, name: str) -> None:
+        if name == "mind":  # nothing more will happen
+            self._events.close()
 
     def _note_failure(self, name: str, error: BaseException) -> None:
         """A source that fails lets what was captured be seen; all else stops the run."""
@@ -186,3 +178,4 @@ class App:
         self.failure = self.failure or (failure_of(name, error) if is_fault else error)
         if is_fault or name != "capture":
             self.stop_event.set()
+        self._note_end(name)
