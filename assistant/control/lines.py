@@ -6,43 +6,29 @@ import json
 from typing import Any, NoReturn
 
 from assistant.control.protocol import (
-    ACTIONS,
-    EVENT_KINDS,
     INVALID,
     MALFORMED,
     MAX_ID_CHARACTERS,
-    PLAIN,
     UNKNOWN,
     VERSION,
     WRONG_VERSION,
-    Ask,
-    Body,
-    Cancel,
     Done,
     Event,
-    Events,
     Facts,
-    Hello,
-    Log,
     Message,
-    Plain,
-    Private,
     Refusal,
     Request,
     RequestId,
     Result,
     Words,
     is_id,
-    is_text,
+    shown,
 )
+from assistant.control.requests import REQUESTS, Invalid
 
 
 class NotAMessage(ValueError):
     """A line that is no message of this protocol."""
-
-
-class _Invalid(ValueError):
-    """Why a request cannot be understood."""
 
 
 def parse_request(line: bytes) -> Request | Refusal:
@@ -53,18 +39,18 @@ def parse_request(line: bytes) -> Request | Refusal:
         return Refusal(None, MALFORMED, f"a request must be one JSON object a line: {error}", exit_code=2)
     request_id = said.get("id") if is_id(said.get("id")) else None
     if said.get("v") != VERSION or isinstance(said["v"], bool):
-        spoken = f"version {_short(said['v'])}" if "v" in said else "no version (it has no `v`)"
+        spoken = f"version {shown(said['v'])}" if "v" in said else "no version (it has no `v`)"
         message = f"the request speaks {spoken}, this daemon speaks version {VERSION} of the protocol"
         return Refusal(request_id, WRONG_VERSION, message, "use `onlooker restart` after an upgrade", 3)
     if request_id is None:
         shape = f"a whole number or a string of at most {MAX_ID_CHARACTERS} characters"
-        return Refusal(None, INVALID, f"id = {_short(said.get('id'))}: must be {shape}", exit_code=2)
+        return Refusal(None, INVALID, f"id = {shown(said.get('id'))}: must be {shape}", exit_code=2)
     do = said.get("do")
-    if not isinstance(do, str) or do not in ACTIONS:
-        return Refusal(request_id, UNKNOWN, f"do = {_short(do)}: must be one of {', '.join(ACTIONS)}", exit_code=2)
+    if not isinstance(do, str) or do not in REQUESTS:
+        return Refusal(request_id, UNKNOWN, f"do = {shown(do)}: must be one of {', '.join(REQUESTS)}", exit_code=2)
     try:
-        return Request(request_id, _body(do, said))
-    except _Invalid as error:
+        return Request(request_id, REQUESTS[do].read(said))
+    except Invalid as error:
         return Refusal(request_id, INVALID, f"{do}: {error}", exit_code=2)
 
 
@@ -123,44 +109,7 @@ def parse_message(line: bytes) -> Message | int:
                 return Refusal(message_id, code, text, remedy, exit_code if isinstance(exit_code, int) else 1)
     except (ValueError, TypeError, OverflowError) as error:
         raise NotAMessage(str(error)) from None
-    raise NotAMessage(f"kind = {_short(said.get('kind'))}")
-
-
-def _body(do: str, said: dict[str, Any]) -> Body:
-    if do in PLAIN:
-        return Plain(do)
-    match do:
-        case "hello":
-            return Hello()
-        case "ask":
-            text = said.get("text")
-            if not is_text(text) or not text.strip():
-                raise _Invalid(f"text = {_short(text)}: must be a question")
-            return Ask(text)
-        case "cancel":
-            if not is_id(said.get("request")):
-                raise _Invalid("request: must be the id of the request to end")
-            return Cancel(said["request"])
-        case "private":
-            if not isinstance(said.get("on"), bool):
-                raise _Invalid(f"on = {_short(said.get('on'))}: must be true or false")
-            return Private(said["on"])
-        case "log":
-            query = said.get("query", {})
-            if not isinstance(query, dict):
-                raise _Invalid(f"query = {_short(query)}: must be an object")
-            return Log(query)
-    return _events(said)
-
-
-def _events(said: dict[str, Any]) -> Events:
-    kinds, parts = said.get("kinds", list(EVENT_KINDS)), said.get("parts", [])
-    for name, value in (("kinds", kinds), ("parts", parts)):
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise _Invalid(f"{name} = {_short(value)}: must be a list of strings")
-    if not kinds or not set(kinds) <= set(EVENT_KINDS):
-        raise _Invalid(f"kinds = {_short(kinds)}: must be of {', '.join(EVENT_KINDS)}")
-    return Events(frozenset(kinds), frozenset(parts))
+    raise NotAMessage(f"kind = {shown(said.get('kind'))}")
 
 
 def _load(line: bytes) -> dict[str, Any]:
@@ -169,7 +118,7 @@ def _load(line: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(said, dict):
-        raise ValueError(f"{_short(said)} is none")
+        raise ValueError(f"{shown(said)} is none")
     return said
 
 
@@ -180,12 +129,3 @@ def _dump(said: dict[str, Any]) -> bytes:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _short(value: object) -> str:
-    """A value as a person may be shown it, never longer than a few words."""
-    try:
-        text = json.dumps(value)
-    except (RecursionError, ValueError, TypeError):
-        return "something else"
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -23,18 +23,17 @@ null id, the connection ends. A client that ends its sending side has left: what
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any, ClassVar, TypeGuard
 
 VERSION = 1
 MAX_LINE_BYTES = 64 * 1024  # of a request
 MAX_MESSAGE_BYTES = 256 * 1024  # of what goes back
 MAX_ID_CHARACTERS = 64
 MAX_ID_NUMBER = 2**53  # beyond it, other languages' JSON rounds
-PLAIN = ("status", "pause", "resume", "mute", "unmute", "stop", "reload", "devices")
-ACTIONS = ("hello", *PLAIN, "ask", "cancel", "private", "log", "events")
 EVENT_KINDS = ("remark", "query", "answer", "status", "modes")
 
 MALFORMED, TOO_LONG, UNFINISHED, SLOW = "malformed", "too-long", "unfinished", "slow"
@@ -50,10 +49,12 @@ Facts = Mapping[str, Any]
 class Hello:
     """Which versions, and what can be done."""
 
+    do: ClassVar[str] = "hello"
+
 
 @dataclass(frozen=True)
 class Plain:
-    """A request without anything to it. do: one of PLAIN."""
+    """A request without fields. do: its name."""
 
     do: str
 
@@ -62,6 +63,7 @@ class Plain:
 class Ask:
     """A question; its answer streams."""
 
+    do: ClassVar[str] = "ask"
     text: str
 
 
@@ -69,6 +71,7 @@ class Ask:
 class Cancel:
     """End an open request of the same connection: an answer or a subscription."""
 
+    do: ClassVar[str] = "cancel"
     request: RequestId
 
 
@@ -76,6 +79,7 @@ class Cancel:
 class Private:
     """Private mode on or off."""
 
+    do: ClassVar[str] = "private"
     on: bool
 
 
@@ -83,6 +87,7 @@ class Private:
 class Log:
     """What was said and asked. query: for the journal to understand."""
 
+    do: ClassVar[str] = "log"
     query: Facts
 
 
@@ -90,6 +95,7 @@ class Log:
 class Events:
     """Subscribe. kinds: which of EVENT_KINDS. parts: of these parts only, where an event names one; empty = all."""
 
+    do: ClassVar[str] = "events"
     kinds: frozenset[str]
     parts: frozenset[str]
 
@@ -166,3 +172,12 @@ def is_id(value: object) -> TypeGuard[RequestId]:
 def is_text(value: object) -> TypeGuard[str]:
     """Whether a value is a string of whole characters: JSON can say half a surrogate pair, which nothing can print."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
+def shown(value: object) -> str:
+    """A value as a person may be shown it, never longer than a few words."""
+    try:
+        text = json.dumps(value)
+    except (RecursionError, ValueError, TypeError):
+        return "something else"
+    return text if len(text) <= 60 else f"{text[:57]}…"

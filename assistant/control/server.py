@@ -17,10 +17,11 @@ from typing import Any
 
 from assistant.control import lines, protocol
 from assistant.control.connection import Connection, Limits
-from assistant.control.handler import Handler, dispatch
 from assistant.control.protocol import Cancel, Events, Facts, Hello, Refusal, Request, Result
+from assistant.control.requests import REQUESTS, Handler, dispatch
 from assistant.control.transport import Transport, Wire
 from assistant.errors import WorkerFailed
+from assistant.runtime.threads import make_thread
 
 READ_BYTES = 16 * 1024  # a client and turn
 SEND_BYTES = 64 * 1024  # a client and turn
@@ -47,7 +48,7 @@ class ControlServer:
         self._dropped: Counter[str] = Counter()
         self._count_lock = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._guard, name="onlooker-control", daemon=True)
+        self._thread = make_thread("control", self._guard)
 
     def start(self) -> None:
         """Serve from now on, in a thread of its own."""
@@ -173,7 +174,7 @@ class ControlServer:
             return
         match request:
             case Request(request_id, Hello()):
-                known = {"version": self._version, "protocol": protocol.VERSION, "capabilities": protocol.ACTIONS}
+                known = {"version": self._version, "protocol": protocol.VERSION, "capabilities": tuple(REQUESTS)}
                 client.tell(Result(request_id, {**known, "event_kinds": protocol.EVENT_KINDS}))
             case Request(request_id, Cancel(target)):
                 client.tell(Result(request_id, {"cancelled": client.cancel(target)}))

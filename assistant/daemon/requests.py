@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from assistant.control.handler import Handler
 from assistant.control.reply import Reply
+from assistant.control.requests import Handler
 from assistant.errors import OutputError
 from assistant.journal.thread import Forget
 from assistant.journal.writer import Deleted
+from assistant.runtime.threads import make_thread
 
 if TYPE_CHECKING:
     from assistant.daemon.service import Service
@@ -40,7 +41,7 @@ class Requests(Handler):
             if len(self._asked_for_devices) > 1:
                 return
         try:
-            threading.Thread(target=self._list_devices, name="onlooker-devices", daemon=True).start()
+            make_thread("devices", self._list_devices).start()
         except RuntimeError as error:  # the system has no room for another thread
             self._answer_devices(f"the devices cannot be listed: {error}", {})
 

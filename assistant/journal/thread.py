@@ -16,7 +16,7 @@ from assistant.journal.file import JournalError
 from assistant.journal.reading import entries
 from assistant.journal.writer import FLUSH_EVERY_S, Deleted, Journal, Line
 from assistant.runtime.mailbox import Mailbox
-from assistant.runtime.threads import STOP_TIMEOUT_S
+from assistant.runtime.threads import STOP_TIMEOUT_S, make_thread
 
 log = logging.getLogger("onlooker.journal")
 
@@ -62,9 +62,7 @@ class JournalThread:
             return
         journal = Journal.open(self.path, section.retention_days)
         inbox = Mailbox[Line | Forget](NUM_LINES_QUEUED, name="journal")
-        self._thread = threading.Thread(
-            target=lambda: run_journal(inbox, journal), name="onlooker-journal", daemon=True
-        )
+        self._thread = make_thread("journal", lambda: run_journal(inbox, journal))
         self._thread.start()
         self._inbox = inbox
 

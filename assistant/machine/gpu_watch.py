@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from assistant.runtime.threads import make_thread
+
 POLL_S = 1.0
 NUM_POLLS = 4
 """So many are averaged: a program that needs the GPU for a second only is none to give way to."""
@@ -63,7 +65,7 @@ class GpuWatch:
     ):
         self._uuid, self._busy_s, self._tell, self._failed = uuid, busy_s, tell, failed
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="onlooker-gpu", daemon=True)
+        self._thread = make_thread("gpu", self._run)
 
     def start(self) -> None:
         self._thread.start()

@@ -17,6 +17,8 @@ from dbus_fast import BusType, Message, MessageType
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusError, DBusFastError
 
+from assistant.runtime.threads import make_thread
+
 MATCH = "type='signal',interface='org.freedesktop.login1.Manager',member='PrepareForSleep'"
 CALL_TIMEOUT_S = 5.0
 RETRY_S = 10.0
@@ -35,7 +37,7 @@ class SleepWatch:
         self._ready = threading.Event()
         self._lock_fd: int | None = None
         self._is_asleep = False
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="onlooker-sleep", daemon=True)
+        self._thread = make_thread("sleep", lambda: asyncio.run(self._run()))
 
     def start(self) -> None:
         self._thread.start()

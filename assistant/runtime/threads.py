@@ -12,6 +12,14 @@ STOP_TIMEOUT_S = 5.0
 """So long a thread may take to end, once it has been told."""
 
 
+def make_thread(name: str, work: Callable[[], object]) -> threading.Thread:
+    """A thread "onlooker-NAME" that is not started yet, and does not keep the process from ending.
+
+    All of the assistant's threads are made here; whoever makes one starts it, and waits for its end.
+    """
+    return threading.Thread(target=work, name=f"onlooker-{name}", daemon=True)
+
+
 class Threads:
     """Owned by one thread. failed: is told (name, error), in the thread that failed."""
 
@@ -21,7 +29,7 @@ class Threads:
 
     def start(self, name: str, work: Callable[[], None]) -> threading.Thread:
         """A daemon thread "onlooker-NAME"."""
-        thread = threading.Thread(target=self._guard, args=(name, work), name=f"onlooker-{name}", daemon=True)
+        thread = make_thread(name, lambda: self._guard(name, work))
         self._threads.append(thread)
         thread.start()
         return thread

@@ -11,7 +11,7 @@ from assistant.config.keys import VoiceSection
 from assistant.errors import WorkerFailed
 from assistant.runtime.health import Part
 from assistant.runtime.mailbox import Mailbox
-from assistant.runtime.threads import STOP_TIMEOUT_S, stuck_message
+from assistant.runtime.threads import STOP_TIMEOUT_S, make_thread, stuck_message
 from assistant.voice.speaker import NUM_LINES_QUEUED, Line, Voice
 from model.errors import OnlookerError
 
@@ -109,7 +109,7 @@ class _Speaker:
         self.failure = ""  # what ended the thread, if anything has
         self._spoke_at_s: float | None = None
         self._delay_s, self._opened_s = FIRST_DELAY_S, time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="onlooker-voice", daemon=True)
+        self._thread = make_thread("voice", self._run)
         self._thread.start()
 
     def part(self) -> Part:

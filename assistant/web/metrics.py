@@ -26,6 +26,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from assistant.errors import OutputError, UsageError
+from assistant.runtime.threads import make_thread
 from model.errors import OnlookerError
 
 REQUEST_TIMEOUT_S = 2.0
@@ -70,7 +71,7 @@ class MetricsServer:
         except OSError as error:
             raise UsageError(f"metrics.port = {port}: cannot be had: {error.strerror}; name another") from None
         self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="onlooker-metrics", daemon=True)
+        self._thread = make_thread("metrics", self._server.serve_forever)
 
     @property
     def is_alive(self) -> bool:
@@ -106,7 +107,7 @@ class MetricsKeeper:
         self._port, self._token_file, self._facts, self._tell = port, token_file, facts, tell
         self._retry_s = retry_s
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="onlooker-metrics-keeper", daemon=True)
+        self._thread = make_thread("metrics-keeper", self._run)
 
     def start(self) -> None:
         self._thread.start()

@@ -1,0 +1,149 @@
+"""Every request of the control socket, in one table: how its fields are read, and which method of the daemon answers.
+
+A new request is a line in REQUESTS, a method of `Handler` and of what implements it, and a command that asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from assistant.control import protocol
+from assistant.control.protocol import (
+    EVENT_KINDS,
+    Ask,
+    Body,
+    Cancel,
+    Events,
+    Facts,
+    Hello,
+    Log,
+    Plain,
+    Private,
+    is_id,
+    is_text,
+    shown,
+)
+from assistant.control.reply import Reply
+from model.errors import OnlookerError
+
+Fields = Mapping[str, Any]
+
+
+class Invalid(ValueError):
+    """Why a request's fields cannot be understood."""
+
+
+class Handler(Protocol):
+    """The daemon, as the control socket sees it.
+
+    Every method is called in the server's thread and returns at once; what takes longer keeps the reply and answers
+    it from its own thread. An OnlookerError that is raised becomes the error that the client gets.
+    """
+
+    def status(self, reply: Reply) -> None: ...
+
+    def devices(self, reply: Reply) -> None: ...
+
+    def ask(self, text: str, reply: Reply) -> None:
+        """Answer with any number of `reply.words`, then `reply.done`; look at `reply.is_cancelled` between."""
+        ...
+
+    def log(self, query: Facts, reply: Reply) -> None: ...
+
+    def pause(self, reply: Reply) -> None: ...
+
+    def resume(self, reply: Reply) -> None: ...
+
+    def private(self, is_on: bool, reply: Reply) -> None: ...
+
+    def mute(self, reply: Reply) -> None: ...
+
+    def unmute(self, reply: Reply) -> None: ...
+
+    def reload(self, reply: Reply) -> None: ...
+
+    def stop(self, reply: Reply) -> None:
+        """Answer, and have another thread end the daemon: the server still sends the answer when it is closed."""
+        ...
+
+
+def _ask(said: Fields) -> Ask:
+    text = said.get("text")
+    if not is_text(text) or not text.strip():
+        raise Invalid(f"text = {shown(text)}: must be a question")
+    return Ask(text)
+
+
+def _cancel(said: Fields) -> Cancel:
+    if not is_id(said.get("request")):
+        raise Invalid("request: must be the id of the request to end")
+    return Cancel(said["request"])
+
+
+def _private(said: Fields) -> Private:
+    if not isinstance(said.get("on"), bool):
+        raise Invalid(f"on = {shown(said.get('on'))}: must be true or false")
+    return Private(said["on"])
+
+
+def _log(said: Fields) -> Log:
+    query = said.get("query", {})
+    if not isinstance(query, dict):
+        raise Invalid(f"query = {shown(query)}: must be an object")
+    return Log(query)
+
+
+def _events(said: Fields) -> Events:
+    kinds, parts = said.get("kinds", list(EVENT_KINDS)), said.get("parts", [])
+    for name, value in (("kinds", kinds), ("parts", parts)):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise Invalid(f"{name} = {shown(value)}: must be a list of strings")
+    if not kinds or not set(kinds) <= set(EVENT_KINDS):
+        raise Invalid(f"kinds = {shown(kinds)}: must be of {', '.join(EVENT_KINDS)}")
+    return Events(frozenset(kinds), frozenset(parts))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """read: its fields, or raises Invalid. call: the daemon's method; None for what the server itself answers."""
+
+    read: Callable[[Fields], Body]
+    call: Callable[[Handler, Any, Reply], None] | None
+
+
+def _plain(do: str, call: Callable[[Handler, Reply], None]) -> Kind:
+    """A request without fields."""
+    return Kind(lambda said: Plain(do), lambda daemon, body, reply: call(daemon, reply))
+
+
+REQUESTS: Mapping[str, Kind] = {
+    "hello": Kind(lambda said: Hello(), None),
+    "status": _plain("status", lambda daemon, reply: daemon.status(reply)),
+    "pause": _plain("pause", lambda daemon, reply: daemon.pause(reply)),
+    "resume": _plain("resume", lambda daemon, reply: daemon.resume(reply)),
+    "mute": _plain("mute", lambda daemon, reply: daemon.mute(reply)),
+    "unmute": _plain("unmute", lambda daemon, reply: daemon.unmute(reply)),
+    "stop": _plain("stop", lambda daemon, reply: daemon.stop(reply)),
+    "reload": _plain("reload", lambda daemon, reply: daemon.reload(reply)),
+    "devices": _plain("devices", lambda daemon, reply: daemon.devices(reply)),
+    "ask": Kind(_ask, lambda daemon, body, reply: daemon.ask(body.text, reply)),
+    "cancel": Kind(_cancel, None),
+    "private": Kind(_private, lambda daemon, body, reply: daemon.private(body.on, reply)),
+    "log": Kind(_log, lambda daemon, body, reply: daemon.log(body.query, reply)),
+    "events": Kind(_events, None),
+}
+
+
+def dispatch(handler: Handler, reply: Reply) -> None:
+    """Call the method that a request is for. Whatever that raises becomes the request's error."""
+    call = REQUESTS[reply.body.do].call
+    assert call is not None
+    try:
+        call(handler, reply.body, reply)
+    except OnlookerError as error:
+        reply.error("failed", str(error), exit_code=error.exit_code)
+    except Exception as error:  # a fault of the daemon's must not end everybody's connection
+        message = f"the daemon failed at this request: {type(error).__name__}: {error}"
+        reply.error(protocol.INTERNAL, message, "please report this")
