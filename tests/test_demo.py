@@ -11,7 +11,7 @@ import pytest
 from faster_whisper import WhisperModel
 
 from model import weights
-from train.scoring.events import Event, parse_remark, score
+from train.scoring.events import ScoredEvent, parse_remark, score
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +31,7 @@ def demo(tmp_path_factory) -> tuple[list[dict], Path]:
 def test_the_demo_speaks_at_the_right_moments(demo):
     records, _ = demo
     truth = json.loads((ROOT / "assistant" / "demo.json").read_text())
-    true = [Event(e["time_s"], e["verb"], e["object"]) for e in truth["events"]]
+    true = [ScoredEvent(e["time_s"], e["verb"], e["object"]) for e in truth["events"]]
     said = [parse_remark(r["text"], r["time"]) for r in records if r["kind"] == "remark"]
     assert score(said, true, tolerance_s=1.0, with_object=False).f1 >= 0.8
     end = records[-1]

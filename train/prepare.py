@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from train.recordings.footage import Footage, probe, sample
 from train.recordings.plan import ClipPlan, Shot, doubts, plan_clips, said_after
-from train.recordings.record import Reading, RecordingsError, Spoken, refuse_all
+from train.recordings.record import Readout, RecordingsError, Spoken, refuse_all
 from train.recordings.source import read_source
 
 SPLITS = ("train", "val")
@@ -109,7 +109,7 @@ def _check(fps: float, size: int, val_share: float) -> None:
     refuse_all(mistakes)
 
 
-def _look_through(reading: Reading) -> list[Shot]:
+def _look_through(reading: Readout) -> list[Shot]:
     shots, mistakes = [], []
     for recording in tqdm(reading.recordings, desc="look", unit="video", leave=False):
         try:

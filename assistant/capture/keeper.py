@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from assistant.capture.source import Source
-from assistant.capture.worker import NO_TURN, Place, Turn, run_capture
+from assistant.capture.worker import NO_TURN, StreamPlace, Turn, run_capture
 from assistant.errors import MediaError, SourceMissing, WorkerFailed
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Event, Frame, Opened, Status
@@ -42,7 +42,7 @@ class Keeper:
     ):
         self._source, self._frames, self._report = source, frames, report
         self._fps, self._timeout_s, self._turn = fps, timeout_s, turn
-        self._place = Place()
+        self._place = StreamPlace()
         self._state = "opening"
         self._is_paused = threading.Event()
         self._break = threading.Event()  # ends the attempt under way, or the wait for the next one

@@ -51,7 +51,7 @@ class _Silent(Exception):
 
 
 @dataclass
-class Place:
+class StreamPlace:
     """Where a stream stands, over all the times that its source is opened: since_s is the monotonic second of the
     stream's second 0, None before the first picture; index is the next frame's."""
 
@@ -90,7 +90,7 @@ def run_capture(
     timeout_s: float,
     lossless: bool,
     turn: Turn = NO_TURN,
-    place: Place | None = None,
+    place: StreamPlace | None = None,
 ) -> None:
     """Post the source's frames, `fps` a second of its own time, until it ends or `stop` is set; then close
     `frames`, unless this is one of several times that a source is opened for one stream.
@@ -111,7 +111,7 @@ def run_capture(
             frames,
             report,
             stop,
-            place or Place(),
+            place or StreamPlace(),
             turn,
             timeout_s=timeout_s,
             lossless=lossless,
@@ -134,7 +134,7 @@ def _take_pictures(
     frames: Mailbox[Frame],
     report: Callable[[Event], object],
     stop: threading.Event,
-    place: Place,
+    place: StreamPlace,
     turn: Turn,
     *,
     timeout_s: float,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from assistant.config.settings import Settings
     from assistant.runtime.messages import Event, Query
     from assistant.voice.speaker import Voice
-    from assistant.watch.app import App, Plan
+    from assistant.watch.app import App, WatchPlan
     from assistant.watch.output import Output, Subtitles
     from assistant.watch.tally import Tally
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     from assistant.capture.leftovers import sweep
     from assistant.capture.source import source_of
     from assistant.mind.opening import open_model, settle
-    from assistant.watch.app import App, Plan
+    from assistant.watch.app import App, WatchPlan
     from assistant.watch.output import Subtitles, make_output
 
     overrides = overrides_of(args, OVERRIDES)
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     output = make_output(is_json=args.json, is_paced=not args.max_speed)
     _check_outputs(args, settings, source)
     subtitles = Subtitles(args.srt) if args.srt else None
-    plan = Plan(source, config, questions, lossless=args.max_speed)
+    plan = WatchPlan(source, config, questions, lossless=args.max_speed)
     sweep()
     with PullBar() as bar:
         model = open_model(config.model, on_progress=bar.update)
@@ -169,7 +169,7 @@ def parse_question(text: str, number: int) -> Query:
     return Query(question, int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds), number)
 
 
-def _open_voice(plan: Plan, app: App, output: Output, srt: Path | None) -> Voice | None:
+def _open_voice(plan: WatchPlan, app: App, output: Output, srt: Path | None) -> Voice | None:
     automatic = absolute(Path("out") / f"{plan.source.stem}.wav")
     taken = [path.resolve() for path in (srt, Path(plan.source.target)) if path is not None]
     while automatic.resolve() in taken:

@@ -17,7 +17,7 @@ from assistant.control import protocol
 from assistant.control.channel import Channel
 from assistant.control.errors import DaemonLost, DaemonSilent
 from assistant.control.instance import SOCKET_NAME, runtime_dir
-from assistant.control.protocol import Done, Event, Facts, RequestId, Result, Words
+from assistant.control.protocol import AnswerWords, Done, Facts, Notice, RequestId, Result
 from assistant.control.transport import Peer
 from model.errors import OnlookerError
 
@@ -57,12 +57,12 @@ class Client:
             raise DaemonLost(f"it answered {do!r} with {type(message).__name__}")
         return message.facts
 
-    def ask(self, text: str, *, timeout_s: float = ASK_TIMEOUT_S) -> Answer:
+    def ask(self, text: str, *, timeout_s: float = ASK_TIMEOUT_S) -> AnswerStream:
         """Put a question; iterate over the words of its answer. Several answers may be open at once.
 
         timeout_s: between two pieces.
         """
-        return Answer(self._channel, self._channel.send("ask", {"text": text}, timeout_s=timeout_s), timeout_s)
+        return AnswerStream(self._channel, self._channel.send("ask", {"text": text}, timeout_s=timeout_s), timeout_s)
 
     def events(
         self,
@@ -71,7 +71,7 @@ class Client:
         *,
         quiet_s: float = QUIET_S,
         timeout_s: float = REQUEST_TIMEOUT_S,
-    ) -> Iterator[Event]:
+    ) -> Iterator[Notice]:
         """What happens from now on, for ever; subscribed when this returns. kinds, parts: see `protocol.Events`.
 
         After quiet_s seconds without an event the daemon is asked for a sign of life, which must come in timeout_s.
@@ -91,18 +91,18 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _events(self, request_id: RequestId, quiet_s: float, timeout_s: float) -> Iterator[Event]:
+    def _events(self, request_id: RequestId, quiet_s: float, timeout_s: float) -> Iterator[Notice]:
         while True:
             try:
                 message = self._channel.next(request_id, timeout_s=quiet_s)
             except DaemonSilent:
                 self.request("hello", timeout_s=timeout_s)
                 continue
-            if isinstance(message, Event):
+            if isinstance(message, Notice):
                 yield message
 
 
-class Answer:
+class AnswerStream:
     """An iterator over the words of one answer, as they come. facts: of its end, once that has come."""
 
     def __init__(self, channel: Channel, request_id: RequestId, timeout_s: float):
@@ -124,7 +124,7 @@ class Answer:
         except OnlookerError:
             self._end()
             raise
-        if isinstance(message, Words):
+        if isinstance(message, AnswerWords):
             return message.text
         self._end()
         if not isinstance(message, Done):

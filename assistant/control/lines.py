@@ -12,15 +12,15 @@ from assistant.control.protocol import (
     UNKNOWN,
     VERSION,
     WRONG_VERSION,
+    AnswerWords,
     Done,
-    Event,
     Facts,
     Message,
+    Notice,
     Refusal,
     Request,
     RequestId,
     Result,
-    Words,
     is_id,
     shown,
 )
@@ -65,11 +65,11 @@ def encode(message: Message) -> bytes:
     match message:
         case Result(_, facts):
             return _dump({**head, "kind": "result", "facts": facts})
-        case Words(_, text):
+        case AnswerWords(_, text):
             return _dump({**head, "kind": "words", "text": text})
         case Done(_, facts, cancelled):
             return _dump({**head, "kind": "done", "facts": facts, "cancelled": cancelled})
-        case Event(_, event, facts):
+        case Notice(_, event, facts):
             return _dump({**head, "kind": "event", "event": event, "facts": facts})
         case Refusal(_, code, text, remedy, exit_code):
             error = {"code": code, "message": text, "remedy": remedy, "exit_code": exit_code}
@@ -99,11 +99,11 @@ def parse_message(line: bytes) -> Message | int:
             case {"kind": "result", "facts": dict(facts)}:
                 return Result(message_id, facts)
             case {"kind": "words", "text": str(text)}:
-                return Words(message_id, text)
+                return AnswerWords(message_id, text)
             case {"kind": "done", "facts": dict(facts), "cancelled": bool(cancelled)}:
                 return Done(message_id, facts, cancelled)
             case {"kind": "event", "event": str(event), "facts": dict(facts)}:
-                return Event(message_id, event, facts)
+                return Notice(message_id, event, facts)
             case {"kind": "error", "code": str(code), "message": str(text), "remedy": str(remedy)}:
                 exit_code = said.get("exit_code")
                 return Refusal(message_id, code, text, remedy, exit_code if isinstance(exit_code, int) else 1)

@@ -123,7 +123,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Words:
+class AnswerWords:
     """A piece of an answer."""
 
     id: RequestId | None
@@ -140,7 +140,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Event:
+class Notice:
     """Something happened. event: one of EVENT_KINDS."""
 
     id: RequestId | None
@@ -159,7 +159,7 @@ class Refusal:
     exit_code: int = 1
 
 
-Message = Result | Words | Done | Event | Refusal
+Message = Result | AnswerWords | Done | Notice | Refusal
 
 
 def is_id(value: object) -> TypeGuard[RequestId]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from assistant.control import protocol
-from assistant.control.protocol import Done, Events, Facts, Message, Refusal, RequestId, Result, Words
+from assistant.control.protocol import AnswerWords, Done, Events, Facts, Message, Refusal, RequestId, Result
 
 
-class Line(Protocol):
+class Recipient(Protocol):
     """Where a reply's messages go: a connection."""
 
     def say(self, reply: Reply, message: Message, *, is_last: bool = False) -> bool:
@@ -23,7 +23,7 @@ class Reply:
     Raises TypeError or ValueError for facts that JSON cannot say.
     """
 
-    def __init__(self, connection: Line, request_id: RequestId, body: protocol.Body):
+    def __init__(self, connection: Recipient, request_id: RequestId, body: protocol.Body):
         self.id = request_id
         self.body = body
         self.is_over = False
@@ -32,7 +32,7 @@ class Reply:
 
     def words(self, text: str) -> bool:
         """The next piece of an answer."""
-        return self._connection.say(self, Words(self.id, text))
+        return self._connection.say(self, AnswerWords(self.id, text))
 
     def done(self, facts: Facts | None = None) -> bool:
         """The end: all words were said, or (for a request that does not stream) these are the facts."""

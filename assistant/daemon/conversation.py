@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from assistant.daemon.camera import Camera
 from assistant.daemon.modes import ModesFile
 from assistant.daemon.parts import Parts, Publish
-from assistant.daemon.questions import MAX_CHARS, TOO_MANY, Question, Questions, one_line
+from assistant.daemon.questions import MAX_CHARS, TOO_MANY, OpenQuestion, Questions, one_line
 from assistant.daemon.sight import Sight
 from assistant.daemon.watching import Watching
 from assistant.journal.memory import notes_of, recollect, told
 from assistant.journal.thread import JournalThread
-from assistant.journal.writer import Line as JournalLine
+from assistant.journal.writer import JournalLine
 from assistant.runtime.asker import Asker
 from assistant.runtime.health import stale_after_s
 from assistant.runtime.messages import Asked, Query, Seen, Status, Words
-from assistant.voice.speaker import Line
+from assistant.voice.speaker import Sentence
 from assistant.voice.thread import VoiceThread
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ NOTHING_SEEN = "I have not seen anything yet."
 class Wanted:
     """A question that has come, for the main thread."""
 
-    question: Question
+    question: OpenQuestion
     text: str
 
 
@@ -164,7 +164,7 @@ class Conversation:
         is_idle = idle_s > stale_after_s(1 / self._watching.config.stream.fps)
         return self._sight.why_blind(datetime.fromtimestamp(now_unix_s), idle_s if is_idle else 0.0)
 
-    def _answer(self, question: Question, text: str) -> None:
+    def _answer(self, question: OpenQuestion, text: str) -> None:
         """Without the mind."""
         self.questions.close(question.number)
         question.asker.words(text)
@@ -179,7 +179,7 @@ class Conversation:
         self._publish(kind, {"text": text, "time_s": words.time_s, "latency_s": words.latency_s})
         self._remember(kind, text, words.time_s, query_id=words.query_id, silence_prob=words.silence_prob)
         if not (self._modes.now.muted or words.cut):
-            self._voice.say(Line(text, words.time_s))
+            self._voice.say(Sentence(text, words.time_s))
 
     def _remember(self, kind: str, text: str, time_s: float, **about: Any) -> None:
         if self._journal is not None and not self._modes.now.private:

@@ -14,7 +14,7 @@ TOO_MANY = ("too many questions wait already", "ask again in a moment")
 
 
 @dataclass(frozen=True)
-class Question:
+class OpenQuestion:
     """number: of the query that the mind gets. cancelled: tells the mind that nobody waits any more."""
 
     number: int
@@ -32,18 +32,18 @@ class Questions:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._open: dict[int, Question] = {}
+        self._open: dict[int, OpenQuestion] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         with self._lock:
             return len(self._open)
 
-    def open(self, asker: Asker) -> Question | None:
+    def open(self, asker: Asker) -> OpenQuestion | None:
         """A new one; None, and the asker is told, if MAX_QUESTIONS are open."""
         with self._lock:
             if len(self._open) < MAX_QUESTIONS:
-                question = Question(next(self._numbers), asker)
+                question = OpenQuestion(next(self._numbers), asker)
                 self._open[question.number] = question
                 return question
         asker.error("busy", *TOO_MANY, 3)
@@ -52,7 +52,7 @@ class Questions:
     def __contains__(self, number: int) -> bool:
         return self.get(number) is not None
 
-    def get(self, number: int) -> Question | None:
+    def get(self, number: int) -> OpenQuestion | None:
         """The open one of this number."""
         with self._lock:
             return self._open.get(number)
@@ -62,7 +62,7 @@ class Questions:
         with self._lock:
             self._open.pop(number, None)
 
-    def refuse(self, question: Question, message: str, remedy: str) -> None:
+    def refuse(self, question: OpenQuestion, message: str, remedy: str) -> None:
         """Close it: it cannot be answered just now."""
         self.close(question.number)
         question.asker.error("busy", message, remedy, 3)

@@ -14,7 +14,7 @@ from pathlib import Path
 from assistant.config.keys import PrivacySection
 from assistant.journal.file import JournalError
 from assistant.journal.reading import entries
-from assistant.journal.writer import FLUSH_EVERY_S, Deleted, Journal, Line
+from assistant.journal.writer import FLUSH_EVERY_S, Deleted, Journal, JournalLine
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.threads import STOP_TIMEOUT_S, make_thread
 
@@ -43,7 +43,7 @@ class JournalThread:
 
     def __init__(self, path: Path):
         self.path = path
-        self._inbox: Mailbox[Line | Forget] | None = None
+        self._inbox: Mailbox[JournalLine | Forget] | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -61,12 +61,12 @@ class JournalThread:
         if not section.journal:
             return
         journal = Journal.open(self.path, section.retention_days)
-        inbox = Mailbox[Line | Forget](NUM_LINES_QUEUED, name="journal")
+        inbox = Mailbox[JournalLine | Forget](NUM_LINES_QUEUED, name="journal")
         self._thread = make_thread("journal", lambda: run_journal(inbox, journal))
         self._thread.start()
         self._inbox = inbox
 
-    def keep(self, line: Line) -> None:
+    def keep(self, line: JournalLine) -> None:
         """Never waits: what comes while NUM_LINES_QUEUED are not yet written is lost, and said."""
         inbox = self._inbox
         if inbox is not None and not inbox.put_wait(line, timeout_s=0):
@@ -85,8 +85,8 @@ class JournalThread:
             thread.join(STOP_TIMEOUT_S)
 
 
-def _do(journal: Journal, item: Line | Forget) -> None:
-    if isinstance(item, Line):
+def _do(journal: Journal, item: JournalLine | Forget) -> None:
+    if isinstance(item, JournalLine):
         journal.write(item)
         return
     deleted = Deleted(0, is_done=False, is_gone=False)
@@ -96,7 +96,7 @@ def _do(journal: Journal, item: Line | Forget) -> None:
         item.done(deleted)
 
 
-def run_journal(inbox: Mailbox[Line | Forget], journal: Journal) -> None:
+def run_journal(inbox: Mailbox[JournalLine | Forget], journal: Journal) -> None:
     """The body of the journal's thread: write what comes until the inbox is drained, then close."""
     calendar, purged_s = Calendar(is_trusted=_follows(journal.path, time.time())), -math.inf
     is_last = False

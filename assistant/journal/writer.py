@@ -45,7 +45,7 @@ log = logging.getLogger("onlooker.journal")
 
 
 @dataclass(frozen=True)
-class Line:
+class JournalLine:
     """One thing to be kept. at_unix_s: wall clock, UTC. time_s: the position in the stream.
 
     source: the name that is shown, without passwords. query_id: `Query.id` of this run, of a question and of its
@@ -125,7 +125,7 @@ class Journal:
         self._max_bytes = max_bytes
         self._warn = warn
         self._lock = lock
-        self._pending: list[tuple[int, Line, int | None]] = []  # number, line, number of the question it answers
+        self._pending: list[tuple[int, JournalLine, int | None]] = []  # number, line, number of the question it answers
         self._pending_since_s = 0.0
         self._next_id = 1
         self._asked: dict[int, int] = {}  # Query.id of this run → number of its line
@@ -133,7 +133,7 @@ class Journal:
         self._connection = JournalConnection(path, self._on_connect, warn)
         self._first_id = self._next_id  # of the lines that are dated as the clock goes now
 
-    def write(self, line: Line) -> int:
+    def write(self, line: JournalLine) -> int:
         """Take a line in; it is in the file after the next `flush`, or a second later. Returns its number.
 
         One call a second at most waits for the disk. The number of a line that was deleted is never given again.

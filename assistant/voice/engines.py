@@ -30,7 +30,7 @@ NOTHING = Speech(np.zeros(0, np.int16), 16000)
 HUSH_TICK_S = 0.1
 
 
-class Engine(Protocol):
+class SpeechEngine(Protocol):
     """Something that can say a sentence."""
 
     name: str
@@ -229,7 +229,9 @@ def read_sound(path: Path) -> Speech:
     return Speech(np.ascontiguousarray(samples[:, 0]), sample_rate_hz)
 
 
-def open_engines(preferred: str, rate_wpm: int, volume: float, hush: threading.Event | None = None) -> list[Engine]:
+def open_engines(
+    preferred: str, rate_wpm: int, volume: float, hush: threading.Event | None = None
+) -> list[SpeechEngine]:
     """The engines to try in turn, the preferred one ("pyttsx3" or "espeak-ng") first. Nothing is started yet."""
-    engines: list[Engine] = [Pyttsx3Engine(rate_wpm, volume, hush), EspeakEngine(rate_wpm, volume, hush)]
+    engines: list[SpeechEngine] = [Pyttsx3Engine(rate_wpm, volume, hush), EspeakEngine(rate_wpm, volume, hush)]
     return sorted(engines, key=lambda engine: engine.name != preferred)

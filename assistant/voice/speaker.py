@@ -10,13 +10,13 @@ from assistant.errors import SpeechError
 from assistant.runtime.mailbox import Mailbox
 from assistant.sound.player import Player
 from assistant.sound.speech import Speech
-from assistant.voice.engines import Engine, NoSound
+from assistant.voice.engines import NoSound, SpeechEngine
 
 NUM_LINES_QUEUED = 16
 
 
 @dataclass(frozen=True)
-class Line:
+class Sentence:
     """A sentence to say, and the moment of the stream it belongs to."""
 
     text: str
@@ -29,7 +29,7 @@ class Voice:
     warn: gets one message when another engine than the first has to speak, or when none can.
     """
 
-    def __init__(self, engines: list[Engine], player: Player, warn: Callable[[str], object]):
+    def __init__(self, engines: list[SpeechEngine], player: Player, warn: Callable[[str], object]):
         self._engines = list(engines)
         self._player: Player | None = player
         self._warn = warn
@@ -49,7 +49,7 @@ class Voice:
         """Whether anybody hears what is said now."""
         return bool(self._engines) and self._player is not None and self._player.is_heard
 
-    def say(self, line: Line) -> None:
+    def say(self, line: Sentence) -> None:
         """Say it, or do nothing if no engine or player works any more. Never raises SpeechError."""
         if self._player is None:
             return
@@ -94,7 +94,7 @@ class Voice:
         self._tell(had_failed)
         return None
 
-    def _drop(self, engine: Engine, why: str) -> None:
+    def _drop(self, engine: SpeechEngine, why: str) -> None:
         engine.close()
         self._engines.remove(engine)
         self._failures.append(why)
@@ -111,7 +111,7 @@ class Voice:
         self._warn(f"voice: {error}; going on in silence")
 
 
-def run_voice(lines: Mailbox[Line], voice: Voice, stop: threading.Event) -> None:
+def run_voice(lines: Mailbox[Sentence], voice: Voice, stop: threading.Event) -> None:
     """Say every line until `lines` is drained or `stop` is set. The caller closes the voice."""
     while not (stop.is_set() or lines.is_drained):
         line = lines.take(timeout_s=0.2)

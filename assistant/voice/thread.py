@@ -12,7 +12,7 @@ from assistant.errors import WorkerFailed
 from assistant.runtime.health import Part
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.threads import STOP_TIMEOUT_S, make_thread, stuck_message
-from assistant.voice.speaker import NUM_LINES_QUEUED, Line, Voice
+from assistant.voice.speaker import NUM_LINES_QUEUED, Sentence, Voice
 from model.errors import OnlookerError
 
 FIRST_DELAY_S, LAST_DELAY_S = 5.0, 300.0
@@ -38,7 +38,7 @@ class VoiceThread:
         """For `status`: "off", "starting", "idle", "speaking", or "failed" where nobody hears it."""
         return self._speaker.part() if self._speaker else Part("off")
 
-    def say(self, line: Line) -> None:
+    def say(self, line: Sentence) -> None:
         """Never waits; a voice that lags loses its oldest lines."""
         speaker = self._speaker
         if speaker is not None:
@@ -101,7 +101,7 @@ class _Speaker:
     """One voice and the thread that owns it, and opens it if it may."""
 
     def __init__(self, voice: Voice | None, hush: threading.Event, open_again: Callable[[], Voice | None] | None):
-        self._lines = Mailbox[tuple[int, Line]](NUM_LINES_QUEUED, name="lines")
+        self._lines = Mailbox[tuple[int, Sentence]](NUM_LINES_QUEUED, name="lines")
         self._num_cuts = 0  # a line that was put in before the latest one is not said
         self._voice, self._hush, self._open_again = voice, hush, open_again
         self._is_open = open_again is None
@@ -130,7 +130,7 @@ class _Speaker:
         """Whether another one may go on in its place: a file would be begun anew."""
         return self._open_again is not None
 
-    def put(self, line: Line) -> None:
+    def put(self, line: Sentence) -> None:
         """Have it said. Any thread."""
         self._lines.put((self._num_cuts, line))
 
@@ -174,7 +174,7 @@ class _Speaker:
         if self._voice is not None:
             self._voice.close(0.0)
 
-    def _say(self, voice: Voice, num_cuts: int, line: Line) -> None:
+    def _say(self, voice: Voice, num_cuts: int, line: Sentence) -> None:
         self._is_speaking = True  # before the look at the cuts: a cut looks at it after it was counted
         try:
             if num_cuts == self._num_cuts:

@@ -23,7 +23,7 @@ from assistant.mind.pipeline import Flow, Pipeline
 from assistant.runtime.mailbox import Mailbox, put_until
 from assistant.runtime.messages import Ended, Event, Frame, Opened, Query, Seen
 from assistant.runtime.threads import STOP_TIMEOUT_S, Threads, failure_of, stuck_message
-from assistant.voice.speaker import NUM_LINES_QUEUED, Line, Voice, run_voice
+from assistant.voice.speaker import NUM_LINES_QUEUED, Sentence, Voice, run_voice
 from model.errors import OnlookerError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ NUM_EVENTS_QUEUED = 256
 
 
 @dataclass(frozen=True)
-class Plan:
+class WatchPlan:
     """What a run is to do. lossless: every frame of a file, as fast as it goes, instead of real time.
 
     max_batch: frames that may be looked at together; with 1 the numbers do not depend on what has queued.
@@ -55,14 +55,14 @@ class App:
     failure: the error that ended the run, or None. stop_event: set when the run is to end.
     """
 
-    def __init__(self, plan: Plan, model: VideoLM):
+    def __init__(self, plan: WatchPlan, model: VideoLM):
         self.failure: OnlookerError | None = None
         self.stop_event = threading.Event()
         self._plan, self._model = plan, model
         self._voice: Voice | None = None
         self._voice_thread: threading.Thread | None = None
         self._events = Mailbox[Event](NUM_EVENTS_QUEUED, name="events")
-        self._lines = Mailbox[Line](NUM_LINES_QUEUED, name="lines")
+        self._lines = Mailbox[Sentence](NUM_LINES_QUEUED, name="lines")
         self._threads = Threads(self._note_failure)
         self._pipeline: Pipeline | None = None
         self._end_s, self._has_seen = 0.0, False
@@ -119,7 +119,7 @@ class App:
 
     def say(self, text: str, time_s: float) -> None:
         """Hand a finished reply to the voice. In real time it never waits: a voice that lags loses its oldest lines."""
-        line = Line(text, time_s)
+        line = Sentence(text, time_s)
         if self._voice is None:
             return
         if self._plan.lossless:

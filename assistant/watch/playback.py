@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assistant.runtime.messages import Event, Seen
-from assistant.watch.app import App, Plan
+from assistant.watch.app import App, WatchPlan
 
 if TYPE_CHECKING:
     from assistant.capture.source import Source
@@ -31,7 +31,7 @@ def replay(model: VideoLM, config: Config, source: Source, *, max_batch: int) ->
 
     Raises what ends the run, such as a file that cannot be read.
     """
-    app = App(Plan(source, config, lossless=True, max_batch=max_batch), model)
+    app = App(WatchPlan(source, config, lossless=True, max_batch=max_batch), model)
     app.start()
     try:
         yield from app.events()

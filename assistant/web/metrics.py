@@ -158,7 +158,7 @@ class _Server(HTTPServer):
 def _make_handler(token: str, registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
     expected = f"Bearer {token}".encode()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Page(BaseHTTPRequestHandler):
         timeout = REQUEST_TIMEOUT_S
         server_version, sys_version = "onlooker", ""
 
@@ -198,7 +198,7 @@ def _make_handler(token: str, registry: CollectorRegistry) -> type[BaseHTTPReque
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    return Handler
+    return Page
 
 
 class _Figures(Collector):

@@ -8,7 +8,7 @@ a answer, n note), text.
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from assistant.journal.writer import Journal, Line
+from assistant.journal.writer import Journal, JournalLine
 
 YESTERDAY = """
 08:05 r You take two pills from the blue box.
@@ -332,5 +332,5 @@ def write_days(path: Path) -> None:
     for text, date in ((YESTERDAY, DAY - timedelta(days=1)), (TODAY, DAY)):
         for index, row in enumerate(text.strip().splitlines()):
             at = date + timedelta(hours=int(row[:2]), minutes=int(row[3:5]), seconds=index * 0.01)
-            journal.write(Line(KINDS[row[6]], at.timestamp(), 0.0, "camera:0", row[8:]))
+            journal.write(JournalLine(KINDS[row[6]], at.timestamp(), 0.0, "camera:0", row[8:]))
     journal.close()

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from assistant.journal.reading import entries
-from assistant.journal.writer import Journal, Line
+from assistant.journal.writer import Journal, JournalLine
 
 NOW_UNIX_S = 1_772_000_000.0
 DAY_S = 86400.0
@@ -15,8 +15,8 @@ OpenJournal = Callable[..., Journal]
 """The fixture `open_journal`."""
 
 
-def line(text: str, at_unix_s: float = NOW_UNIX_S, kind: str = "remark", **rest) -> Line:
-    return Line(kind, at_unix_s, rest.pop("time_s", 0.0), rest.pop("source", "camera:0"), text, **rest)
+def line(text: str, at_unix_s: float = NOW_UNIX_S, kind: str = "remark", **rest) -> JournalLine:
+    return JournalLine(kind, at_unix_s, rest.pop("time_s", 0.0), rest.pop("source", "camera:0"), text, **rest)
 
 
 def texts(path: Path, **options) -> list[str]:

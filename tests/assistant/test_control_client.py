@@ -123,7 +123,7 @@ def test_a_daemon_of_another_version_is_named_with_both_versions(directory):
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "something else than a message"),
         (b'{"v":1,"id":1,"kind":"song"}\n', "something else than a message"),
-        (b'{"v":1,"id":1,"kind":"words","text":"?"}\n', "answered 'status' with Words"),
+        (b'{"v":1,"id":1,"kind":"words","text":"?"}\n', "answered 'status' with AnswerWords"),
         (b"x" * 1_000_000, "without an end"),
     ],
 )

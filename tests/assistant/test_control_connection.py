@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from assistant.control.connection import Connection, Limits
-from assistant.control.protocol import Ask, Events, Refusal, Result, Words
+from assistant.control.protocol import AnswerWords, Ask, Events, Refusal, Result
 from assistant.control.reply import Reply
 from assistant.control.transport import Peer
 
@@ -167,4 +167,4 @@ def test_half_a_word_is_an_error_of_who_says_it(connection):
     with pytest.raises((TypeError, ValueError)):
         reply.done({"fps": float("inf")})
     assert not reply.is_over
-    assert connection.say(reply, Words(1, "fine"))
+    assert connection.say(reply, AnswerWords(1, "fine"))

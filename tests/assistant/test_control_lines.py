@@ -20,19 +20,19 @@ from assistant.control.lines import (
     parse_request,
 )
 from assistant.control.protocol import (
+    AnswerWords,
     Ask,
     Cancel,
     Done,
-    Event,
     Events,
     Hello,
     Log,
+    Notice,
     Plain,
     Private,
     Refusal,
     Request,
     Result,
-    Words,
 )
 from assistant.control.requests import REQUESTS
 
@@ -79,7 +79,7 @@ def test_ids_are_kept_as_they_are(request_id):
     assert request == Request(request_id, Plain("status"))
     assert type(request.id) is type(request_id)
     assert parse_message(encode(Result(request_id))) == Result(request_id)
-    assert parse_message(encode_event(request_id, event_body("remark", {}))) == Event(request_id, "remark", {})
+    assert parse_message(encode_event(request_id, event_body("remark", {}))) == Notice(request_id, "remark", {})
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ def test_no_object_breaks_the_parsers(said):
 def test_messages_arrive_as_they_were_sent(message_id, text, facts):
     for message in (
         Result(message_id, facts),
-        Words(message_id, text),
+        AnswerWords(message_id, text),
         Done(message_id, facts, True),
-        Event(message_id, "remark", facts),
+        Notice(message_id, "remark", facts),
         Refusal(message_id, "busy", text, text, 3),
     ):
         line = encode(message)
@@ -176,7 +176,7 @@ def test_messages_arrive_as_they_were_sent(message_id, text, facts):
 
 
 def test_half_a_surrogate_pair_can_be_sent():
-    assert parse_message(encode(Words(1, "caf\udce9"))) == Words(1, "caf\udce9")
+    assert parse_message(encode(AnswerWords(1, "caf\udce9"))) == AnswerWords(1, "caf\udce9")
 
 
 @pytest.mark.parametrize("facts", [{"fps": float("nan")}, {"fps": object()}])

@@ -366,7 +366,7 @@ def write_and_flush(journal: Journal, text: str) -> bool:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from assistant.journal.writer import Journal, Line
+from assistant.journal.writer import Journal, JournalLine
 warnings = []
 journal = Journal.open(Path(sys.argv[1]), None, warn=warnings.append)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
@@ -374,7 +374,7 @@ kept = [0, 0]
 for index in range(300):
     if index == 200:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    journal.write(Line("remark", float(index), 0.0, "camera:0", f"secret{index} " + "word " * 400))
+    journal.write(JournalLine("remark", float(index), 0.0, "camera:0", f"secret{index} " + "word " * 400))
     kept[index >= 200] += journal.flush()
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 deleted = journal.delete(everything=True)
@@ -399,7 +399,7 @@ def test_when_the_system_refuses_to_write_lines_are_dropped_but_all_can_still_be
 WRITER = """
 import sys, time
 from pathlib import Path
-from assistant.journal.writer import Journal, Line
+from assistant.journal.writer import Journal, JournalLine
 path, is_early, k = Path(sys.argv[1]), sys.argv[2] == "early", int(sys.argv[3])
 journal = Journal.open(path, None, warn=lambda text: print("warning", text, flush=True))
 while True:
@@ -407,7 +407,8 @@ while True:
     for _ in range(150 if k % 3 == 0 else 2):  # large commits take a while: that is when a kill would do damage
         k += 1
         text = f"word{k} " + "more " * (k % 50)
-        number = journal.write(Line("remark", time.time(), 0.0, "camera:0", text, thumbnail=b"picture" * (k % 900)))
+        line = JournalLine("remark", time.time(), 0.0, "camera:0", text, thumbnail=b"picture" * (k % 900))
+        number = journal.write(line)
         said.append(f"{number}:word{k}")
     if is_early or journal.flush():
         print(*said, flush=True)

@@ -15,7 +15,7 @@ from assistant.config.keys import PrivacySection
 from assistant.journal.export import write_jsonl, write_markdown, write_srt
 from assistant.journal.reading import entries
 from assistant.journal.thread import Calendar, Forget, JournalThread, run_journal
-from assistant.journal.writer import Deleted, Journal, Line
+from assistant.journal.writer import Deleted, Journal, JournalLine
 from assistant.runtime.mailbox import Mailbox
 from assistant.watch.output import Subtitles
 from tests.assistant.journals import DAY_S, NOW_UNIX_S, OpenJournal, line, texts
@@ -157,7 +157,7 @@ def test_markdown_is_a_day_by_the_hour(open_journal: OpenJournal, path: Path) ->
 
 def test_the_thread_writes_deletes_and_closes(open_journal: OpenJournal, path: Path) -> None:
     journal = open_journal(1)
-    inbox = Mailbox[Line | Forget](64, name="journal")
+    inbox = Mailbox[JournalLine | Forget](64, name="journal")
     thread = threading.Thread(target=run_journal, args=(inbox, journal))
     now_unix_s = time.time()
     inbox.put(line("too old", now_unix_s - 2 * DAY_S))
@@ -202,7 +202,7 @@ def test_what_was_kept_is_not_deleted_by_a_wrong_date(open_journal: OpenJournal,
     journal = open_journal(30)
     journal.write(line("long ago", time.time() - 200 * DAY_S))
     journal.flush()
-    inbox = Mailbox[Line | Forget](64, name="journal")
+    inbox = Mailbox[JournalLine | Forget](64, name="journal")
     thread = threading.Thread(target=run_journal, args=(inbox, journal))
     thread.start()
     inbox.put(line("now", time.time()))

@@ -14,7 +14,7 @@ from assistant.journal.memory import notes_of
 from assistant.journal.reading import entries
 from assistant.journal.recall import recall_entries
 from assistant.journal.times import read_time, time_span
-from assistant.journal.writer import Journal, Line
+from assistant.journal.writer import Journal, JournalLine
 from tests.assistant.journal_day import DAY, LATER_QUESTIONS, NOW_LOCAL, NOW_UNIX_S, QUESTIONS, TODAY
 
 
@@ -99,8 +99,8 @@ def test_a_year_of_lines_is_searched_in_a_moment(empty: tuple[Journal, Path]) ->
     source = random.Random(2)
     for index in range(20_000):
         at_unix_s = NOW_UNIX_S - 365 * 86400 * (1 - index / 20_000)
-        journal.write(Line("remark", at_unix_s, 0.0, "camera:0", f"You pick up the {source.choice(words)}."))
-    journal.write(Line("remark", NOW_UNIX_S - 60, 0.0, "camera:0", "You take the last cup."))
+        journal.write(JournalLine("remark", at_unix_s, 0.0, "camera:0", f"You pick up the {source.choice(words)}."))
+    journal.write(JournalLine("remark", NOW_UNIX_S - 60, 0.0, "camera:0", "You take the last cup."))
     journal.flush()
     start = datetime.now()
     for question in ("When did I last take the cup?", "What did I do last week?", "Where is my phone?"):
@@ -110,7 +110,7 @@ def test_a_year_of_lines_is_searched_in_a_moment(empty: tuple[Journal, Path]) ->
 
 def test_a_new_line_is_remembered_at_once(empty: tuple[Journal, Path]) -> None:
     journal, path = empty
-    journal.write(Line("remark", NOW_UNIX_S, 0.0, "camera:0", "You put the passport in the safe."))
+    journal.write(JournalLine("remark", NOW_UNIX_S, 0.0, "camera:0", "You put the passport in the safe."))
     assert recall(path, "Where is my passport?", NOW_UNIX_S + 1) == []
     journal.flush()
     assert recall(path, "Where is my passport?", NOW_UNIX_S + 1) == ["20:30 You put the passport in the safe."]

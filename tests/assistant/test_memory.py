@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assistant.journal.memory import MAX_CHARS, MAX_LINES, notes_of, recollect, told
-from assistant.journal.writer import Journal, Line
+from assistant.journal.writer import Journal, JournalLine
 from tests.assistant.journal_day import DAY, LATER_QUESTIONS, NOW, NOW_UNIX_S, QUESTIONS
 
 TWO_HOURS_S = 7200.0
@@ -52,7 +52,7 @@ def test_what_the_model_still_sees_is_its_own_to_answer(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     journal = Journal.open(path, None)
     for seconds, text in ((7200, "You pick up the salt."), (3600, "You pour the milk."), (30, "You pick up the salt.")):
-        journal.write(Line("remark", NOW_UNIX_S - seconds, 0.0, "camera:0", text))
+        journal.write(JournalLine("remark", NOW_UNIX_S - seconds, 0.0, "camera:0", text))
     journal.close()
     assert recollect(path, "When did I pick up the salt?", NOW_UNIX_S, NOW_UNIX_S - 90) == []
     (milk,) = recollect(path, "Did I pour the milk?", NOW_UNIX_S, NOW_UNIX_S - 90)
@@ -69,7 +69,7 @@ def test_it_is_told_in_sentences(tmp_path: Path) -> None:
         (now - timedelta(hours=3), "remark", "You water the basil."),
         (now - timedelta(hours=2), "answer", "Oil is next."),
     ):
-        journal.write(Line(kind, at.timestamp(), 0.0, "camera:0", text))
+        journal.write(JournalLine(kind, at.timestamp(), 0.0, "camera:0", text))
     journal.close()
     found = recollect(path, "What did I water?", NOW_UNIX_S, NOW_UNIX_S - 90)
     hour = now - timedelta(hours=3)

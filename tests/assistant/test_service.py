@@ -35,8 +35,7 @@ from assistant.daemon.watching import MAX_RESTARTS
 from assistant.errors import SpeechError, WorkerFailed
 from assistant.journal.reading import entries, thumbnail
 from assistant.journal.thread import Forget, JournalThread
-from assistant.journal.writer import Journal
-from assistant.journal.writer import Line as JournalLine
+from assistant.journal.writer import Journal, JournalLine
 from assistant.machine.systemd import Notifier
 from assistant.mind.pacing import PolicyPacing
 from assistant.mind.policy import Policy, PolicySettings

@@ -17,8 +17,8 @@ from assistant.runtime.mailbox import Mailbox
 from assistant.sound.player import open_player
 from assistant.sound.speech import Speech
 from assistant.sound.wav import WAV_RATE_HZ, WavPlayer, resample
-from assistant.voice.engines import Engine, EspeakEngine, NoSound, Pyttsx3Engine, open_engines
-from assistant.voice.speaker import Line, Voice, run_voice
+from assistant.voice.engines import EspeakEngine, NoSound, Pyttsx3Engine, SpeechEngine, open_engines
+from assistant.voice.speaker import Sentence, Voice, run_voice
 from assistant.voice.thread import VoiceThread
 from tests.assistant.camera import wait_for
 
@@ -110,14 +110,14 @@ def test_espeak_that_hangs_or_is_missing_is_an_error(tmp_path):
 
 def test_a_failing_engine_is_replaced_with_one_warning(tmp_path):
     warnings: list[str] = []
-    engines: list[Engine] = [
+    engines: list[SpeechEngine] = [
         EspeakEngine(170, 1.0, program=hanging_program(tmp_path), timeout_s=0.3),
         EspeakEngine(170, 1.0),
     ]
     path = tmp_path / "speech.wav"
     voice = Voice(engines, WavPlayer(path, is_timeline=True), warnings.append)
-    voice.say(Line(TEXT, 0.0))
-    voice.say(Line(TEXT, 3.0))
+    voice.say(Sentence(TEXT, 0.0))
+    voice.say(Sentence(TEXT, 3.0))
     voice.close(6.0)
     assert len(warnings) == 1
     assert "espeak-ng speaks instead" in warnings[0]
@@ -127,10 +127,10 @@ def test_a_failing_engine_is_replaced_with_one_warning(tmp_path):
 
 def test_no_engine_is_one_warning_and_silence(tmp_path):
     warnings: list[str] = []
-    engines: list[Engine] = [EspeakEngine(170, 1.0, program="nope"), EspeakEngine(170, 1.0, program="neither")]
+    engines: list[SpeechEngine] = [EspeakEngine(170, 1.0, program="nope"), EspeakEngine(170, 1.0, program="neither")]
     voice = Voice(engines, WavPlayer(tmp_path / "speech.wav", is_timeline=True), warnings.append)
     for second in range(3):
-        voice.say(Line(TEXT, float(second)))
+        voice.say(Sentence(TEXT, float(second)))
     voice.close(3.0)
     assert len(warnings) == 1
     assert "going on in silence" in warnings[0]
@@ -141,7 +141,7 @@ def test_timeline_has_each_sentence_at_its_time_and_none_on_top_of_another(tmp_p
     path = tmp_path / "deep" / "speech.wav"
     voice = Voice([EspeakEngine(170, 1.0)], WavPlayer(path, is_timeline=True), print)
     for time_s in (2.0, 2.5, 10.0):
-        voice.say(Line(TEXT, time_s))
+        voice.say(Sentence(TEXT, time_s))
     voice.close(20.0)
     assert soundfile.info(path).duration == pytest.approx(20.0, abs=0.01)
     spans = spoken_spans(path)
@@ -156,7 +156,7 @@ def test_live_source_leaves_no_silence_between(tmp_path):
     path = tmp_path / "speech.wav"
     voice = Voice([EspeakEngine(170, 1.0)], WavPlayer(path, is_timeline=False), print)
     for time_s in (100.0, 7200.0):
-        voice.say(Line(TEXT, time_s))
+        voice.say(Sentence(TEXT, time_s))
     voice.close(7300.0)
     assert soundfile.info(path).duration < 8
 
@@ -182,12 +182,12 @@ def test_space_that_runs_out_is_one_warning_and_silence(tmp_path):
     warnings: list[str] = []
     path = tmp_path / "speech.wav"
     voice = Voice([Recorded()], WavPlayer(path, is_timeline=True), warnings.append)
-    voice.say(Line(TEXT, 0.0))
+    voice.say(Sentence(TEXT, 0.0))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # what a full disk does, a little later
     try:
         for time_s in (3.0, 6.0, 9.0):
-            voice.say(Line(TEXT, time_s))
+            voice.say(Sentence(TEXT, time_s))
         voice.close(12.0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -201,8 +201,8 @@ def test_the_four_gigabytes_of_the_format_are_a_limit_not_a_crash(tmp_path):
     warnings: list[str] = []
     path = tmp_path / "speech.wav"
     voice = Voice([EspeakEngine(170, 1.0)], WavPlayer(path, is_timeline=True), warnings.append)
-    voice.say(Line(TEXT, 0.0))
-    voice.say(Line(TEXT, 1e5))
+    voice.say(Sentence(TEXT, 0.0))
+    voice.say(Sentence(TEXT, 1e5))
     voice.close(1e5)
     assert len(warnings) == 1
     assert "4 GB" in warnings[0]
@@ -225,11 +225,11 @@ def test_auto_output_is_a_file_when_faster_than_real_time(tmp_path):
 
 
 def test_voice_thread_says_what_is_left_then_ends(tmp_path):
-    lines, stop = Mailbox[Line](9, name="lines"), threading.Event()
+    lines, stop = Mailbox[Sentence](9, name="lines"), threading.Event()
     path = tmp_path / "speech.wav"
     voice = Voice([EspeakEngine(170, 1.0)], WavPlayer(path, is_timeline=True), print)
-    lines.put(Line(TEXT, 0.0))
-    lines.put(Line(TEXT, 4.0))
+    lines.put(Sentence(TEXT, 0.0))
+    lines.put(Sentence(TEXT, 4.0))
     lines.close()
     run_voice(lines, voice, stop)
     voice.close(0.0)
@@ -261,8 +261,8 @@ def test_an_engine_without_sound_is_followed_by_the_next_with_one_warning(tmp_pa
     voice = Voice(
         [Mumbling(), EspeakEngine(170, 1.0)], WavPlayer(tmp_path / "a.wav", is_timeline=False), warnings.append
     )
-    voice.say(Line(TEXT, 0.0))
-    voice.say(Line(TEXT, 1.0))
+    voice.say(Sentence(TEXT, 0.0))
+    voice.say(Sentence(TEXT, 1.0))
     voice.close(0.0)
     assert voice.num_spoken == 2
     assert warnings == ["voice: mumbling gave no sound; espeak-ng speaks instead"]
@@ -275,8 +275,8 @@ def test_what_no_engine_can_pronounce_costs_no_engine(tmp_path):
 
     warnings: list[str] = []
     voice = Voice([Picky(), Picky()], WavPlayer(tmp_path / "a.wav", is_timeline=False), warnings.append)
-    voice.say(Line("hm", 0.0))
-    voice.say(Line(TEXT, 1.0))
+    voice.say(Sentence("hm", 0.0))
+    voice.say(Sentence(TEXT, 1.0))
     voice.close(0.0)
     assert (voice.num_spoken, warnings) == (1, [])
 
@@ -294,7 +294,7 @@ def test_a_fresh_child_speaks_at_once_and_at_the_speed_that_was_asked_for():
 def test_nothing_to_pronounce_is_no_failure(tmp_path):
     warnings: list[str] = []
     voice = Voice(open_engines("pyttsx3", 170, 1.0), WavPlayer(tmp_path / "a.wav", is_timeline=False), warnings.append)
-    voice.say(Line("… – !", 0.0))
+    voice.say(Sentence("… – !", 0.0))
     voice.close(0.0)
     assert (voice.num_spoken, warnings) == (0, [])
 
@@ -321,10 +321,10 @@ def test_muting_breaks_the_sentence_off_and_the_next_one_is_said():
     thread = VoiceThread(lambda _, hush: Voice([EspeakEngine(170, 1.0, hush)], Slow(hush, heard), print))
     thread.start(VoiceSection())
     for time_s in (0.0, 1.0, 2.0):
-        thread.say(Line(TEXT, time_s))
+        thread.say(Sentence(TEXT, time_s))
     wait_for(lambda: thread.part().state == "speaking", 10)
     thread.cut()
-    thread.say(Line(TEXT, 9.0))
+    thread.say(Sentence(TEXT, 9.0))
     wait_for(lambda: heard and heard[-1][0] == 9.0, 20)
     assert thread.close() == []
     assert not [time_s for time_s, _ in heard if time_s in (1.0, 2.0)], "what waited is forgotten"
@@ -342,11 +342,11 @@ def test_muting_at_any_moment_leaves_nothing_to_be_said():
     thread = VoiceThread(lambda _, hush: Voice([Plain()], Slow(hush, heard), print))
     thread.start(VoiceSection())
     for number in range(200):
-        thread.say(Line(TEXT, 0.0))
+        thread.say(Sentence(TEXT, 0.0))
         if number % 3:
             time.sleep(number % 7 / 5000)
         thread.cut()
-    thread.say(Line(TEXT, 9.0))
+    thread.say(Sentence(TEXT, 9.0))
     wait_for(lambda: heard and heard[-1][0] == 9.0, 20)
     assert thread.close() == []
     assert all(took_s < 9 for _, took_s in heard), "each was broken off"
@@ -367,7 +367,7 @@ def test_a_voice_whose_thread_died_says_why_and_speaks_again():
     wait_for(lambda: thread.part().state == "failed", 10)
     assert "a driver of another kind" in thread.part().detail
     assert "a driver of another kind" in thread.mend()
-    thread.say(Line(TEXT, 9.0))
+    thread.say(Sentence(TEXT, 9.0))
     wait_for(lambda: heard, 20)
     assert thread.mend() == ""
     assert thread.close() == []

@@ -24,7 +24,7 @@ from assistant.config.keys import Config, ModelSection
 from assistant.errors import UsageError
 from assistant.mind.opening import open_model
 from assistant.runtime.messages import Seen
-from assistant.watch.app import App, Plan
+from assistant.watch.app import App, WatchPlan
 from model.videolm import VideoLM
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -141,7 +141,7 @@ def test_overload_drops_the_oldest_and_counts(model, make_video):
             return model.encode(frames)
 
     config = Config.model_validate({"stream": {"fps": 20, "silence_threshold": 0.01}})
-    app = App(Plan(parse_source(str(make_video(seconds=5))), config), SlowModel())  # type: ignore[arg-type]
+    app = App(WatchPlan(parse_source(str(make_video(seconds=5))), config), SlowModel())  # type: ignore[arg-type]
     app.start()
     seen = [event.index for event in app.events() if isinstance(event, Seen)]
     app.stop()
@@ -160,7 +160,7 @@ def test_a_failing_part_ends_the_run_with_its_error(model, busy_video):
         def encode(self, frames: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("out of memory")
 
-    app = App(Plan(parse_source(str(busy_video)), Config(), lossless=True), BrokenModel())  # type: ignore[arg-type]
+    app = App(WatchPlan(parse_source(str(busy_video)), Config(), lossless=True), BrokenModel())  # type: ignore[arg-type]
     app.start()
     start_s = time.monotonic()
     assert not [event for event in app.events() if isinstance(event, Seen)]

@@ -14,11 +14,11 @@ from model.checkpoint import open_checkpoint, read_checkpoint, write_checkpoint
 from model.decoder import append, make_ring
 from train.__main__ import main
 from train.objective import embed_dialogues
-from train.scoring.answers import Answer, abstains, listed, normalize, same_answer, summarize_answers
+from train.scoring.answers import ScoredAnswer, abstains, listed, normalize, same_answer, summarize_answers
 from train.scoring.calibration import Trial, best_threshold, reliability, same_between, sweep
 from train.scoring.compare import pool, pool_name
 from train.scoring.evaluate import ClipResult
-from train.scoring.events import Event, count_repeats, match, same_verb, same_words, score, true_events
+from train.scoring.events import ScoredEvent, count_repeats, match, same_verb, same_words, score, true_events
 from train.scoring.freerun import FreeRun, Said, free_run
 from train.scoring.gallery import find_mistakes
 from train.scoring.lockstep import Job
@@ -33,21 +33,24 @@ TENSORS = load_file(GOLDEN / "golden.safetensors")
 
 
 def test_words_that_cannot_be_read_match_the_same_words():
-    true = [Event(1.0, "", "you add salt"), Event(4.0, "cut", "tomato")]
-    assert score([Event(1.4, "", "you add salt")], true, tolerance_s=0.5, with_object=False).matched == 1
-    assert score([Event(1.4, "", "you add pepper")], true, tolerance_s=0.5, with_object=False).matched == 0
-    assert score([Event(4.0, "", "you cut it")], true, tolerance_s=0.5, with_object=False).matched == 0
+    true = [ScoredEvent(1.0, "", "you add salt"), ScoredEvent(4.0, "cut", "tomato")]
+    assert score([ScoredEvent(1.4, "", "you add salt")], true, tolerance_s=0.5, with_object=False).matched == 1
+    assert score([ScoredEvent(1.4, "", "you add pepper")], true, tolerance_s=0.5, with_object=False).matched == 0
+    assert score([ScoredEvent(4.0, "", "you cut it")], true, tolerance_s=0.5, with_object=False).matched == 0
 
 
 def test_all_words_include_the_target():
-    true = [Event(1.0, "put in", "fork", "drawer")]
-    said = [Event(1.0, "put in", "fork", "basket")]
+    true = [ScoredEvent(1.0, "put in", "fork", "drawer")]
+    said = [ScoredEvent(1.0, "put in", "fork", "basket")]
     assert score(said, true, tolerance_s=1.0, with_object=False).matched == 1
     assert score(said, true, tolerance_s=1.0, with_object=True).matched == 0
 
 
 def test_the_closest_in_time_go_together():
-    said, true = [Event(1.0, "cut", "a"), Event(1.9, "cut", "a")], [Event(2.0, "cut", "a"), Event(2.6, "cut", "a")]
+    said, true = (
+        [ScoredEvent(1.0, "cut", "a"), ScoredEvent(1.9, "cut", "a")],
+        [ScoredEvent(2.0, "cut", "a"), ScoredEvent(2.6, "cut", "a")],
+    )
     assert match(said, true, 1.0, same_words) == {1: 0}
     assert match(said, true, 2.0, same_verb) == {1: 0, 0: 1}
 
@@ -59,16 +62,22 @@ def test_true_events_are_read_from_their_words():
         {"time_s": 3.0, "verb": "cut", "object": "tomato"},
     ]
     meta = {"events": events}
-    assert true_events(meta) == [Event(1.0, "pick up", "red mug"), Event(2.0, "", "you add salt"),
-                                 Event(3.0, "cut", "tomato")]  # fmt: skip
+    assert true_events(meta) == [ScoredEvent(1.0, "pick up", "red mug"), ScoredEvent(2.0, "", "you add salt"),
+                                 ScoredEvent(3.0, "cut", "tomato")]  # fmt: skip
     assert true_events(meta)[0].text == "You pick up the red mug."
 
 
 def test_repeats_are_claims_made_again_without_an_event_of_their_own():
     a, b = ("cut", "tomato"), ("cut", "leek")
-    said = [Event(1.0, *a), Event(1.5, *a), Event(2.0, *b), Event(20.0, *a), Event(31.0, *a)]
-    assert count_repeats(said, [Event(1.0, *a)]) == 1  # 20 s and 31 s are wrong, but long after
-    assert count_repeats(said, [Event(1.0, *a), Event(1.6, *a)]) == 0
+    said = [
+        ScoredEvent(1.0, *a),
+        ScoredEvent(1.5, *a),
+        ScoredEvent(2.0, *b),
+        ScoredEvent(20.0, *a),
+        ScoredEvent(31.0, *a),
+    ]
+    assert count_repeats(said, [ScoredEvent(1.0, *a)]) == 1  # 20 s and 31 s are wrong, but long after
+    assert count_repeats(said, [ScoredEvent(1.0, *a), ScoredEvent(1.6, *a)]) == 0
     assert count_repeats(said, []) == 1
 
 
@@ -103,10 +112,10 @@ def test_abstaining_is_due_or_it_is_wrong():
     assert abstains("That is not a mug.", refusal) is False
     assert abstains("That is not in the room.", refusal)
     answers = [
-        Answer(1.0, "Q", "I don't know.", refusal, "unknowable"),
-        Answer(1.0, "Q", "Two.", refusal, "unknowable"),
-        Answer(1.0, "Q", "I cannot say.", "Two.", "count"),
-        Answer(1.0, "Q", "two", "Two.", "count"),
+        ScoredAnswer(1.0, "Q", "I don't know.", refusal, "unknowable"),
+        ScoredAnswer(1.0, "Q", "Two.", refusal, "unknowable"),
+        ScoredAnswer(1.0, "Q", "I cannot say.", "Two.", "count"),
+        ScoredAnswer(1.0, "Q", "two", "Two.", "count"),
     ]
     summary = summarize_answers(answers)
     assert summary["answers right"] == 0.5
@@ -153,8 +162,14 @@ def test_a_sweep_gives_what_each_threshold_gives():
 
 
 def clip_result(**changes) -> ClipResult:
-    said = [Event(1.5, "cut", "leek", text="You cut the leek."), Event(6.0, "cut", "fork", text="You cut the fork.")]
-    true = [Event(1.0, "cut", "leek", text="You cut the leek."), Event(9.0, "wash", "leek", text="You wash the leek.")]
+    said = [
+        ScoredEvent(1.5, "cut", "leek", text="You cut the leek."),
+        ScoredEvent(6.0, "cut", "fork", text="You cut the fork."),
+    ]
+    true = [
+        ScoredEvent(1.0, "cut", "leek", text="You cut the leek."),
+        ScoredEvent(9.0, "wash", "leek", text="You wash the leek."),
+    ]
     return replace(ClipResult("clip_0", "a", 2.0, 10.0, said, true, [], [0.9] * 20), **changes)
 
 

@@ -17,15 +17,15 @@ from train.features import encode_clips
 from train.grounding import load_frames
 from train.recipe import RecipeError
 from train.scoring.evaluate import ClipResult
-from train.scoring.events import Event, true_events
+from train.scoring.events import ScoredEvent, true_events
 from train.scoring.report import traits_table
 from train.sister.hands import HANDS, JOINTED, NUM_GRIPS, SCANNED, make_grips
 from train.sister.looks import LOOKS, PATTERN_PX
 from train.sister.story import LEFT, MIN_EVENT_GAP_S, RIGHT, Story, describe, write_story
-from train.sister.world import World, eye_axes
-from train.tabletop.assets import AssetsError, Part, encode_parts
+from train.sister.world import SisterWorld, eye_axes
+from train.tabletop.assets import AssetsError, Surface, encode_parts
 from train.tabletop.catalog import HELD_OUT_ITEMS, OBJECTS
-from train.tabletop.shapes import Shape, mesh
+from train.tabletop.shapes import Solid, mesh
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_a_skinned_hand_bends_its_fingers_towards_its_palm(tmp_path):
 
 def test_a_clip_is_dressed_and_placed_without_drawing(tmp_path, stories):
     kit = write_kit(tmp_path / "kit")
-    world = World(kit, (JOINTED,), None, max_size_px=32)
+    world = SisterWorld(kit, (JOINTED,), None, max_size_px=32)
     story = next(story for story in stories if story.hand == JOINTED and story.carries)
     painted = world.dress(story)
     first = int(world.model.tex_adr[painted[0]])
@@ -155,8 +155,8 @@ class _NoTower:
 def write_kit(folder: Path) -> Path:
     """A kit in which every object is a small box."""
     (folder / "objects").mkdir(parents=True)
-    part = Part("box", "mesh", [0, 0, 0], [0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 1], 0.2, 0.2, [1, 1], False, False)
-    part.vertices, part.faces = mesh(Shape("box", (0.03, 0.03, 0.03), (0, 0, 0.03), (1, 0, 0)))
+    part = Surface("box", "mesh", [0, 0, 0], [0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 1], 0.2, 0.2, [1, 1], False, False)
+    part.vertices, part.faces = mesh(Solid("box", (0.03, 0.03, 0.03), (0, 0, 0.03), (1, 0, 0)))
     for item in OBJECTS:
         (folder / f"objects/{item.key}.npz").write_bytes(encode_parts([part]))
     return folder
@@ -208,9 +208,9 @@ def write_scan(path: Path) -> Path:
 
 
 def test_reports_tell_hands_and_places_apart():
-    right, wrong = [Event(1.0, "pick up", "milk")], [Event(1.0, "reach", "milk")]
+    right, wrong = [ScoredEvent(1.0, "pick up", "milk")], [ScoredEvent(1.0, "reach", "milk")]
 
-    def clip(hand: str, said: list[Event]) -> ClipResult:
+    def clip(hand: str, said: list[ScoredEvent]) -> ClipResult:
         return ClipResult("clip", "sister", 2.0, 10.0, said, right, [], traits={"hand": hand})
 
     lines = traits_table([clip("scanned", right), clip("jointed", wrong), clip("jointed", right)]).splitlines()

@@ -25,7 +25,7 @@ from train.objective import embed_dialogues, streaming_loss
 from train.recipe import FitPart, ObjectivePart, RecipeError, SamplesPart, read_recipe
 from train.samples import Sampler, collate
 from train.schedule import cosine
-from train.scoring.events import Event, Score, parse_remark, score
+from train.scoring.events import Score, ScoredEvent, parse_remark, score
 from train.scoring.metrics import stream_metrics
 from train.trainable import StreamingModel
 
@@ -179,8 +179,8 @@ def test_learning_rate_warms_up_and_falls_to_nothing():
 
 
 def test_scores_count_each_event_and_each_remark_once():
-    true = [Event(1.0, "reach", "milk"), Event(3.0, "pick up", "milk")]
-    said = [Event(1.5, "reach", "milk"), Event(1.6, "reach", "milk"), Event(3.9, "pick up", "plate")]
+    true = [ScoredEvent(1.0, "reach", "milk"), ScoredEvent(3.0, "pick up", "milk")]
+    said = [ScoredEvent(1.5, "reach", "milk"), ScoredEvent(1.6, "reach", "milk"), ScoredEvent(3.9, "pick up", "plate")]
     by_verb = score(said, true, tolerance_s=1.0, with_object=False)
     assert by_verb == Score(matched=2, said=3, true=2)
     assert by_verb.f1 == pytest.approx(0.8)
@@ -190,7 +190,7 @@ def test_scores_count_each_event_and_each_remark_once():
 
 
 def test_remarks_are_read_back():
-    assert parse_remark(" You pick up the red mug.", 2.0) == Event(2.0, "pick up", "red mug")
+    assert parse_remark(" You pick up the red mug.", 2.0) == ScoredEvent(2.0, "pick up", "red mug")
     assert parse_remark("Hello.", 2.0).verb == ""
 
 

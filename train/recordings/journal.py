@@ -11,7 +11,7 @@ from pathlib import Path
 
 from train.recordings.corrections import Correction, correct, names, read_correction
 from train.recordings.lines import Line, read_lines
-from train.recordings.record import VIDEO_SUFFIXES, Reading, Recording, RecordingsError, Spoken, in_order
+from train.recordings.record import VIDEO_SUFFIXES, Readout, Recording, RecordingsError, Spoken, in_order
 
 CORRECTED_WITHIN_S = 20.0
 JUST_BEFORE_S = 0.05
@@ -49,7 +49,7 @@ class _Said:
         return [Spoken(self.question.time_s, self.text, self.question.text, self.where)]
 
 
-def read_journal(path: Path) -> Reading:
+def read_journal(path: Path) -> Readout:
     """The recordings of a journal, corrections applied. Raises RecordingsError with a line for every mistake."""
     by_video: dict[Path, list[JournalLine]] = defaultdict(list)
     for made in read_lines(path, lambda line: _journal_line(line, path)):
@@ -61,7 +61,7 @@ def read_journal(path: Path) -> Reading:
         spoken, doubts = apply_corrections(lines)
         recordings.append(Recording(video, spoken))
         warnings += doubts
-    return Reading(tuple(recordings), tuple(warnings))
+    return Readout(tuple(recordings), tuple(warnings))
 
 
 def apply_corrections(lines: Sequence[JournalLine]) -> tuple[tuple[Spoken, ...], list[str]]:

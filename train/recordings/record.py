@@ -38,7 +38,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Readout:
     """What a source holds, and what a person should know about it."""
 
     recordings: tuple[Recording, ...]

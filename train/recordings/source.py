@@ -6,16 +6,16 @@ from pathlib import Path
 
 from train.recordings.journal import read_journal
 from train.recordings.lines import read_list
-from train.recordings.record import VIDEO_SUFFIXES, Reading, Recording, RecordingsError, read_text, refuse_all
+from train.recordings.record import VIDEO_SUFFIXES, Readout, Recording, RecordingsError, read_text, refuse_all
 from train.recordings.subtitles import SUBTITLE_SUFFIXES, read_subtitles
 
 
-def read_source(source: Path) -> Reading:
+def read_source(source: Path) -> Readout:
     """All recordings of a source, in order. Raises RecordingsError with a line for every mistake."""
     if source.is_dir():
         reading = read_folder(source)
     elif source.is_file() and source.suffix.lower() in (".jsonl", ".ndjson", ".json"):
-        reading = read_journal(source) if is_journal(source) else Reading(read_list(source))
+        reading = read_journal(source) if is_journal(source) else Readout(read_list(source))
     elif source.exists():
         raise RecordingsError(f"{source}: must be a folder of videos with subtitles beside them, or a .jsonl file")
     else:
@@ -25,7 +25,7 @@ def read_source(source: Path) -> Reading:
     return reading
 
 
-def read_folder(folder: Path) -> Reading:
+def read_folder(folder: Path) -> Readout:
     """Each video of the folder with the subtitles of the same name. One without them is left out, with a warning."""
     videos, narrations = (_by_stem(folder, suffixes) for suffixes in (VIDEO_SUFFIXES, SUBTITLE_SUFFIXES))
     recordings, warnings, mistakes = [], [], []
@@ -48,7 +48,7 @@ def read_folder(folder: Path) -> Reading:
     for stem in narrations.keys() - videos.keys():
         warnings.append(f"{narrations[stem][0]}: has no video of the same name beside it and is left out")
     refuse_all(mistakes)
-    return Reading(tuple(recordings), tuple(sorted(warnings)))
+    return Readout(tuple(recordings), tuple(sorted(warnings)))
 
 
 def is_journal(path: Path) -> bool:

@@ -12,7 +12,7 @@ _LAST_ITEM = re.compile(r" (?=(?:on|in|at|near|next|is|are)\b)")
 
 
 @dataclass(frozen=True)
-class Answer:
+class ScoredAnswer:
     """A question that was put, and what was answered. kind: what it was about; "unknowable" ones want a refusal."""
 
     time_s: float
@@ -63,7 +63,7 @@ def abstains(given: str, refusal: str = "") -> bool:
     return any(said in words for said in _REFUSALS) or (bool(opening) and words.split()[: len(opening)] == opening)
 
 
-def summarize_answers(answers: Sequence[Answer]) -> dict[str, float]:
+def summarize_answers(answers: Sequence[ScoredAnswer]) -> dict[str, float]:
     """Shares: right, right by kind, abstentions where due, and abstentions where an answer was due."""
     summary: dict[str, float] = {}
     if answers:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.videolm import VideoLM
-from train.scoring.events import Event, Score, score
+from train.scoring.events import Score, ScoredEvent, score
 from train.scoring.freerun import FreeRun
 from train.scoring.lockstep import Job, free_run_many
 
@@ -65,7 +65,7 @@ def best_threshold(trials: Sequence[Trial]) -> float:
 
 
 def try_thresholds(
-    true: Sequence[Sequence[Event]], said: Sequence[dict[float, list[Event]]], grid: Sequence[float] = GRID
+    true: Sequence[Sequence[ScoredEvent]], said: Sequence[dict[float, list[ScoredEvent]]], grid: Sequence[float] = GRID
 ) -> list[Trial]:
     """Scores of each threshold over clips in which something happens. true, said: by clip; said by threshold too."""
     trials = []

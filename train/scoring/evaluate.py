@@ -18,9 +18,9 @@ from model.checkpoint import DTYPES, Checkpoint, assemble, read_checkpoint, writ
 from model.videolm import VideoLM
 from train.clips import ClipFile
 from train.recipe import RecipeError
-from train.scoring.answers import Answer
+from train.scoring.answers import ScoredAnswer
 from train.scoring.calibration import GRID, Trial, best_threshold, sweep, try_thresholds
-from train.scoring.events import Event, read, true_events
+from train.scoring.events import ScoredEvent, read, true_events
 from train.scoring.freerun import FreeRun
 from train.scoring.lockstep import Job, free_run_many
 from train.scoring.metrics import StreamMetrics
@@ -58,9 +58,9 @@ class ClipResult:
     group: str
     fps: float
     seconds: float
-    said: list[Event]
-    true: list[Event]
-    answers: list[Answer]
+    said: list[ScoredEvent]
+    true: list[ScoredEvent]
+    answers: list[ScoredAnswer]
     silence_probs: list[float] = field(default_factory=list)
     metrics: StreamMetrics | None = None
     of_remarks: StreamMetrics | None = None
@@ -181,7 +181,7 @@ def asked_at(meta: dict) -> dict[int, dict]:
     return {frame: q for frame, q in questions.items() if frame < int(meta["num_frames"])}
 
 
-def remarks(run: FreeRun, fps: float) -> list[Event]:
+def remarks(run: FreeRun, fps: float) -> list[ScoredEvent]:
     """What was said unasked, read back; a remark without words is none."""
     return [read(u.text, u.frame / fps) for u in run.said if u.question is None and u.text.strip()]
 
@@ -190,7 +190,9 @@ def to_result(clip: ClipFile, meta: dict, run: FreeRun, asked: dict[int, dict], 
     """One clip's runs beside its truth."""
     fps = float(meta["fps"])
     answers = [
-        Answer(u.frame / fps, u.question, u.text.strip(), asked[u.frame]["answer"], asked[u.frame].get("kind", "other"))
+        ScoredAnswer(
+            u.frame / fps, u.question, u.text.strip(), asked[u.frame]["answer"], asked[u.frame].get("kind", "other")
+        )
         for u in run.said
         if u.question is not None
     ]

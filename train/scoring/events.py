@@ -15,7 +15,7 @@ REPEAT_TOLERANCE_S = 2.0
 
 
 @dataclass(frozen=True)
-class Event:
+class ScoredEvent:
     """Something that happened, or was said to happen.
 
     time_s: seconds in the stream. target: where to, or with what. verb: empty if the words cannot be read back;
@@ -61,50 +61,53 @@ class Score:
         return 2 * self.matched / (self.said + self.true) if self.said + self.true else 1.0
 
 
-def parse_remark(text: str, time_s: float) -> Event:
+def parse_remark(text: str, time_s: float) -> ScoredEvent:
     """What a remark claims; a sentence of another form has an empty verb, and its normalised words for an object."""
     claim = read_remark(text)
-    return Event(time_s, *claim) if claim else Event(time_s, "", normalize(text))
+    return ScoredEvent(time_s, *claim) if claim else ScoredEvent(time_s, "", normalize(text))
 
 
-def true_events(meta: dict) -> list[Event]:
+def true_events(meta: dict) -> list[ScoredEvent]:
     """The events of a clip's description, read from their words as remarks are; from their keys if they have none."""
     return [
         read(e["text"], e["time_s"])
         if e.get("text")
-        else Event(e["time_s"], e.get("verb", ""), e.get("object", ""), e.get("target"))
+        else ScoredEvent(e["time_s"], e.get("verb", ""), e.get("object", ""), e.get("target"))
         for e in meta["events"]
     ]
 
 
-def read(text: str, time_s: float) -> Event:
+def read(text: str, time_s: float) -> ScoredEvent:
     """`parse_remark`, with the words kept."""
     event = parse_remark(text, time_s)
-    return Event(event.time_s, event.verb, event.object, event.target, text.strip())
+    return ScoredEvent(event.time_s, event.verb, event.object, event.target, text.strip())
 
 
-def score(said: Sequence[Event], true: Sequence[Event], *, tolerance_s: float, with_object: bool) -> Score:
+def score(said: Sequence[ScoredEvent], true: Sequence[ScoredEvent], *, tolerance_s: float, with_object: bool) -> Score:
     """Match remarks to events in order of their distance in time; with_object: object and target must be right too."""
     return Score(len(match(said, true, tolerance_s, same_words if with_object else same_verb)), len(said), len(true))
 
 
-def same_verb(said: Event, true: Event) -> bool:
+def same_verb(said: ScoredEvent, true: ScoredEvent) -> bool:
     """Whether the verb is right; of words that cannot be read back, all."""
     return said.verb == true.verb and (bool(said.verb) or said.object == true.object)
 
 
-def same_words(said: Event, true: Event) -> bool:
+def same_words(said: ScoredEvent, true: ScoredEvent) -> bool:
     """Whether verb, object and target are right."""
     return said.claim == true.claim
 
 
-def any_words(said: Event, true: Event) -> bool:
+def any_words(said: ScoredEvent, true: ScoredEvent) -> bool:
     """Time alone."""
     return True
 
 
 def match(
-    said: Sequence[Event], true: Sequence[Event], tolerance_s: float, is_right: Callable[[Event, Event], bool]
+    said: Sequence[ScoredEvent],
+    true: Sequence[ScoredEvent],
+    tolerance_s: float,
+    is_right: Callable[[ScoredEvent, ScoredEvent], bool],
 ) -> dict[int, int]:
     """Which remark goes with which event (indices), the closest in time first, each at most once."""
     pairs = sorted(
@@ -122,7 +125,7 @@ def match(
     return matched
 
 
-def count_repeats(said: Sequence[Event], true: Sequence[Event]) -> int:
+def count_repeats(said: Sequence[ScoredEvent], true: Sequence[ScoredEvent]) -> int:
     """Remarks that claim again what was claimed in the last 10 s, with no event of their own to match within 2 s."""
     matched = match(said, true, REPEAT_TOLERANCE_S, same_words)
     return sum(
@@ -131,6 +134,6 @@ def count_repeats(said: Sequence[Event], true: Sequence[Event]) -> int:
     )
 
 
-def about(events: Sequence[Event], names: Sequence[str]) -> list[Event]:
+def about(events: Sequence[ScoredEvent], names: Sequence[str]) -> list[ScoredEvent]:
     """Those that have one of these things for an object or a target."""
     return [e for e in events if e.object in names or e.target in names]

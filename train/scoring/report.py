@@ -9,7 +9,7 @@ from train.clips import ClipFile
 from train.scoring.calibration import Reliability, reliability
 from train.scoring.charts import count_pairs, plot_calibration, plot_confusion, plot_thresholds
 from train.scoring.evaluate import ClipResult, Evaluated
-from train.scoring.events import Event, Score, any_words, match
+from train.scoring.events import Score, ScoredEvent, any_words, match
 from train.scoring.gallery import choose, plot_gallery
 from train.scoring.summary import TOLERANCES_S, WORDS, by_group, forced_silence, scores_by, summarize
 from train.scoring.timeline import plot_timeline
@@ -83,17 +83,17 @@ def _draw(evaluated: Evaluated, reliable: Reliability | None, clips: Sequence[Cl
         plot_gallery(mistakes, {clip.path.stem: clip for clip in clips}, folder / "gallery.png")
 
 
-def pair_up(result: ClipResult) -> list[tuple[Event | None, Event | None]]:
+def pair_up(result: ClipResult) -> list[tuple[ScoredEvent | None, ScoredEvent | None]]:
     """Each remark and each event once, together if within a second, whatever the words."""
     matched = match(result.said, result.true, 1.0, any_words)
-    pairs: list[tuple[Event | None, Event | None]] = [
+    pairs: list[tuple[ScoredEvent | None, ScoredEvent | None]] = [
         (said, result.true[matched[i]] if i in matched else None) for i, said in enumerate(result.said)
     ]
     found = set(matched.values())
     return pairs + [(None, event) for j, event in enumerate(result.true) if j not in found]
 
 
-def _read(event: Event | None, key: str) -> str | None:
+def _read(event: ScoredEvent | None, key: str) -> str | None:
     if event is None:
         return None
     return getattr(event, key) if event.verb else "other words"

@@ -6,7 +6,7 @@ from statistics import fmean
 from train.scoring.answers import summarize_answers
 from train.scoring.calibration import reliability
 from train.scoring.evaluate import ClipResult
-from train.scoring.events import Event, Score, about, count_repeats, score
+from train.scoring.events import Score, ScoredEvent, about, count_repeats, score
 
 TOLERANCES_S = (0.5, 1.0, 2.0)
 WORDS = {"verb": False, "all words": True}
@@ -40,7 +40,7 @@ def summarize(results: Sequence[ClipResult]) -> dict[str, float]:
     return summary | summarize_answers([a for r in results for a in r.answers]) | _summarize_forced(results)
 
 
-def _score_events(clips: Sequence[tuple[list[Event], list[Event]]], of: str) -> dict[str, float]:
+def _score_events(clips: Sequence[tuple[list[ScoredEvent], list[ScoredEvent]]], of: str) -> dict[str, float]:
     summary = {}
     for tolerance in TOLERANCES_S:
         for words, with_object in WORDS.items():
@@ -87,5 +87,5 @@ def scores_by(results: Sequence[ClipResult], key: str) -> dict[str, Score]:
     return totals
 
 
-def _is(event: Event, key: str, name: str) -> bool:
+def _is(event: ScoredEvent, key: str, name: str) -> bool:
     return bool(event.verb) and getattr(event, key) == name

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train.scoring.evaluate import ClipResult
-from train.scoring.events import Event, any_words, match, same_words
+from train.scoring.events import ScoredEvent, any_words, match, same_words
 
 RIGHT, WRONG, MISSED, TRUE = "tab:green", "tab:red", "tab:orange", "tab:gray"
 MAX_CLIPS = 4
@@ -45,14 +45,14 @@ def pick_clips(results: Sequence[ClipResult]) -> list[ClipResult]:
     return chosen[:MAX_CLIPS]
 
 
-def claim_text(event: Event) -> str:
+def claim_text(event: ScoredEvent) -> str:
     """A remark's claim in few words."""
     if not event.verb:
         return event.object
     return f"{event.verb} {event.object}" + (f" · {event.target}" if event.target else "")
 
 
-def _mark(axes, event: Event, y: float, colour: str) -> None:
+def _mark(axes, event: ScoredEvent, y: float, colour: str) -> None:
     up = y > 0.5
     axes.plot(event.time_s, y, marker="v" if up else "^", color=colour)
     axes.text(event.time_s, y + (0.1 if up else -0.1), claim_text(event)[:40], rotation=45 if up else -45, fontsize=7,

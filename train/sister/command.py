@@ -55,11 +55,11 @@ def _is_there(folder: Path, seed: int) -> bool:
 
 def _work(job: tuple[Path, Path | None, Path, list[int], int, float]) -> None:
     """One process: its own world and renderer, its share of the clips."""
-    from train.sister.world import Player
+    from train.sister.world import SisterPlayer
 
     kit, scan, out, seeds, size, fps = job
     hands = HANDS if scan is not None else (JOINTED,)
-    player = Player(kit, hands, scan, size)
+    player = SisterPlayer(kit, hands, scan, size)
     for seed in seeds:
         story = write_story(seed, hands)
         truth = describe(story, fps)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from train.tabletop.assets import AssetsError
-from train.tabletop.shapes import Shape, mesh
+from train.tabletop.shapes import Solid, mesh
 
 NUM_GRIPS = 7
 SCANNED, JOINTED = "scanned", "jointed"
@@ -75,7 +75,7 @@ def _jointed(grip: float) -> GripMesh:
 
 def _piece(kind: str, middle: np.ndarray, along: np.ndarray, half_m: tuple[float, float, float]) -> GripMesh:
     """One plain shape, its first axis turned along a direction."""
-    vertices, faces = mesh(Shape(kind, half_m, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)))
+    vertices, faces = mesh(Solid(kind, half_m, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)))
     side = np.cross([0.0, 0.0, 1.0], along)
     side = side / np.linalg.norm(side) if np.linalg.norm(side) > 1e-6 else np.array([0.0, 1.0, 0.0])
     turn = np.stack([along, side, np.cross(along, side)], axis=1)

@@ -19,7 +19,7 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Look:
+class SisterLook:
     """Everything about a clip's picture that is not what happens in it. Colours are RGB in 0..1, lengths metres.
 
     table, wall, floor: pictures, PATTERN_PX² x 3 uint8. light_m: where the lamp hangs; it shines at the table.
@@ -49,7 +49,7 @@ class Look:
     clutter: tuple[tuple[Triple, Triple, Triple], ...]
 
 
-def choose_look(rng: np.random.Generator, number: int) -> Look:
+def choose_look(rng: np.random.Generator, number: int) -> SisterLook:
     """A random look of place `number`, counted round."""
     name = LOOKS[number % len(LOOKS)]
     hue, dim = float(rng.random()), 1.0
@@ -83,7 +83,7 @@ def choose_look(rng: np.random.Generator, number: int) -> Look:
         clutter.append(
             (_triple(half), (x, y, float(half[2])), _hsv(float(rng.random()), 0.5, float(rng.uniform(0.2, 0.9))))
         )
-    return Look(
+    return SisterLook(
         name=name,
         table=table,
         wall=wall,
@@ -114,7 +114,7 @@ def wood_or(skin: Triple, *, is_jointed: bool) -> Triple:
     return _WOOD if is_jointed and sum(skin) > 1.6 else skin
 
 
-def through_sensor(pixels: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
+def through_sensor(pixels: np.ndarray, look: SisterLook, rng: np.random.Generator) -> np.ndarray:
     """What a camera makes of a picture, S x S x 3 uint8: gains, darker corners, noise."""
     side = pixels.shape[0]
     along = np.linspace(-1, 1, side, dtype=np.float32)

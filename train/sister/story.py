@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from train.sister.hands import HANDS
-from train.sister.looks import Look, choose_look
+from train.sister.looks import SisterLook, choose_look
 from train.tabletop.catalog import HELD_OUT_ITEMS, KNOWN_ITEMS, OBJECTS, name_of, word_of
 from train.tabletop.language import remark
 from train.tabletop.record import NO_ITEM, PHASE_HOLDING, PHASE_IDLE, PHASE_NONE, PHASE_REACHING, Event, Span
@@ -86,7 +86,7 @@ class Story:
     seed: int
     duration_s: float
     hand: str
-    look: Look
+    look: SisterLook
     is_quiet: bool
     start: dict[int, tuple[float, float, float, float]]
     tracks: dict[int, Track]

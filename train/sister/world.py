@@ -1,7 +1,7 @@
 """The sister world compiled and drawn: one MuJoCo model with both hands and every object, dressed clip by clip.
 
-A `Player` belongs to the thread, in practice the process, that made it. Objects come from the tabletop world's kit,
-for the same things must be named; table, walls, hands, lights and eye are its own, and it draws shadows.
+A `SisterPlayer` belongs to the thread, in practice the process, that made it. Objects come from the tabletop world's
+kit, for the same things must be named; table, walls, hands, lights and eye are its own, and it draws shadows.
 `MUJOCO_GL=egl` must be in the environment before this module is imported.
 """
 
@@ -89,7 +89,7 @@ def _add_box(
         geom.material = material
 
 
-class World:
+class SisterWorld:
     """The compiled model, dressed and placed for one clip at a time."""
 
     def __init__(self, kit: Path, hands: Sequence[str], scan: Path | None, *, max_size_px: int = 512) -> None:
@@ -174,12 +174,12 @@ def eye_axes(eye: np.ndarray, target: np.ndarray, tilt_rad: float) -> np.ndarray
     return np.stack([cos * right + sin * up, cos * up - sin * right, -ahead], axis=1)
 
 
-class Player:
+class SisterPlayer:
     """A world and a drawing context."""
 
     def __init__(self, kit: Path, hands: Sequence[str], scan: Path | None, size_px: int) -> None:
         """kit: folder from `assets.open_kit`. size_px: side of the square pictures."""
-        self._world = World(kit, hands, scan, max_size_px=size_px)
+        self._world = SisterWorld(kit, hands, scan, max_size_px=size_px)
         model = self._world.model
         self._rect, self._size_px = mujoco.MjrRect(0, 0, size_px, size_px), size_px
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)

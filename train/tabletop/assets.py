@@ -40,7 +40,7 @@ class AssetsError(OnlookerError):
 
 
 @dataclass
-class Part:
+class Surface:
     """One visible surface. A mesh has its pose baked into `vertices`; a primitive keeps `size`, `pos` and `quat`.
 
     moves: whether it belongs to the part of a fixture that moves.
@@ -139,7 +139,7 @@ def open_kit(path: Path) -> Path:
     return folder
 
 
-def load_parts(file: Path) -> list[Part]:
+def load_parts(file: Path) -> list[Surface]:
     """The parts of one baked object or room."""
     if not file.is_file():
         raise AssetsError(f"{file}: missing from the kit. Pack the kit again.")
@@ -148,7 +148,7 @@ def load_parts(file: Path) -> list[Part]:
         parts = []
         for index, header in enumerate(headers):
             has_texture = header.pop("has_texture")
-            part = Part(**{name: header[name] for name in _HEADER_FIELDS})
+            part = Surface(**{name: header[name] for name in _HEADER_FIELDS})
             part.vertices = _dequantise(arrays[f"v{index}"], arrays[f"vrange{index}"])
             part.uv = _dequantise(arrays[f"u{index}"], arrays[f"urange{index}"])
             part.faces, part.face_uv = (arrays[f"{key}{index}"].astype(np.int32) for key in "fg")
@@ -158,7 +158,7 @@ def load_parts(file: Path) -> list[Part]:
     return parts
 
 
-def bake(xml: Path, joint: str = "") -> list[Part]:
+def bake(xml: Path, joint: str = "") -> list[Surface]:
     """Compile one model file and read its visible surfaces in world coordinates, marking those that `joint` moves."""
     mujoco = _mujoco()
     if not xml.is_file():
@@ -205,17 +205,17 @@ def _mend(xml: str) -> str:
     return "\n".join(lines)
 
 
-def _make_of_shapes(item: Item) -> list[Part]:
+def _make_of_shapes(item: Item) -> list[Surface]:
     parts = []
     for index, shape in enumerate(item.shapes):
-        part = Part(f"shape{index}", "mesh", [0, 0, 0], [0, 0, 0], [1, 0, 0, 0], [*shape.colour, 1], 0.2, 0.2,
+        part = Surface(f"shape{index}", "mesh", [0, 0, 0], [0, 0, 0], [1, 0, 0, 0], [*shape.colour, 1], 0.2, 0.2,
                     [1, 1], False, False)  # fmt: skip
         part.vertices, part.faces = mesh(shape)
         parts.append(part)
     return parts
 
 
-def _bake_fixture(xml: Path, fixture: Fixture) -> list[Part]:
+def _bake_fixture(xml: Path, fixture: Fixture) -> list[Surface]:
     """A fixture in its own frame. What opens is centred by its body alone, what turns by all of it."""
     parts = bake(xml, fixture.joint)
     if fixture.colour:
@@ -233,7 +233,7 @@ def _mujoco() -> Any:
     return mujoco
 
 
-def _read_part(model: Any, data: Any, geom: int) -> Part | None:
+def _read_part(model: Any, data: Any, geom: int) -> Surface | None:
     mujoco = _mujoco()
     kinds = {int(getattr(mujoco.mjtGeom, f"mjGEOM_{kind.upper()}")): kind for kind in KINDS}
     kind = kinds.get(int(model.geom_type[geom]))
@@ -243,7 +243,7 @@ def _read_part(model: Any, data: Any, geom: int) -> Part | None:
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, data.geom_xmat[geom])
     name = model.geom(geom).name or (model.mat(material).name if material >= 0 else f"part{geom}")
-    part = Part(
+    part = Surface(
         name=name,
         kind=kind,
         size=model.geom_size[geom].tolist(),
@@ -286,7 +286,7 @@ def _read_texture(model: Any, texture: int, is_cube: bool) -> np.ndarray:
     return np.asarray(_shrink(Image.fromarray(np.ascontiguousarray(pixels[..., :3]))))
 
 
-def _stand_on_origin(parts: list[Part], scale: float, turn_deg: Turn, by: list[Part] | None = None) -> None:
+def _stand_on_origin(parts: list[Surface], scale: float, turn_deg: Turn, by: list[Surface] | None = None) -> None:
     """Turn about x, y, z in that order, scale, and move, in place, so that `by` (all) stands centred at z = 0."""
     cx, cy, cz = np.cos(np.radians(turn_deg))
     sx, sy, sz = np.sin(np.radians(turn_deg))
@@ -316,7 +316,7 @@ def _turned(turn: np.ndarray, quat: list[float]) -> list[float]:
     return both.tolist()
 
 
-def _corners(part: Part) -> np.ndarray:
+def _corners(part: Surface) -> np.ndarray:
     """Points between which a part lies: a mesh's vertices, or a primitive's box as if it were not turned."""
     if part.kind == "mesh":
         return part.vertices
@@ -324,7 +324,7 @@ def _corners(part: Part) -> np.ndarray:
     return np.array([np.array(part.pos) - reach, np.array(part.pos) + reach])
 
 
-def _thin_out(part: Part, max_faces: int) -> Part:
+def _thin_out(part: Surface, max_faces: int) -> Surface:
     """Merge neighbouring vertices on an ever coarser grid until at most `max_faces` triangles remain."""
     if len(part.faces) <= max_faces:
         return part
@@ -337,7 +337,7 @@ def _thin_out(part: Part, max_faces: int) -> Part:
         cell *= 1.15
 
 
-def _cluster(part: Part, cell: float) -> Part:
+def _cluster(part: Surface, cell: float) -> Surface:
     """Vertices in one grid cell become one. Corners keep a picture coordinate of the vertex that stays, when that
     vertex has one close by in the picture, so that labels do not smear."""
     grid = np.floor((part.vertices - part.vertices.min(axis=0)) / cell).astype(np.int64)
@@ -367,7 +367,7 @@ def _cluster(part: Part, cell: float) -> Part:
         used, renumbered = np.unique(face_uv, return_inverse=True)
         uv, face_uv = uv[used], renumbered.reshape(face_uv.shape).astype(np.int32)
     used, renumbered = np.unique(faces, return_inverse=True)
-    return Part(
+    return Surface(
         **{name: getattr(part, name) for name in _HEADER_FIELDS},
         vertices=part.vertices[keeper][used].astype(np.float32),
         faces=renumbered.reshape(faces.shape).astype(np.int32),
@@ -377,7 +377,7 @@ def _cluster(part: Part, cell: float) -> Part:
     )
 
 
-def encode_parts(parts: list[Part]) -> bytes:
+def encode_parts(parts: list[Surface]) -> bytes:
     """The parts of one object or room as `load_parts` reads them."""
     arrays: dict[str, np.ndarray] = {}
     headers = []

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from train.tabletop.art import ART_PX
-from train.tabletop.assets import AssetsError, Part, load_parts
+from train.tabletop.assets import AssetsError, Surface, load_parts
 from train.tabletop.catalog import FIXTURES, OBJECTS, STOVE, SURFACES, TAP, Fixture
 from train.tabletop.furniture import MAX_PIECES, SHAPES
 from train.tabletop.hand import NUM_GRIPS
@@ -108,7 +108,7 @@ def _add_texture(spec: Any, name: str, pixels: np.ndarray, *, is_cube: bool) -> 
     texture.data = np.ascontiguousarray(pixels).tobytes()
 
 
-def add_parts(spec: Any, body: Any, prefix: str, parts: list[Part]) -> None:
+def add_parts(spec: Any, body: Any, prefix: str, parts: list[Surface]) -> None:
     """Put the surfaces of one baked thing on a body, hidden, each with its material and picture."""
     for index, part in enumerate(parts):
         name = f"{prefix}/{index}/{part.name}"

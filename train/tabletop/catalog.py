@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from train.tabletop.shapes import SHAPES, Shape
+from train.tabletop.shapes import SHAPES, Solid
 
 Turn = tuple[float, float, float]
 _UP: Turn = (90.0, 0.0, 0.0)  # models that are drawn with y pointing up
@@ -41,7 +41,7 @@ class Item:
     grip_m: float
     half_m: tuple[float, float] | None = None
     role: str = ""
-    shapes: tuple[Shape, ...] = ()
+    shapes: tuple[Solid, ...] = ()
 
     @property
     def yaws_rad(self) -> tuple[float, float]:

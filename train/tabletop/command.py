@@ -148,10 +148,10 @@ def render_clips(
 def film_clip(kit: Path, out: Path, split: str, seed: int, seconds: float, size: int, fps: float) -> None:
     """Render one clip as video to `out`, and its objects, events and questions to the .json beside it."""
     os.environ.setdefault("MUJOCO_GL", "egl")
-    from train.tabletop.render import Player
+    from train.tabletop.render import TabletopPlayer
 
     script = write_script(split, clip_seed(split, seed), seconds)
-    player = Player(assets.open_kit(kit), size)
+    player = TabletopPlayer(assets.open_kit(kit), size)
     out.parent.mkdir(parents=True, exist_ok=True)
     times_s = frame_times(script, fps)
     frames = tqdm(player.frames(script, times_s), total=len(times_s), unit="frame", mininterval=1)
@@ -173,9 +173,9 @@ def _work(
     done: mp.Queue,
 ) -> None:
     """One worker process: its own world and renderer, its share of the clips."""
-    from train.tabletop.render import Player
+    from train.tabletop.render import TabletopPlayer
 
-    player = Player(kit, size)
+    player = TabletopPlayer(kit, size)
     for seed in seeds:
         script = write_script(split, seed)
         times_s = snapshot_times(script, snapshots) if snapshots else frame_times(script, fps)

@@ -235,7 +235,7 @@ _ASK: dict[str, Callable[[np.random.Generator, Moment], Asked]] = {
 
 
 @dataclass(frozen=True)
-class Progress:
+class GoalProgress:
     """How far a goal has come at a moment."""
 
     goal: Goal
@@ -247,13 +247,13 @@ class Progress:
         return self.goal.steps[self.num_done] if self.num_done < len(self.goal.steps) else None
 
 
-def progress(goal: Goal, events: list[Event]) -> Progress:
+def progress(goal: Goal, events: list[Event]) -> GoalProgress:
     """The steps that events have fulfilled, in their order."""
     done = 0
     for event in events:
         if done < len(goal.steps) and Step(event.verb, event.item, event.target) == goal.steps[done]:
             done += 1
-    return Progress(goal, done)
+    return GoalProgress(goal, done)
 
 
 def say_step(step: Step) -> str:

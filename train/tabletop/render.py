@@ -21,7 +21,7 @@ mujoco: Any = untyped_mujoco  # it comes without types
 MAX_GEOMS = 2000
 
 
-class Player:
+class TabletopPlayer:
     """A world, a drawing context and a camera; belongs to the thread that made it."""
 
     def __init__(self, kit: Path, size_px: int) -> None:
