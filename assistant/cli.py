@@ -7,9 +7,10 @@ import contextlib
 import errno
 import os
 import sys
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from assistant.commands import bench, config, devices, doctor, log, model, remote, run, source, start, watch
+from assistant.config.addresses import shown_name
 from assistant.runtime.folders import find_home, hold_standard_streams, leave
 from assistant.runtime.text import printable
 from assistant.runtime.version import program_version
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _say(text: str) -> None:
     """On stderr, a line each, whatever characters are in it."""
-    for line in text.splitlines() or [""]:
+    for line in hidden(text).splitlines() or [""]:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(printable(f"onlooker: {line}", sys.stderr) + "\n")
             sys.stderr.flush()
@@ -76,9 +77,25 @@ def _silence(stream: TextIO) -> None:
         os.close(nowhere)
 
 
+class _Parser(argparse.ArgumentParser):
+    """What was typed in a wrong place may be an address with a password."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(hidden(message))
+
+
+def hidden(text: str) -> str:
+    """A message without the passwords of addresses that stand on the command line."""
+    for word in sys.argv[1:]:
+        for part in (word, word.partition("=")[2]):
+            if "://" in part or "@" in part:
+                text = text.replace(part, shown_name(part))
+    return text
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line. Every command module adds its own part and sets `run`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="onlooker",
         description="Watches a video or a camera, stays silent while nothing needs saying, and speaks up when "
         "something does.",

@@ -4,7 +4,7 @@
     ├── UsageError                  2   the command line asks for something that makes no sense
     ├── ConfigError                 2   the configuration is wrong; lists everything that is
     ├── MediaError                  2   a file is there, but is no video we can read
-    ├── OutputError                 2   a file we were told to write cannot be written
+    ├── OutputError (model.errors)  2   a file we were told to write cannot be written
     ├── SourceMissing               3   a file, camera or network stream is not there, or was lost
     ├── DeviceMissing               3   a compute device that was asked for is not there, or has no room
     ├── SpeechError                 3   a voice engine or an output failed (a warning, unless named)
@@ -17,7 +17,19 @@ Exit codes of every command: 0 done, 1 a fault of ours, 2 the command or the con
 something it needs is missing. Ctrl-C ends with 130.
 """
 
-from model.errors import OnlookerError
+from model.errors import OnlookerError, OutputError
+
+__all__ = [
+    "ConfigError",
+    "DeviceMissing",
+    "MediaError",
+    "OnlookerError",
+    "OutputError",
+    "SourceMissing",
+    "SpeechError",
+    "UsageError",
+    "WorkerFailed",
+]
 
 
 class UsageError(OnlookerError):
@@ -38,12 +50,6 @@ class ConfigError(OnlookerError):
 
 class MediaError(OnlookerError):
     """A file or stream was reached, but holds no video that can be decoded."""
-
-    exit_code = 2
-
-
-class OutputError(OnlookerError):
-    """A file that was to be written cannot be: no such folder, no permission, no space left."""
 
     exit_code = 2
 

@@ -7,6 +7,7 @@
     │   └── VideoMissing     3   it cannot be opened
     ├── StreamError          1   a stream was used against its rules, or its saved file does not fit
     ├── WeightsError         3   named weights cannot be fetched, verified or kept
+    ├── OutputError          2   a file we were told to write cannot be written, or must not be
     └── MissingDependency    3   an optional package or library that was asked for is not installed
 
 The number is the exit code of a command that ends with that error.
@@ -55,6 +56,12 @@ class WeightsError(OnlookerError):
     """Named weights cannot be fetched, verified, converted or kept."""
 
     exit_code = 3
+
+
+class OutputError(OnlookerError):
+    """A file that was to be written cannot be (no permission, no space left), or must not be, being another's."""
+
+    exit_code = 2
 
 
 class MissingDependency(OnlookerError):

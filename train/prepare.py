@@ -87,7 +87,7 @@ def prepare(
     for text in [*reading.warnings, *(doubt for shot in shots for doubt in doubts(shot, fps))]:
         warn(text)
     plans = plan_clips(shots, fps=fps, size=size, val_share=val_share, seed=seed)
-    present = _present(plans, out)
+    present = _present(plans, out, size)
     missing = [plan for plan in plans if not present.get((plan.split, plan.name))]
     _check_room(missing, size, out)
     try:
@@ -120,7 +120,7 @@ def _look_through(reading: Readout) -> list[Shot]:
     return shots
 
 
-def _present(plans: Sequence[ClipPlan], out: Path) -> dict[tuple[str, str], bool]:
+def _present(plans: Sequence[ClipPlan], out: Path, size: int) -> dict[tuple[str, str], bool]:
     """Of each planned clip whose file is there: whether it is that clip. Raises RecordingsError if it is another's."""
     present, mistakes = {}, []
     for plan in plans:
@@ -130,8 +130,19 @@ def _present(plans: Sequence[ClipPlan], out: Path) -> dict[tuple[str, str], bool
             if made_from is None:
                 mistakes.append(f"{path}: was not made by `prepare`; name another folder with --out")
             present[plan.split, plan.name] = made_from == plan.meta["made_from"] and path.with_suffix(".npy").is_file()
+        elif path.with_suffix(".npy").exists() and not _are_frames(path.with_suffix(".npy"), len(plan.frames), size):
+            mistakes.append(f"{path.with_suffix('.npy')}: has no description, and may be yours; move it, or delete it")
     refuse_all(mistakes)
     return present
+
+
+def _are_frames(path: Path, most: int, size: int) -> bool:
+    """Whether a file without a description can be what a run left that was killed: frames of a clip, `most` at most."""
+    try:
+        shape, dtype = (frames := np.load(path, mmap_mode="r")).shape, frames.dtype
+    except (OSError, ValueError, EOFError):
+        return False
+    return dtype == np.uint8 and shape[1:] == (size, size, 3) and shape[0] <= most
 
 
 def _made_from(path: Path) -> str | None:
@@ -205,13 +216,15 @@ def _take(
 def _write_clip(plan: ClipPlan, frames: np.ndarray, out: Path, fps: float) -> None:
     folder = out / plan.split
     folder.mkdir(parents=True, exist_ok=True)
-    path, draft = folder / f"{plan.name}.json", folder / f".{plan.name}.draft"
+    path, draft, draft_of_frames = (
+        folder / name for name in (f"{plan.name}.json", f".{plan.name}.draft", f".{plan.name}.frames.draft")
+    )
     meta = plan.meta if len(frames) == len(plan.frames) else _shortened(plan.meta, len(frames), fps)
-    path.unlink(missing_ok=True)  # a clip counts only with its description
-    with draft.open("wb") as file:
+    with draft_of_frames.open("wb") as file:
         np.save(file, frames)
-    draft.replace(path.with_suffix(".npy"))
     draft.write_text(json.dumps(meta, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.unlink(missing_ok=True)  # a clip counts only with its description
+    draft_of_frames.replace(path.with_suffix(".npy"))
     draft.replace(path)
 
 

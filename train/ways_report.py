@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 
 from model.checkpoint import DEFAULT, open_checkpoint
 from model.connector import make_connector
+from model.outputs import check_all
 from model.shapes import SHAPES, build_decoder
 from model.vision import VisionSpec, open_vision
 from train.recipe import RecipeError
@@ -37,7 +39,8 @@ def run(arguments: argparse.Namespace, device: torch.device) -> int:
 
     Raises RecipeError for a video or a reply without any length.
     """
-    num_frames = round(arguments.minutes * 60 * arguments.fps)
+    seconds = arguments.minutes * 60 * arguments.fps
+    num_frames = round(seconds) if math.isfinite(seconds) else 0
     for name, value in (
         ("--minutes × 60 × --fps", num_frames),
         ("--speak-every", arguments.speak_every),
@@ -45,6 +48,7 @@ def run(arguments: argparse.Namespace, device: torch.device) -> int:
     ):
         if value < 1:
             raise RecipeError(f"{name} = {value}: must be at least 1")
+    check_all([("--out", arguments.out / f"ways.{kind}") for kind in ("json", "md", "png")], {})
     subject = _open(arguments, device)
     plan = Plan(num_frames, subject.frame_tokens, arguments.speak_every, arguments.reply_tokens, subject.glue)
     measured = [

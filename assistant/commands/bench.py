@@ -14,15 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assistant.commands.common import add_config_option, overrides_of, settings_of
+from assistant.commands.common import add_config_option, inputs_of, overrides_of, settings_of
 from assistant.errors import UsageError
 from assistant.mind.loop import MAX_BATCH
-from assistant.runtime import outputs
 from assistant.runtime.folders import absolute
 from assistant.runtime.progress import PullBar
+from model import outputs
 
 if TYPE_CHECKING:
     from assistant.config.keys import Config
+    from assistant.config.settings import Settings
     from assistant.watch.comparison import Told
     from assistant.watch.playback import Playback
     from model.bench import Bench, Memory, Timing
@@ -84,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
     from assistant.watch.playback import play
 
     _check(args)
-    config = settings_of(args, overrides_of(args, OVERRIDES)).config
+    settings = settings_of(args, overrides_of(args, OVERRIDES))
+    config = settings.config
+    _check_outputs(args, settings)
     if args.check:
         return check(args, config)
     source = parse_source(args.video) if args.video else None
@@ -167,16 +170,19 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--samples {args.samples} --seconds {args.seconds:g}: must be at least 1, and more than 0")
     if args.frames and args.frames < MIN_FRAMES:
         raise UsageError(f"--frames {args.frames}: must be at least {MIN_FRAMES}, or 0 for no long run")
-    read = {f"the video {args.video}": absolute(args.video)} if args.video else {}
-    if args.append:
-        outputs.check(args.append, "--append", read)
-    if args.out:
-        for name in ("bench.json", "bench.md", "bench.png"):
-            outputs.check(args.out / name, "--out", read)
     if args.check and args.shape:
         raise UsageError(f"--check with --shape {args.shape}: random weights decide at random; name a --model instead")
     if args.check and (args.out or args.append or args.frames or args.video):
         raise UsageError("--check measures nothing: it goes without --out, --append, --frames and --video")
+
+
+def _check_outputs(args: argparse.Namespace, settings: Settings) -> None:
+    """Before anything is measured. Raises OutputError."""
+    inputs = inputs_of(settings) | ({"the video": absolute(args.video)} if args.video else {})
+    written = [("--append", args.append)] if args.append else []
+    if args.out:
+        written += [("--out", args.out / name) for name in ("bench.json", "bench.md", "bench.png")]
+    outputs.check_all(written, inputs)
 
 
 def describe(model: VideoLM) -> dict[str, Any]:

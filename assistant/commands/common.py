@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant.runtime.folders import absolute
@@ -29,6 +30,15 @@ def overrides_of(args: argparse.Namespace, options: Mapping[str, str]) -> dict[s
     """What was given on the command line, for `settings_of`. options: their names to "section.key"."""
     given = vars(args)
     return {key: (f"--{name}", given[name]) for name, key in options.items() if given[name] is not None}
+
+
+def inputs_of(settings: Settings) -> dict[str, Path]:
+    """What an output may not be, by what it is: the user's own files, and those of the model."""
+    from assistant.config.paths import own_files
+    from assistant.mind.opening import checkpoint_path
+
+    checkpoint = checkpoint_path(settings.config.model.name)
+    return own_files(settings) | ({"the folder of the model": checkpoint} if isinstance(checkpoint, Path) else {})
 
 
 def confirms(question: str, unanswered: str) -> bool:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from assistant.commands.common import confirms
 from assistant.config.paths import journal_path
 from assistant.errors import OutputError, UsageError
-from assistant.runtime import outputs
 from assistant.runtime.folders import absolute
 from assistant.runtime.text import printable
+from model import outputs
 
 if TYPE_CHECKING:
     from assistant.journal.reading import Entry
@@ -95,6 +95,8 @@ def write_pictures(found: list[Entry], folder: Path) -> None:
         if jpeg is not None:
             path = folder / f"{entry.id}.jpg"
             outputs.check(path, "--pictures", {"the journal": journal_path()})
+            if path.is_symlink() or (path.exists() and path.read_bytes() != jpeg):
+                raise OutputError(f"--pictures {path}: is there, and is another picture; name another folder")
             outputs.write(path, jpeg)
 
 

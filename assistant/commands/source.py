@@ -29,11 +29,12 @@ def run_add(args: argparse.Namespace) -> int:
     import getpass
 
     from assistant.capture.source import parse_source
+    from assistant.config.addresses import shown_name
     from assistant.config.keys import A_SOURCE_NAME, SOURCE_NAME
-    from assistant.config.settings import read_sources, sources_path, write_sources
+    from assistant.config.settings import only_one_writer, read_sources, sources_path, write_sources
 
     if not SOURCE_NAME.fullmatch(args.name):
-        raise UsageError(f"{args.name}: a name has {A_SOURCE_NAME}")
+        raise UsageError(f"{shown_name(args.name)}: a name has {A_SOURCE_NAME}; the address is asked for")
     if sys.stdin.isatty():
         address = getpass.getpass(f"Address of {args.name} (it is not shown): ").strip()
     else:
@@ -41,7 +42,8 @@ def run_add(args: argparse.Namespace) -> int:
     if not address:
         raise UsageError(f"{args.name}: no address was given; nothing changed")
     parse_source(address)
-    write_sources({**read_sources(sources_path()), args.name: address})
+    with only_one_writer():
+        write_sources({**read_sources(sources_path()), args.name: address})
     print(f"{args.name}: kept in {sources_path()}; `onlooker run {args.name}` watches it")
     return 0
 
@@ -61,11 +63,12 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_remove(args: argparse.Namespace) -> int:
     """Raises UsageError for a name that is not there, ConfigError, OutputError."""
-    from assistant.config.settings import read_sources, sources_path, write_sources
+    from assistant.config.settings import only_one_writer, read_sources, sources_path, write_sources
 
-    names = read_sources(sources_path())
-    if args.name not in names:
-        raise UsageError(f"{args.name}: is no name in {sources_path()}; `onlooker source list` shows all")
-    write_sources({name: address for name, address in names.items() if name != args.name})
+    with only_one_writer():
+        names = read_sources(sources_path())
+        if args.name not in names:
+            raise UsageError(f"{args.name}: is no name in {sources_path()}; `onlooker source list` shows all")
+        write_sources({name: address for name, address in names.items() if name != args.name})
     print(f"{args.name}: forgotten")
     return 0

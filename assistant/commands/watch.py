@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from assistant.commands.common import add_config_option, overrides_of, settings_of
+from assistant.commands.common import add_config_option, inputs_of, overrides_of, settings_of
 from assistant.errors import UsageError
 from assistant.runtime.folders import absolute
 from assistant.runtime.progress import PullBar
@@ -122,17 +122,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_outputs(args: argparse.Namespace, settings: Settings, source: Source) -> None:
     """Raises OutputError for a file that cannot be written, or must not be; before the model is opened."""
-    from assistant.runtime.outputs import check
+    from model.outputs import check_all
 
-    others = {"the configuration": settings.path} if settings.path else {}
+    others = inputs_of(settings)
     if source.kind == "file":
         others["the video"] = Path(source.target)
-    if args.srt:
-        check(args.srt, "--srt", others)
-        others["what --srt names"] = args.srt
+    outputs = [("--srt", args.srt)] if args.srt else []
     voice = settings.config.voice
     if voice.enabled and voice.output != "auto":
-        check(absolute(voice.output), "--wav" if args.wav else "voice.output =", others)
+        outputs.append(("--wav" if args.wav else "voice.output =", absolute(voice.output)))
+    check_all(outputs, others)
 
 
 @contextmanager

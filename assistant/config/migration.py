@@ -16,7 +16,8 @@ def format_of(document: Mapping[str, Any]) -> int:
     """What a file says of its format. Raises ValueError: what it must be."""
     number = document.get("format", 1)
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ValueError(f"format = {number!r}: must be a whole number, {FORMAT} by now")
+        said = repr(number) if isinstance(number, int | float) else "…"
+        raise ValueError(f"format = {said}: must be a whole number, {FORMAT} by now")
     if number > FORMAT:
         raise ValueError(f"format = {number}: is of a newer Onlooker, this one knows {FORMAT}; update it")
     return number

@@ -12,7 +12,7 @@ import re
 import shutil
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from assistant.runtime.folders import absolute
 
 ENV_PREFIX = "ONLOOKER_"
 MAX_BYTES = 1 << 20
+LOCK_TIMEOUT_S = 10.0
 _LIKE_AN_ADDRESS = re.compile(r"//|\\|@|\w/.*[?&=]|\b(?:\d+\.){3}\d+\b", re.DOTALL)
 LISTS = frozenset({"policy.quiet_hours"})
 OTHER_VARIABLES = frozenset(
@@ -93,7 +94,7 @@ def load_settings(
                     _place(merged, origins, f"{section}.{key}", value, str(path))
             else:
                 remedy = f"must be a table, [{section}]" if section in Config.model_fields else _unknown(section)
-                problems.append(f"{path}: {section} = {_show_as(section, table)}: {remedy}")
+                problems.append(f"{path}: {_show_key(section)} = {_show_as(section, table)}: {remedy}")
     try:
         for name, value in read_sources(sources_path()).items():
             _place(merged, origins, f"sources.{name}", value, str(sources_path()))
@@ -186,6 +187,22 @@ def write_sources(names: Mapping[str, str]) -> None:
         path.chmod(0o600)
 
 
+@contextlib.contextmanager
+def only_one_writer() -> Iterator[None]:
+    """For who reads the names, changes them and writes them: nobody else does so meanwhile. Raises OutputError."""
+    from filelock import FileLock, Timeout
+
+    path = sources_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT_S, mode=0o600):
+            yield
+    except Timeout:
+        raise OutputError(f"{path}: is being written by another program; try again") from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
 def _place(merged: dict[str, Any], origins: dict[str, str], dotted: str, value: Any, origin: str) -> None:
     section, _, key = dotted.partition(".")
     merged.setdefault(section, {})[key] = value
@@ -233,9 +250,14 @@ def _explain(error: ValidationError, merged: dict[str, Any], origins: Mapping[st
     for dotted, remedy in lines.items():
         section, _, key = dotted.partition(".")
         origin = origins[dotted]
-        named = f"{origin}" if origin.startswith(("$", "-")) else f"{origin}: {dotted}"
+        named = f"{origin}" if origin.startswith(("$", "-")) else f"{origin}: {_show_key(dotted)}"
         problems.append(f"{named} = {_show_as(dotted, merged[section][key])}: {remedy}")
     return problems
+
+
+def _show_key(dotted: str) -> str:
+    """A key as it may be shown: an address that stands in a key's place is not."""
+    return ".".join("…" if _LIKE_AN_ADDRESS.search(part) else part for part in dotted.split(".", 1))
 
 
 def _show_as(dotted: str, value: Any) -> str:
@@ -288,7 +310,7 @@ def write_config(path: Path, text: str) -> None:
     An old file's mode is kept; a new one is the user's alone, for it may hold a camera's password. Raises OutputError.
     """
     path = path.resolve()
-    draft = path.with_name(path.name + ".draft")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.touch(mode=0o600)

@@ -137,6 +137,8 @@ def _try_connect(connection: socket.socket, path: Path) -> bool:
     try:
         connection.connect(os.fspath(path))
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        if path.exists() and not path.is_socket():
+            raise RuntimeDirError(f"{path}: is something else than the daemon's socket; remove it") from None
         raise DaemonMissing(path) from None
     except (BlockingIOError, TimeoutError):
         return False

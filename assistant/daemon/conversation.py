@@ -151,7 +151,8 @@ class Conversation:
             question.asker.words(words.text)
         if words.final:
             if words.cut and not text:
-                question.asker.error("failed", words.why or "the question was not answered", "", 1)
+                code, exit_code = ("invalid", 2) if words.why else ("failed", 1)
+                question.asker.error(code, words.why or "the question was not answered", "", exit_code)
             else:
                 question.asker.done({"text": text, "time_s": words.time_s, "cut": words.cut})
                 self._make_known("answer", text, words)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.config.paths import journal_path, modes_path, token_path
+from assistant.config.paths import journal_path, modes_path, own_files, token_path
 from assistant.daemon.supervisor import EXIT_ANEW, Link, LinkNotifier
 from assistant.errors import OutputError, WorkerFailed
 from assistant.runtime.console import ConsoleHandler
@@ -23,6 +24,7 @@ from assistant.runtime.signals import ENDING
 from assistant.runtime.version import program_version
 from assistant.voice.opening import open_voice
 from model.errors import OnlookerError
+from model.outputs import check
 
 if TYPE_CHECKING:
     from assistant.config.keys import Config, VoiceSection
@@ -56,7 +58,7 @@ def run_daemon(read: Callable[[], Settings], link: Link, *, log_path: Path | Non
     source_of(settings.config.capture, settings.config.sources)  # what is wrong there comes before the model is opened
     instance = Instance.claim()
     try:
-        _open_log(log_path)
+        _open_log(log_path, own_files(settings) | _video_of(settings.config))
         _show_stacks_on_demand(log_path)
         _serve(settings.config, instance, config_file, link, is_silent=is_silent)
     except ProcessSpoilt as error:
@@ -65,7 +67,8 @@ def run_daemon(read: Callable[[], Settings], link: Link, *, log_path: Path | Non
         logging.shutdown()
         os._exit(EXIT_ANEW)  # with a lost GPU, to take leave of what lies there would abort the process
     except OnlookerError as error:
-        log.error("%s", error)
+        if logging.getLogger().handlers:  # else the log itself cannot be had
+            log.error("%s", error)
         raise
     except Exception:
         log.exception("the daemon failed")
@@ -74,17 +77,40 @@ def run_daemon(read: Callable[[], Settings], link: Link, *, log_path: Path | Non
         instance.release()
 
 
-def _open_log(path: Path | None) -> None:
-    """Everything of ours to stderr, or to a file that is turned over before it grows large. Raises OutputError."""
+def _video_of(config: Config) -> dict[str, Path]:
+    from assistant.capture.source import source_of
+
+    source = source_of(config.capture, config.sources)
+    return {"the video": Path(source.target)} if source.kind == "file" else {}
+
+
+def _open_log(path: Path | None, others: Mapping[str, Path]) -> None:
+    """Everything of ours to stderr, or to a file that is turned over before it grows large.
+
+    others: what may not be written to, by what it is. Raises OutputError.
+    """
+    logging.raiseExceptions = False  # a full disk costs lines of the log, and no tracebacks on stderr
     handler: logging.Handler = ConsoleHandler(sys.stderr)
     if path is not None:
+        check(path, "--log", others)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if path.exists() and not _is_log_of_ours(path):
+                raise OutputError(f"--log {path}: is there, and is no log of ours; name another file")
             handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=NUM_OLD_LOGS, encoding="utf-8")
         except OSError as error:
             raise OutputError(f"--log {path}: cannot be written: {error.strerror}") from None
     shape = "%(asctime)s %(threadName)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=shape, handlers=[handler])
+
+
+def _is_log_of_ours(path: Path) -> bool:
+    """Raises OSError."""
+    if not path.is_file():  # a pipe without a reader would be waited for
+        return False
+    with path.open("rb") as file:
+        first = file.read(40)
+    return not first or re.match(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", first) is not None
 
 
 def _show_stacks_on_demand(log_path: Path | None) -> None:

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from assistant.errors import OutputError, SpeechError
 from assistant.runtime.folders import absolute
-from assistant.runtime.outputs import check
 from assistant.sound.device_player import DevicePlayer
 from assistant.sound.speech import Speech
 from assistant.sound.wav import WavPlayer
+from model.outputs import check
 
 
 class Player(Protocol):

@@ -12,8 +12,8 @@ import numpy as np
 
 from assistant.errors import OutputError, SpeechError
 from assistant.runtime.folders import shown
-from assistant.runtime.outputs import begin
 from assistant.sound.speech import Speech
+from model.outputs import begin
 
 WAV_RATE_HZ = 22050
 MAX_BYTES = 0xFFFF_FF00  # the format counts in 32 bits
@@ -28,7 +28,7 @@ class WavFile:
     """
 
     def __init__(self, path: Path):
-        """path: absolute; see `assistant.runtime.outputs.check`."""
+        """path: absolute; see `model.outputs.check`."""
         self.path = path
         self.num_samples = 0
         self._file: BinaryIO | None = None

@@ -9,10 +9,10 @@ from typing import Any, BinaryIO, TextIO
 
 from assistant.errors import OutputError
 from assistant.runtime.messages import Asked, Seen
-from assistant.runtime.outputs import begin
 from assistant.runtime.subtitles import srt_cue
 from assistant.runtime.text import printable
 from assistant.watch.tally import Tally
+from model.outputs import begin
 
 
 class Terminal:
@@ -64,7 +64,7 @@ class Terminal:
             file=self._err,
         )
         if speech is not None:
-            print(f"speech: {speech}", file=self._err, flush=True)
+            print(f"speech: {printable(speech)}", file=self._err, flush=True)
 
     def _print(self, line: str, file: TextIO) -> None:
         if self._bar is not None:
@@ -144,7 +144,7 @@ class Subtitles:
     """
 
     def __init__(self, path: Path):
-        """path: absolute; see `assistant.runtime.outputs.check`."""
+        """path: absolute; see `model.outputs.check`."""
         self._path = path
         self._file: BinaryIO | None = None
         self._held: tuple[float, str] | None = None

@@ -14,7 +14,9 @@ from assistant import cli
 from assistant.commands import bench
 from assistant.config.keys import all_keys
 from assistant.config.settings import load_settings, user_config_path
+from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.machine import devices
+from tests.assistant.control_daemon import short_directory
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROOT = Path(__file__).parents[2]
@@ -107,6 +109,64 @@ def test_doctor_tells_what_is_missing_and_what_to_do(capsys, monkeypatch, tmp_pa
     assert code == 3
     assert "missing: device, checkpoint" in out
     assert "Traceback" not in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("watch", "--model", "rtsp://me:hunter2@cam/1", "demo"),
+        ("watch", "demo", "rtsp://me:hunter2@cam/1"),
+        ("source", "add", "rtsp://me:hunter2@cam/1"),
+        ("watch", "demo", "--ask", "rtsp://me:hunter2@cam/1"),
+        ("watch", "demo", "--fps=rtsp://me:hunter2@cam/1"),
+    ],
+)
+def test_an_address_at_the_wrong_place_of_a_command_is_not_shown(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "assistant", *arguments],
+        capture_output=True,
+        text=True,
+        input="",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    assert done.returncode in (2, 3)
+    assert "hunter2" not in done.stderr + done.stdout
+    assert done.stderr
+
+
+def test_a_log_is_written_over_nothing_but_a_log(tmp_path):
+    video, notes = tmp_path / "v.mp4", tmp_path / "notes.txt"
+    video.write_bytes((ROOT / "assistant" / "demo.mp4").read_bytes())
+    notes.write_text("precious\n")
+    before = video.read_bytes()
+    for log, said in (
+        (video, "is the video, which would be lost"),
+        (notes, "is no log of ours"),
+        ("/dev/full", "no log"),
+    ):
+        with short_directory() as directory:
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "assistant",
+                    "run",
+                    str(video),
+                    "--no-say",
+                    "--log",
+                    str(log),
+                    "--model",
+                    str(GOLDEN),
+                ],
+                capture_output=True,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT), RUNTIME_VARIABLE: str(directory)},
+                timeout=60,
+            )
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert (video.read_bytes(), notes.read_text()) == (before, "precious\n")
 
 
 def test_doctor_reports_a_wrong_configuration(capsys, monkeypatch):

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -155,6 +157,37 @@ def test_an_address_in_the_wrong_place_is_not_shown(entry, value, tmp_path):
 def test_an_address_under_a_wrong_name_of_a_variable_is_not_shown(name):
     with pytest.raises(ConfigError, match=re.escape(f"${name} = …: ")):
         load_settings(environ={name: "me:hunter2"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[capture]\n"rtsp://me:hunter2@cam/1" = 1',
+        '"rtsp://me:hunter2@cam/1" = 1',
+        '["rtsp://me:hunter2@cam/1"]\na = 1',
+        '[sources]\n"rtsp://me:hunter2@cam/1" = "kitchen"',
+        'format = "rtsp://me:hunter2@cam/1"',
+    ],
+)
+def test_an_address_in_a_keys_place_is_not_shown(text, tmp_path):
+    problems = problems_of(tmp_path, text)
+    assert problems
+    assert not any("hunter2" in problem for problem in problems)
+
+
+def test_names_that_are_added_at_once_are_all_kept(tmp_path):
+    command = [sys.executable, "-m", "assistant", "source", "add"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    adding = [
+        subprocess.Popen([*command, f"cam{n}"], env=environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        for n in range(5)
+    ]
+    for number, process in enumerate(adding):
+        assert process.stdin is not None
+        process.stdin.write(f"http://host/{number}\n".encode())
+        process.stdin.close()
+    assert [process.wait(60) for process in adding] == [0] * 5
+    assert set(load_settings(environ={}).config.sources) == {f"cam{number}" for number in range(5)}
 
 
 def test_an_address_for_another_key_is_not_shown(tmp_path):

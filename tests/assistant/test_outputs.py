@@ -2,13 +2,15 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from assistant.errors import OutputError
 from assistant.runtime.folders import absolute, shown
-from assistant.runtime.outputs import begin, check
+from model.outputs import append, begin, check, check_all
 
 
 def test_an_input_is_no_output_by_whatever_name(tmp_path):
@@ -75,3 +77,48 @@ def test_paths_count_from_the_folder_one_stands_in(tmp_path, monkeypatch):
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert absolute("a.srt").name == "a.srt", "and opening it says that it is not there"
+
+
+def test_a_folder_among_the_inputs_stands_for_all_that_is_in_it(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    with pytest.raises(OutputError, match="lies in the folder of the model"):
+        check(model / "base" / "weights.srt", "--srt", {"the folder of the model": model})
+    check(tmp_path / "model.srt", "--srt", {"the folder of the model": model})
+
+
+def test_where_standard_output_goes_is_no_place_for_a_file(tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom model.errors import OutputError\nfrom model.outputs import check\n"
+        "for name in sys.argv[1:]:\n"
+        "    try:\n        check(Path(name), '--srt', {})\n"
+        "    except OutputError as error:\n        print(error, file=sys.stderr)\n"
+    )
+    path = tmp_path / "x.srt"
+    with path.open("wb") as file:
+        command = [sys.executable, "-c", code, str(path), "/dev/stdout"]
+        process = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert process.stderr.count("is where standard output goes, which would be lost") == 2
+
+
+def test_two_outputs_are_not_one_file(tmp_path):
+    first, second, third = (tmp_path / name for name in ("a.json", "b.json", "c.json"))
+    first.write_text("{}")
+    second.hardlink_to(first)
+    check_all([("--out", first), ("--append", third)], {})
+    for other in (first, second):
+        with pytest.raises(OutputError, match="is what --out writes, too"):
+            check_all([("--out", first), ("--append", other)], {})
+
+
+def test_a_line_is_appended_as_a_line(tmp_path):
+    path = tmp_path / "new" / "h.jsonl"
+    append(path, "1\n")
+    path.write_text("2")
+    append(path, "3\n")
+    append(path, "4\n")
+    assert path.read_text() == "2\n3\n4\n"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OutputError, match="nobody reads this pipe"):
+        append(pipe, "5\n")

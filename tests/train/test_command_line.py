@@ -10,7 +10,7 @@ from train.scoring import compare
 def fail(reports, out):
     raise ZeroDivisionError("division by zero")
 compare.compare_reports = fail
-from train.__main__ import main
+from train.cli import main
 sys.exit(main(["compare", "a", "--out", "b"]))
 """
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from model.checkpoint import open_checkpoint, read_checkpoint, write_checkpoint
 from model.decoder import append, make_ring
-from train.__main__ import main
+from train.cli import main
 from train.objective import embed_dialogues
 from train.scoring.answers import ScoredAnswer, abstains, listed, normalize, same_answer, summarize_answers
 from train.scoring.calibration import Trial, best_threshold, reliability, same_between, sweep
@@ -297,6 +297,8 @@ def test_reports_that_cannot_be_compared_are_refused(tmp_path, capsys):
         ([one, same_name], "another report is called x"),
         ([one, other_clips], "y and x were scored on different clips"),
         ([one, str(tmp_path)], "is no checkpoint's report"),
+        ([one, write("d", "z", [])], "were scored on different clips"),
+        ([one, str(tmp_path / "out")], "is one of the reports"),
     ):
         assert main(["compare", *folders, *out]) == 2
         assert said in capsys.readouterr().err

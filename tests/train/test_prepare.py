@@ -16,7 +16,7 @@ from assistant.capture.protocol import Outlet, Start
 from assistant.capture.video_reader import read_video
 from model.checkpoint import open_checkpoint
 from model.frames import letterbox
-from train.__main__ import main
+from train.cli import main
 from train.clips import list_clips
 from train.prepare import NoRoom, prepare
 from train.recordings.cutting import MAX_SILENT_CLIPS, choose_silent, choose_val, cut, quiet_s

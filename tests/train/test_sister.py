@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.__main__ import main
+from train.cli import main
 from train.clips import ClipFile
 from train.features import encode_clips
 from train.grounding import load_frames

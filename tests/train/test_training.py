@@ -15,8 +15,8 @@ from model.connector import make_connector
 from model.decoder import open_decoder
 from model.grammar import IGNORE_ID, AssistantTurn, StreamTurn, UserTurn
 from model.vision import VisionSpec, open_vision
-from train.__main__ import main
 from train.augment import augment
+from train.cli import main
 from train.dialogue import Annotation, Utterance, annotate, annotate_for_study, slide, to_turns
 from train.features import encode_frames
 from train.fit import fit

@@ -10,7 +10,7 @@ from model.checkpoint import open_checkpoint
 from model.shapes import SHAPES, Shape, build_decoder
 from model.stream import Stream, StreamOptions
 from tests.train.test_training import GOLDEN
-from train.__main__ import main
+from train.cli import main
 from train.ways import WAYS, Glue, Plan, measure
 
 CPU = torch.device("cpu")

@@ -47,14 +47,20 @@ def compare_reports(folders: Sequence[Path], out: Path) -> str:
     A fit's numbers are taken from fit.json in a report's folder or the one above. Raises RecipeError for a folder
     without a checkpoint's report, for two of one name, and for reports on different clips.
     """
+    for folder in folders:
+        if folder.resolve() == out.resolve():
+            raise RecipeError(f"--out {out}: is one of the reports, which would be lost; name another folder")
     rows: dict[str, dict[str, float]] = {}
     seen: dict[str, list[str]] = {}
     for folder in folders:
         path = folder / f"{REPORT}.json"
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
-            name, row, clips = report["name"], report["groups"]["all"], [clip["clip"] for clip in report["clips"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            name, clips = str(report["name"]), [clip["clip"] for clip in report["clips"]]
+            row = {key: float(value) for key, value in report["groups"]["all"].items() if value is not None}
+            if not row:
+                raise ValueError("no figures")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecipeError(f"{path}: is no checkpoint's report; make one (python -m train evaluate)") from error
         if name in rows:
             raise RecipeError(f"{path}: another report is called {name} too; leave one of them out")
@@ -72,12 +78,15 @@ def fit_numbers(folder: Path) -> dict[str, float]:
     path = folder / "fit.json"
     if not path.is_file():
         return {}
-    report = json.loads(path.read_text(encoding="utf-8")).get("report", {})
     numbers = {}
-    if "tokens_per_dialogue" in report:
-        numbers["training tokens a sample"] = float(report["tokens_per_dialogue"])
-    if "seconds" in report:
-        numbers["training minutes"] = float(report["seconds"]) / 60
+    try:
+        report = json.loads(path.read_text(encoding="utf-8")).get("report", {})
+        if "tokens_per_dialogue" in report:
+            numbers["training tokens a sample"] = float(report["tokens_per_dialogue"])
+        if "seconds" in report:
+            numbers["training minutes"] = float(report["seconds"]) / 60
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise RecipeError(f"{path}: is not what a fit wrote; delete it to go on without its figures") from None
     return numbers
 
 

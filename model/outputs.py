@@ -13,24 +13,29 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from assistant.errors import OutputError
+from model.errors import OutputError
 
 
 def check(path: Path, option: str, others: Mapping[str, Path]) -> None:
     """Raise OutputError if a file cannot be written, or is one of the others; nothing is opened or made.
 
     path: absolute. option: what names it, such as "--srt". others: files that are read, or written as well, by their
-    names.
+    names; of a folder, all that is in it. Files that our standard output or standard error go to are among them.
     """
     try:
         about = _about(path)
         for name, other in others.items():
             if _is_same(path, about, other):
                 raise OutputError(f"{option} {path}: is {name}, which would be lost; name another file")
+            if other.is_dir() and path.resolve().is_relative_to(other.resolve()):
+                raise OutputError(f"{option} {path}: lies in {name}; name another file")
+        for name, descriptor in (("standard output", 1), ("standard error", 2)):
+            if about is not None and stat.S_ISREG(about.st_mode) and _is_open_as(about, descriptor):
+                raise OutputError(f"{option} {path}: is where {name} goes, which would be lost; name another file")
         if about is not None and stat.S_ISDIR(about.st_mode):
             raise OutputError(f"{option} {path}: is a folder; name a file")
         folder = path.resolve().parent
@@ -43,6 +48,14 @@ def check(path: Path, option: str, others: Mapping[str, Path]) -> None:
             raise OutputError(f"{option} {path}: cannot be written: no permission for {writable}; name another file")
     except (OSError, ValueError, RuntimeError) as error:  # a NUL; links that lead in a circle
         raise OutputError(f"{option} {path}: cannot be written: {_why(error)}") from None
+
+
+def check_all(outputs: Sequence[tuple[str, Path]], others: Mapping[str, Path]) -> None:
+    """`check` for several files, none of which may be another one of them. outputs: (option, path)."""
+    known = dict(others)
+    for option, path in outputs:
+        check(path, option, known)
+        known[f"what {option} writes, too ({path.name})"] = path
 
 
 def begin(path: Path) -> BinaryIO:
@@ -88,11 +101,18 @@ def write(path: Path, data: bytes) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Text after all that a file holds already. A folder that is missing is made. Raises OutputError."""
+    """A line after all that a file holds already. A folder that is missing is made. Raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(text.encode("utf-8"))
+        about = _about(path)
+        if about is not None and not stat.S_ISREG(about.st_mode):
+            with _open_device(path) as file:
+                file.write(text.encode("utf-8"))
+            return
+        with path.open("a+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            is_line_open = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * is_line_open + text.encode("utf-8"))
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {_why(error)}") from None
 
@@ -119,6 +139,14 @@ def _about(path: Path) -> os.stat_result | None:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _is_open_as(about: os.stat_result, descriptor: int) -> bool:
+    """Whether what we write to a descriptor goes to that file."""
+    try:
+        return os.path.samestat(about, os.fstat(descriptor))
+    except OSError:  # closed
+        return False
 
 
 def _is_same(path: Path, about: os.stat_result | None, other: Path) -> bool:

@@ -1,0 +1,20 @@
+"""A program's first and last moments: Ctrl-C ends it without a traceback, also while it is imported or takes leave."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+
+def run(load: Callable[[], Callable[[], int]]) -> int:
+    """Import a program by `load`, and run it; gives its exit code. Called once in a process, by its main thread."""
+    is_ended_by_ctrl_c = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not under `nohup`, or in a job
+    if is_ended_by_ctrl_c:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    main = load()
+    if is_ended_by_ctrl_c:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = main()
+    if is_ended_by_ctrl_c:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return code
