@@ -17,6 +17,7 @@ from model.errors import OnlookerError
 from model.weights import data_dir
 from tests.assistant.camera import wait_for
 from tests.assistant.control_daemon import short_directory
+from tests.pace import pace
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -86,8 +87,8 @@ def daemon(
         finally:
             process.terminate()
             start_s = time.monotonic()
-            assert process.wait(10) == 0, (directory / "run.log").read_text()
-            assert time.monotonic() - start_s < 5
+            assert process.wait(10 * pace()) == 0, (directory / "run.log").read_text()
+            assert time.monotonic() - start_s < 5 * pace()
 
 
 def answers(running: Daemon) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from assistant.control.client import Client
 from assistant.control.errors import DaemonLost, DaemonMissing, DaemonSilent, RequestRefused, VersionMismatch
 from tests.assistant.control_daemon import process, running
+from tests.pace import pace
 
 
 @contextlib.contextmanager
@@ -75,7 +76,7 @@ def test_a_daemon_that_says_nothing(directory, how):
             start_s = time.monotonic()
             with pytest.raises(DaemonSilent, match=r"within 0.2 s") as silent:
                 waits[how]()
-        assert 0.15 < time.monotonic() - start_s < 1
+        assert 0.15 < time.monotonic() - start_s < 1 * pace()
         assert silent.value.exit_code == 3
 
 
@@ -86,7 +87,7 @@ def test_a_daemon_that_freezes_under_a_subscriber(directory):
         start_s = time.monotonic()
         with pytest.raises(DaemonSilent, match=r"within 0.3 s"):
             next(events)
-        assert 0.4 < time.monotonic() - start_s < 2
+        assert 0.4 < time.monotonic() - start_s < 2 * pace()
 
 
 def test_a_daemon_that_lets_nobody_in(directory):
@@ -104,7 +105,7 @@ def test_a_daemon_that_takes_nothing(directory):
             start_s = time.monotonic()
             with pytest.raises(DaemonSilent):
                 [client.ask("x" * 60_000, timeout_s=0.2) for _ in range(100)]
-        assert time.monotonic() - start_s < 2
+        assert time.monotonic() - start_s < 2 * pace()
         release.set()
 
 

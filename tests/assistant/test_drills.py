@@ -24,6 +24,7 @@ from tests.assistant.camera import Camera, wait_for
 from tests.assistant.control_daemon import short_directory
 from tests.assistant.rigs import RtspCamera, SoundCard, Webcam
 from tests.assistant.running_daemon import GOLDEN, ROOT, Daemon, answers, daemon
+from tests.pace import pace
 
 IS_FULL = os.environ.get("ONLOOKER_DRILLS") == "full"
 NUM_KILLS = 200 if IS_FULL else 2
@@ -53,8 +54,8 @@ def drill(
         "footprint": [before, after],
     }
     print(json.dumps(figures))
-    assert max(taken) <= lost_s
-    assert max(given) <= back_s
+    assert max(taken) <= lost_s * pace()
+    assert max(given) <= back_s * pace()
     assert log.count("capture: lost") == times, "one notification each"
     assert abs(after[0] - before[0]) <= 2
     assert after[1] <= before[1] + 4
@@ -140,13 +141,13 @@ def test_a_reader_that_dies_or_hangs_is_replaced(name, rtsp):
             reader.send_signal(signal.Signals[name])
             while running.facts()["frames"] <= frames + 1 or not reader_of(running, but=reader.pid):
                 facts = running.facts()["parts"]["capture"]
-                assert facts["state"] != "ready" or facts["age_s"] < 5, "status says ready, and nothing comes"
-                assert time.monotonic() - killed_s < 10
+                assert facts["state"] != "ready" or facts["age_s"] < 5 * pace(), "status says ready, and nothing comes"
+                assert time.monotonic() - killed_s < 10 * pace()
                 time.sleep(0.05)
             taken.append(time.monotonic() - killed_s)
             wait_for(lambda: running.state() == "ready", 5)
         print(json.dumps({"signal": name, "back_s": [round(f(taken), 2) for f in (statistics.median, max)]}))
-        assert max(taken) <= 5
+        assert max(taken) <= 5 * pace()
         assert running.facts()["restarts"] == 0
 
 
@@ -216,9 +217,9 @@ def test_a_slow_model_sees_the_present_and_memory_stays(rtsp, tmp_path):
         facts, after = running.facts(), running.footprint()
         print(json.dumps({"seconds": seconds, "facts": facts, "footprint": [before, after]}))
         num_seen, num_dropped = facts["frames"] - frames, facts["dropped"] - dropped
-        assert num_seen == pytest.approx(seconds / 2, rel=0.2)
-        assert num_seen + num_dropped == pytest.approx(5 * seconds, rel=0.1)
-        assert facts["latency_s"] < 20, "12 s of tokens, 8 pictures, and what is in hand"
+        assert num_seen == pytest.approx(seconds / 2, rel=0.2 * pace())
+        assert num_seen + num_dropped == pytest.approx(5 * seconds, rel=0.1 * pace())
+        assert facts["latency_s"] < 20 * pace(), "12 s of tokens, 8 pictures, and what is in hand"
         assert after[2] < before[2] + 5
 
 
@@ -237,7 +238,8 @@ if sys.argv[:1] == ['-m']:
 
 def test_nothing_is_lost_while_it_speaks_for_ten_seconds(rtsp, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(LONG_REPLIES)
-    with daemon(rtsp.address, environ={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}) as running:
+    fps = 5 if IS_FULL else 2  # a busy machine may be too slow for five
+    with daemon(rtsp.address, environ={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}, fps=fps) as running:
         wait_for(lambda: running.facts()["frames"] > 5, 60)
         with Client.connect(running.directory) as client:
             for _ in range(2):
@@ -245,7 +247,7 @@ def test_nothing_is_lost_while_it_speaks_for_ten_seconds(rtsp, tmp_path):
                 assert len(list(client.ask("Tell me a story."))) == 10
                 assert time.monotonic() - start_s >= 10
                 frames = running.facts()["frames"]
-                wait_for(lambda frames=frames: running.facts()["frames"] > frames + 40, 30)
+                wait_for(lambda frames=frames: running.facts()["frames"] > frames + 8 * fps, 30)
         assert running.facts()["dropped"] == 0
 
 
@@ -305,7 +307,7 @@ def test_answers_nobody_wants_stop(default_daemon):
             answer.cancel()
         start_s = time.monotonic()
         assert "".join(client.ask("What am I holding?")).strip()
-        assert time.monotonic() - start_s < 5
+        assert time.monotonic() - start_s < 5 * pace()
         wait_for(lambda: default_daemon.facts()["questions_open"] == 0, 5)
 
 

@@ -49,6 +49,7 @@ from assistant.web.metrics import MetricsKeeper
 from model.checkpoint import open_checkpoint
 from tests.assistant.camera import Camera, wait_for
 from tests.assistant.control_daemon import short_directory
+from tests.pace import pace
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROOT = Path(__file__).parents[2]
@@ -135,9 +136,9 @@ def running(camera: Camera, model, open_stream=None, config: Config | None = Non
     finally:
         start_s = time.monotonic()
         watched.stop_soon()
-        daemon.thread.join(6)
+        daemon.thread.join(6 * pace())
         assert not daemon.thread.is_alive()
-        assert time.monotonic() - start_s < 5
+        assert time.monotonic() - start_s < 5 * pace()
         assert not multiprocessing.active_children()
         wait_for(lambda: not any(thread.name.startswith("onlooker-") for thread in threading.enumerate()), 5)
 
@@ -555,7 +556,7 @@ def test_a_control_socket_that_fails_ends_the_run(camera, model):
     with running(camera, model, check=check) as daemon:
         wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
         failure.append(WorkerFailed("the control thread failed"))
-        daemon.thread.join(6)
+        daemon.thread.join(6 * pace())
         assert daemon.failure is failure[0]
 
 
@@ -564,13 +565,13 @@ def test_a_sleep_frees_the_camera_and_a_pause_outlasts_it(camera, model):
         wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
         start_s = time.monotonic()
         daemon.service.before_sleep()
-        assert time.monotonic() - start_s < 3
+        assert time.monotonic() - start_s < 3 * pace()
         wait_for(lambda: not multiprocessing.active_children(), 1)
         frames = daemon.service.facts()["frames"]
         start_s = time.monotonic()
         daemon.service.after_sleep()
         wait_for(lambda: daemon.service.facts()["frames"] > frames + 1, 10)
-        assert time.monotonic() - start_s < 5
+        assert time.monotonic() - start_s < 5 * pace()
         daemon.requests.pause(Heard())  # type: ignore[arg-type]
         daemon.service.before_sleep()
         daemon.service.after_sleep()
