@@ -39,7 +39,7 @@ lint: .venv/.ready-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python packaging/list_files.py --check
+	$(BIN)/python packaging/architecture.py --check
 
 bench: .venv/.ready-run
 	$(BIN)/onlooker model pull default

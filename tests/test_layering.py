@@ -1,4 +1,6 @@
-"""The one-way rule between the packages, read from the imports themselves, and no work at import."""
+"""The one-way rule between the packages, and between the rooms of the assistant, read from the imports themselves, and
+no work at import.
+"""
 
 import ast
 import os
@@ -11,6 +13,36 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("assistant", "model", "train")
 MAY_IMPORT = {"assistant": {"assistant", "model"}, "train": {"train", "model"}, "model": {"model"}}
+ROOMS = {
+    "runtime": set(),
+    "config": {"runtime"},
+    "control": {"runtime"},
+    "sound": {"runtime"},
+    "web": {"runtime"},
+    "capture": {"config", "runtime"},
+    "journal": {"config", "runtime"},
+    "machine": {"sound", "runtime"},
+    "voice": {"sound", "config", "runtime"},
+    "mind": {"capture", "config", "runtime"},
+    "watch": {"mind", "capture", "voice", "config", "runtime"},
+    "daemon": {"mind", "capture", "voice", "journal", "control", "machine", "web", "config", "runtime"},
+    "commands": {
+        "watch",
+        "daemon",
+        "mind",
+        "capture",
+        "voice",
+        "sound",
+        "journal",
+        "control",
+        "machine",
+        "config",
+        "runtime",
+    },
+}
+"""Which rooms of the assistant each of them may import. Commands are the only ones that know all others."""
+
+MAX_CLASS_LINES = 290
 NOT_IN_MODEL = {"threading", "_thread", "concurrent", "asyncio", "multiprocessing", "argparse", "tomllib", "tomlkit"}
 HEAVY = {"torch", "transformers", "cv2", "av", "timm", "numpy", "pydantic", "sounddevice"}
 
@@ -49,6 +81,43 @@ def test_the_packages_are_there() -> None:
 def test_imports_go_one_way(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
     assert roots_imported_by(path) & {*PACKAGES, "tests"} <= MAY_IMPORT[package]
+
+
+def rooms_imported_by(path: Path) -> set[str]:
+    package = path.relative_to(ROOT).parent.parts
+    names = [name.split(".") for name in imports_of(path.read_text(encoding="utf-8"), package)]
+    return {parts[1] for parts in names if parts[0] == "assistant" and len(parts) > 1} & ROOMS.keys()
+
+
+def test_every_file_of_the_assistant_is_in_a_room() -> None:
+    folder = ROOT / "assistant"
+    assert {path.name for path in folder.glob("*.py")} == {"__init__.py", "__main__.py", "cli.py", "errors.py"}
+    assert {path.parent.name for path in folder.glob("*/__init__.py")} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_stands_below_it(room: str) -> None:
+    for path in (ROOT / "assistant" / room).rglob("*.py"):
+        assert rooms_imported_by(path) - {room} <= ROOMS[room], path
+
+
+def test_no_room_stands_below_itself() -> None:
+    for room, below in ROOMS.items():
+        assert all(room not in ROOMS[other] for other in below), room
+
+
+def test_classes_are_of_a_size_that_can_be_read() -> None:
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                assert (node.end_lineno or 0) - node.lineno < MAX_CLASS_LINES, f"{path}: {node.name}"
+
+
+def test_threads_are_made_in_one_place() -> None:
+    made = [
+        path for path in (ROOT / "assistant").rglob("*.py") if "threading.Thread(" in path.read_text(encoding="utf-8")
+    ]
+    assert made == [ROOT / "assistant" / "runtime" / "threads.py"]
 
 
 def test_the_model_has_no_threads_no_arguments_no_configuration() -> None:

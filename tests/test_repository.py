@@ -70,24 +70,17 @@ def test_the_changelog_knows_the_version() -> None:
     assert PROJECT["version"] in headings
 
 
-def test_the_readme_has_a_line_for_every_source_file() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"^- `([\w./-]+)` \S", readme, re.MULTILINE))
-    sources = {
-        path.relative_to(ROOT).as_posix()
-        for path in tracked_files()
-        if path.relative_to(ROOT).parts[0] in PACKAGES and holds_code(path)
-    }
-    assert sorted(sources - named) == [], "not named: run `python packaging/list_files.py`"
-    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+def test_the_architecture_document_is_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "packaging" / "architecture.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def holds_code(path: Path) -> bool:
-    """Whether it is a Python file with more in it than a docstring."""
-    if path.suffix != ".py":
-        return False
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    return any(not isinstance(node, ast.Expr) for node in body)
+def test_every_file_that_the_documents_name_is_there() -> None:
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "ARCHITECTURE.md"):
+        named = re.findall(r"`((?:assistant|model|train|tests|packaging)/[\w./-]+\.\w+)`", document.read_text("utf-8"))
+        assert [name for name in named if not (ROOT / name).exists()] == [], document
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
 
 
 def test_continuous_integration_runs_the_command_of_the_readme() -> None:

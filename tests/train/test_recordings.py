@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from train.dialogue import annotate
 from train.recordings.corrections import Correction, correct, read_correction
-from train.recordings.journal import JournalLine, apply_corrections, read_journal
+from train.recordings.journal import KeptLine, apply_corrections, read_journal
 from train.recordings.record import RecordingsError
 from train.recordings.source import read_source
 from train.recordings.subtitles import read_subtitles
@@ -318,8 +318,8 @@ def test_no_words_break_the_reading_of_corrections(words):
 # Journals
 
 
-def lines(*turns) -> list[JournalLine]:
-    return [JournalLine(time_s, kind, text, f"j:{n}") for n, (time_s, kind, text) in enumerate(turns, 1)]
+def lines(*turns) -> list[KeptLine]:
+    return [KeptLine(time_s, kind, text, f"j:{n}") for n, (time_s, kind, text) in enumerate(turns, 1)]
 
 
 SUGAR, SALT = "You pick up the sugar.", "You pick up the salt."

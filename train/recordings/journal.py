@@ -22,7 +22,7 @@ _PASSED_OVER = ("frame", "end")
 
 
 @dataclass(frozen=True)
-class JournalLine:
+class KeptLine:
     """One thing that was said. kind: "remark", "query" or "answer". time_s: seconds in the stream."""
 
     time_s: float
@@ -38,7 +38,7 @@ class _Said:
     said_s: float
     original: str
     text: str | None
-    question: JournalLine | None
+    question: KeptLine | None
     where: str
 
     def spoken(self) -> list[Spoken]:
@@ -51,7 +51,7 @@ class _Said:
 
 def read_journal(path: Path) -> Readout:
     """The recordings of a journal, corrections applied. Raises RecordingsError with a line for every mistake."""
-    by_video: dict[Path, list[JournalLine]] = defaultdict(list)
+    by_video: dict[Path, list[KeptLine]] = defaultdict(list)
     for made in read_lines(path, lambda line: _journal_line(line, path)):
         if made:
             video, said = made
@@ -64,7 +64,7 @@ def read_journal(path: Path) -> Readout:
     return Readout(tuple(recordings), tuple(warnings))
 
 
-def apply_corrections(lines: Sequence[JournalLine]) -> tuple[tuple[Spoken, ...], list[str]]:
+def apply_corrections(lines: Sequence[KeptLine]) -> tuple[tuple[Spoken, ...], list[str]]:
     """What is to be learned of one video's journal, in order of time, and warnings about what was not understood.
 
     A correction within 20 s of a remark or an answer changes it or takes it back. The words of the correction, and
@@ -72,7 +72,7 @@ def apply_corrections(lines: Sequence[JournalLine]) -> tuple[tuple[Spoken, ...],
     """
     said: list[_Said] = []
     warnings: list[str] = []
-    asked: JournalLine | None = None
+    asked: KeptLine | None = None
     for line in sorted(lines, key=lambda line: line.time_s):  # lines that were added by hand may stand anywhere
         if line.kind == "remark":
             said.append(_Said(line.time_s, line.text, line.text, None, line.where))
@@ -90,7 +90,7 @@ def apply_corrections(lines: Sequence[JournalLine]) -> tuple[tuple[Spoken, ...],
     return in_order(s for one in said for s in one.spoken()), warnings
 
 
-def _put_right(recent: Sequence[_Said], correction: Correction, line: JournalLine) -> list[str]:
+def _put_right(recent: Sequence[_Said], correction: Correction, line: KeptLine) -> list[str]:
     """Change or take back what was said last, or the last that names the wrong thing; returns warnings."""
     if not recent:
         return [f"{line.where}: {line.text!r} corrects nothing that was said in the {CORRECTED_WITHIN_S:g} s before"]
@@ -103,13 +103,13 @@ def _put_right(recent: Sequence[_Said], correction: Correction, line: JournalLin
     return []
 
 
-def _journal_line(line: Line, path: Path) -> tuple[Path, JournalLine] | None:
+def _journal_line(line: Line, path: Path) -> tuple[Path, KeptLine] | None:
     kind = line.values.get("kind")
     if kind in _PASSED_OVER:
         return None
     if kind not in SPEECH:
         raise RecordingsError(f'{line.where}: "kind" is {kind!r}; must be one of {", ".join((*SPEECH, *_PASSED_OVER))}')
-    said = JournalLine(line.time_s(), kind, line.words("text"), line.where)
+    said = KeptLine(line.time_s(), kind, line.words("text"), line.where)
     return (line.video(path.parent) if "video" in line.values else _video_beside(path, line.where)), said
 
 
