@@ -39,3 +39,16 @@ class Drafter:
             if following is not None:
                 return following[: self._max_tokens]
         return []
+
+
+def written_ids(guessed: Sequence[int], winners: Sequence[int]) -> list[int]:
+    """What the model writes: its likeliest token, and the ones after each guess that was right, up to a wrong one.
+
+    winners: the likeliest tokens after what was given, and then after each guess.
+    """
+    token_ids = [winners[0]]
+    for guess, winner in zip(guessed, winners[1:], strict=True):
+        if guess != token_ids[-1]:
+            break
+        token_ids.append(winner)
+    return token_ids

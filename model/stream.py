@@ -6,21 +6,19 @@ Shapes: K frames, N tokens a frame, D decoder width, T tokens.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from model.draft import Drafter
+from model.draft import Drafter, written_ids
 from model.engine import MAX_FRAMES_PER_PASS, Engine, Reading
 from model.errors import StreamError
 from model.grammar import Cursor, Grammar
+from model.window import Marks, Window
 
 Eviction = Literal["rotate", "recompute"]
-
-EVICTED_FRACTION = 1 / 8
-"""Share of the window that goes at once when it is full, so that eviction is rare."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +55,17 @@ class StreamOptions:
     draft_tokens: int = 6
 
 
-@dataclass
-class Marks:
-    """What a stream knows about the positions in its cache.
-
-    kept: length of the prefix that is never evicted. frame_ends: positions right after each frame behind the
-    prefix, where the cache may be cut. num_frames: frames observed since the stream began. pins_next_frame: the
-    prefix will reach to the end of the next frame.
-    """
-
-    kept: int = 0
-    frame_ends: list[int] = field(default_factory=list)
-    num_frames: int = 0
-    pins_next_frame: bool = True
+def decide(
+    readings: Sequence[Reading], silence_id: int, threshold: float, stops_at: Callable[[Decision], bool] = _speaks
+) -> list[Decision]:
+    """Decisions after some frames, up to the first one to stop at: silence is kept if it is the likeliest token, and
+    at least as probable as the threshold (0–1)."""
+    decisions = []
+    for prob, winner in readings:
+        decisions.append(Decision(prob, winner != silence_id or prob < threshold))
+        if stops_at(decisions[-1]):
+            break
+    return decisions
 
 
 def check_window(grammar: Grammar, window_tokens: int, max_reply_tokens: int) -> None:
@@ -88,9 +84,9 @@ def check_window(grammar: Grammar, window_tokens: int, max_reply_tokens: int) ->
 class Stream:
     """One continuous conversation over one video, with a cache of fixed size.
 
-    The kept prefix is the system prompt and everything up to the first frame (`pin` extends it). What slides out is
-    always a run from the end of one frame to the end of another, so that what remains is grammatical.
-    Raises StreamError for a window that is too small.
+    What is kept of it when that is full: model.window; `pin` extends the prefix that is kept for ever. Raises
+    StreamError for a window that is too small. reply_ids: of the latest reply, with its end-of-sequence if the model
+    wrote it. is_prepared: whether all is ready that makes this stream fast.
     """
 
     def __init__(self, engine: Engine, grammar: Grammar, options: StreamOptions) -> None:
@@ -102,12 +98,10 @@ class Stream:
         self.silence_threshold = options.silence_threshold
         self.cache = engine.make_cache(options.window_tokens)
         self.cursor = Cursor()
-        self._marks = Marks()
+        self._window = Window(options.window_tokens)
         self.reply_ids: list[int] = []
-        """Ids of the latest reply, with its end-of-sequence if the model wrote it."""
         self._is_replying = False
         self.is_prepared = False
-        """Whether all is ready that makes this stream fast."""
         self._drafter = Drafter(min(options.draft_tokens, engine.max_draft_tokens))
         self._history: Tensor | None = None
         if options.eviction == "recompute":
@@ -126,17 +120,17 @@ class Stream:
     @property
     def num_frames(self) -> int:
         """Frames observed since the stream began."""
-        return self._marks.num_frames
+        return self._window.marks.num_frames
 
     @property
     def num_frames_kept(self) -> int:
         """Frames that are still in the cache, but for those of the prefix. Any thread may read it."""
-        return len(self._marks.frame_ends)
+        return len(self._window.marks.frame_ends)
 
     @property
     def kept_tokens(self) -> int:
         """Length of the prefix that is never evicted."""
-        return self._marks.kept
+        return self._window.marks.kept
 
     @property
     def system_prompt(self) -> str:
@@ -160,8 +154,8 @@ class Stream:
         not consumed: the caller brings them again after the reply.
         """
         self._check_idle()
-        if not self._marks.kept and self.num_tokens > self.capacity // 2:
-            self._forget()  # much was said before the first frame: the prefix must stay small
+        if self._window.is_crowded(self.num_tokens):
+            self._forget()
         if frame_tokens_KND.ndim != 3 or frame_tokens_KND.shape[1] != self._frame_tokens:
             raise StreamError(
                 f"frame tokens of shape {tuple(frame_tokens_KND.shape)}: expected K × {self._frame_tokens} × width"
@@ -182,7 +176,7 @@ class Stream:
             len(frames_KND),
             MAX_FRAMES_PER_PASS,
             1 + (self.cache.free - len(opening) - self._frame_tokens - len(closing)) // step,
-            1 if self._marks.pins_next_frame else MAX_FRAMES_PER_PASS,
+            1 if self._window.marks.pins_next_frame else MAX_FRAMES_PER_PASS,
         )
         opening_TD, interval_TD = self._engine.embed(opening, keep=True), self._engine.embed(interval, keep=True)
         pieces = [piece for frame in frames_KND[:count] for piece in (interval_TD, frame)]
@@ -191,30 +185,12 @@ class Stream:
         start = self.cache.num_tokens
         ends = [len(opening) + self._frame_tokens + k * step for k in range(count)]
         readings = self._append(torch.cat(pieces), [end - 1 + len(closing) for end in ends])
-        decisions = self._decide(readings, stops_at)
+        decisions = decide(readings, self._grammar.silence_id, self.silence_threshold, stops_at)
         for end in ends[: len(decisions)]:
-            self._note_frame(start + end)
+            self._window.note_frame(start + end)
         self.cache.rollback(start + ends[len(decisions) - 1])
         self.cursor = Cursor("frame")
         return decisions
-
-    def _decide(self, readings: list[Reading], stops_at: Callable[[Decision], bool]) -> list[Decision]:
-        """Decisions up to the first one to stop at."""
-        decisions = []
-        for prob, winner in readings:
-            is_silent = winner == self._grammar.silence_id and prob >= self.silence_threshold
-            decisions.append(Decision(prob, not is_silent))
-            if stops_at(decisions[-1]):
-                break
-        return decisions
-
-    def _note_frame(self, end: int) -> None:
-        self._marks.num_frames += 1
-        if self._marks.pins_next_frame and (not self._marks.kept or end <= self.capacity // 2):
-            self._marks.kept, self._marks.frame_ends = end, []
-        else:
-            self._marks.frame_ends.append(end)
-        self._marks.pins_next_frame = False
 
     # ---- words ---------------------------------------------------------------------------------------------
 
@@ -236,11 +212,7 @@ class Stream:
 
         Refused with StreamError if that would fill more than half of the window.
         """
-        if self.num_tokens > self.capacity // 2:
-            raise StreamError(
-                f"cannot keep {self.num_tokens} tokens of a window of {self.capacity}: pin earlier, or widen it"
-            )
-        self._marks.pins_next_frame = True
+        self._window.pin(self.num_tokens)
 
     def reply(self) -> Iterator[str]:
         """Write a reply, greedily, piece by piece; the first piece begins with a space.
@@ -280,27 +252,19 @@ class Stream:
             guessed = guessed[: guessed.index(self._grammar.eos_id)]
         first = len(unfed) - 1
         readings = self._append(self._engine.embed([*unfed, *guessed]), list(range(first, first + len(guessed) + 1)))
-        token_ids = [readings[0].winner]
-        for guess, reading in zip(guessed, readings[1:], strict=True):
-            if guess != token_ids[-1]:
-                break
-            token_ids.append(reading.winner)
-        return token_ids
+        return written_ids(guessed, [reading.winner for reading in readings])
 
     # ---- the window ----------------------------------------------------------------------------------------
 
     def _make_room(self, num_tokens: int) -> bool:
         """Evict until `num_tokens` fit; whether anything was evicted (the cursor may then have changed)."""
-        if num_tokens <= self.cache.free:
+        cut = self._window.cut(self.num_tokens, num_tokens)
+        if cut is None:
             return False
-        wanted = max(num_tokens - self.cache.free, int(self.capacity * EVICTED_FRACTION))
-        cuts = [end for end in self._marks.frame_ends if end - self._marks.kept >= wanted]
-        if cuts:
-            self._evict(cuts[0])
-        elif self._marks.frame_ends and num_tokens <= self.cache.free + self._marks.frame_ends[-1] - self._marks.kept:
-            self._evict(self._marks.frame_ends[-1])
-        else:
+        if cut.is_all:
             self._forget()
+        else:
+            self._evict(cut.stop)
         if num_tokens > self.cache.free:
             raise StreamError(
                 f"{num_tokens} tokens do not fit beside the {self.num_tokens} that are kept: widen the window "
@@ -311,12 +275,12 @@ class Stream:
     def _forget(self) -> None:
         """Evict everything behind the prefix; questions that wait still wait."""
         self._evict(self.num_tokens)
-        self.cursor = Cursor("frame" if self._marks.kept else "system", questions=self.cursor.questions)
+        self.cursor = Cursor("frame" if self._window.marks.kept else "system", questions=self.cursor.questions)
 
     @torch.inference_mode()
     def _evict(self, stop: int) -> None:
-        start, end, count = self._marks.kept, self.num_tokens, stop - self._marks.kept
-        self._marks.frame_ends = [position - count for position in self._marks.frame_ends if position > stop]
+        start, end = self._window.marks.kept, self.num_tokens
+        count = self._window.note_cut(stop)
         if self._history is None:
             self.cache.evict(start, stop)
             return
@@ -330,7 +294,7 @@ class Stream:
 
     def marks(self) -> Marks:
         """A copy of the stream's bookkeeping."""
-        return replace(self._marks, frame_ends=list(self._marks.frame_ends))
+        return replace(self._window.marks, frame_ends=list(self._window.marks.frame_ends))
 
     def export(self) -> dict[str, Tensor]:
         """Copies of all tensors that the stream is made of, by name. Not while a reply is being written."""
@@ -346,7 +310,7 @@ class Stream:
         self.cache.restore(tensors, self._engine.device)
         if self._history is not None:
             self._history[: self.num_tokens] = tensors["history"]
-        self.cursor, self._marks = cursor, Marks(**marks)
+        self.cursor, self._window.marks = cursor, Marks(**marks)
 
     # ---- the decoder ---------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ ROOMS = {
 }
 """Which rooms of the assistant each of them may import. Commands are the only ones that know all others."""
 
-MAX_CLASS_LINES = 290
+MAX_CLASS_LINES = 250
 NOT_IN_MODEL = {"threading", "_thread", "concurrent", "asyncio", "multiprocessing", "argparse", "tomllib", "tomlkit"}
 HEAVY = {"torch", "transformers", "cv2", "av", "timm", "numpy", "pydantic", "sounddevice"}
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from model.grammar import Cursor, Grammar
-from model.stream import EVICTED_FRACTION, Decision, StreamOptions
+from model.stream import Decision, StreamOptions
+from model.window import EVICTED_FRACTION
 
 
 class FreshRows:

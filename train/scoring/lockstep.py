@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from model.errors import StreamError
 from model.grammar import Cursor, Grammar
-from model.stream import EVICTED_FRACTION, Marks, StreamOptions
+from model.stream import StreamOptions
 from model.videolm import VideoLM
+from model.window import Window
 from train.scoring.batched import RowsCache, append_rows
 from train.scoring.freerun import FreeRun, Said
 
@@ -142,7 +143,7 @@ class Row:
         self, grammar: Grammar, job: Job, options: StreamOptions, evict: Callable[[int, int, int], None]
     ) -> None:
         self._grammar, self._job, self._options, self._evict_from_cache = grammar, job, options, evict
-        self._marks = Marks()
+        self._window = Window(options.window_tokens)
         self._cursor = Cursor()
         self._question: str | None = None
         self._reply_ids: list[int] | None = None
@@ -167,7 +168,7 @@ class Row:
         frame, num_frame_tokens = len(self.silence_probs), self._grammar.spec.num_frame_tokens
         if frame == len(self._job.features_TNF):
             return
-        if not self._marks.kept and self.num_tokens > self._options.window_tokens // 2:
+        if self._window.is_crowded(self.num_tokens):
             self._forget()
         closing = self._grammar.before_decision
         self._make_room(len(self._grammar.before_frame(self._cursor)) + num_frame_tokens + len(closing))
@@ -181,7 +182,7 @@ class Row:
     def _decide(self, silence_prob: float, winner: int) -> None:
         frame = len(self.silence_probs)
         self.num_tokens -= len(self._grammar.before_decision)
-        self._note_frame()
+        self._window.note_frame(self.num_tokens)
         self.silence_probs.append(silence_prob)
         self._cursor = Cursor("frame")
         self._question = self._job.questions.get(frame)
@@ -211,39 +212,20 @@ class Row:
         self._reply_ids = None
         self._start_frame()
 
-    # ---- the window: what `Stream` does, without its tensors ------------------------------------------------
-
-    def _note_frame(self) -> None:
-        marks = self._marks
-        if marks.pins_next_frame and (not marks.kept or self.num_tokens <= self._options.window_tokens // 2):
-            marks.kept, marks.frame_ends = self.num_tokens, []
-        else:
-            marks.frame_ends.append(self.num_tokens)
-        marks.pins_next_frame = False
-
     def _make_room(self, num_tokens: int) -> None:
-        capacity, kept, ends = self._options.window_tokens, self._marks.kept, self._marks.frame_ends
-        free = capacity - self.num_tokens
-        if num_tokens <= free:
-            return
-        wanted = max(num_tokens - free, int(capacity * EVICTED_FRACTION))
-        cuts = [end for end in ends if end - kept >= wanted]
-        if cuts:
-            self._evict(cuts[0])
-        elif ends and num_tokens <= free + ends[-1] - kept:
-            self._evict(ends[-1])
-        else:
+        cut = self._window.cut(self.num_tokens, num_tokens)
+        if cut is not None and cut.is_all:
             self._forget()
+        elif cut is not None:
+            self._evict(cut.stop)
 
     def _forget(self) -> None:
         self._evict(self.num_tokens)
-        self._cursor = Cursor("frame" if self._marks.kept else "system", questions=self._cursor.questions)
+        self._cursor = Cursor("frame" if self._window.marks.kept else "system", questions=self._cursor.questions)
 
     def _evict(self, stop: int) -> None:
-        marks, count = self._marks, stop - self._marks.kept
-        marks.frame_ends = [end - count for end in marks.frame_ends if end > stop]
-        self._evict_from_cache(self.num_tokens, marks.kept, stop)
-        self.num_tokens -= count
+        self._evict_from_cache(self.num_tokens, self._window.marks.kept, stop)
+        self.num_tokens -= self._window.note_cut(stop)
 
 
 def whole_text(grammar: Grammar, reply_ids: Sequence[int]) -> str:
