@@ -136,7 +136,7 @@ def check(args: argparse.Namespace, config: Config) -> int:
     from tqdm import tqdm
 
     from assistant.capture.source import parse_source
-    from assistant.mind.opening import open_model, silence_threshold
+    from assistant.mind.opening import open_model
     from assistant.watch.comparison import compare, narrate
 
     sources = [parse_source(video) for video in args.check]
@@ -146,7 +146,7 @@ def check(args: argparse.Namespace, config: Config) -> int:
     for section in (config.model, plain):  # the one that may not be had comes first
         with PullBar() as bar:
             model = open_model(section, on_progress=bar.update)
-        threshold = silence_threshold(model, config.stream)
+        threshold = config.stream.threshold(model.silence_threshold)
         about = about or describe(model)
         with tqdm(sources, desc=f"{model.engine.kind}, {model.engine.weights}", unit="video") as shown:
             told.append([narrate(model, config, source) for source in shown])

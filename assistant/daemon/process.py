@@ -138,7 +138,7 @@ def _serve(config: Config, instance: Instance, config_file: ConfigFile, link: Li
     from assistant.daemon.requests import Requests
     from assistant.daemon.service import Service
     from assistant.journal.thread import JournalThread
-    from assistant.mind.opening import open_model, open_stream, settle, silence_threshold
+    from assistant.mind.opening import open_model, open_stream, settle
     from assistant.mind.pacing import PolicyPacing
     from assistant.mind.pacing import settings_of as policy_settings_of
     from assistant.mind.policy import Policy
@@ -149,7 +149,7 @@ def _serve(config: Config, instance: Instance, config_file: ConfigFile, link: Li
     with PullBar() as bar:
         model = open_model(section, on_progress=bar.update)
     settle()
-    policy = Policy(policy_settings_of(config.policy), silence_threshold(model, config.stream))
+    policy = Policy(policy_settings_of(config.policy), config.stream.threshold(model.silence_threshold))
     signals: list[int] = []  # that came: a handler must take no lock
 
     def open_daemon_voice(section: VoiceSection, hush: threading.Event) -> Voice | None:

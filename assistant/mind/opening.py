@@ -139,7 +139,7 @@ def open_stream(model: VideoLM, section: StreamSection) -> Stream:
 
     try:
         return model.open_stream(
-            silence_threshold=None if section.silence_threshold == "checkpoint" else section.silence_threshold,
+            silence_threshold=section.threshold(model.silence_threshold),
             window_tokens=section.window_tokens,
             max_reply_tokens=section.max_reply_tokens,
         )
@@ -156,11 +156,6 @@ def check_stream(model: VideoLM, section: StreamSection) -> None:
         check_window(model.grammar, section.window_tokens, section.max_reply_tokens)
     except StreamError as error:
         raise ConfigError([f"stream.{error}"]) from None
-
-
-def silence_threshold(model: VideoLM, section: StreamSection) -> float:
-    """The threshold that such a stream has, 0–1."""
-    return model.silence_threshold if section.silence_threshold == "checkpoint" else section.silence_threshold
 
 
 def _prepare_libraries() -> None:

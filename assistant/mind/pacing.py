@@ -37,9 +37,8 @@ class PolicyPacing(Pacing):
         self._minute_of_day = minute_of_day or _local_minute
 
     def update(self, config: Config) -> None:
-        threshold = config.stream.silence_threshold
         with self._lock:
-            self._wanted = settings_of(config.policy), self._checkpoint if threshold == "checkpoint" else threshold
+            self._wanted = settings_of(config.policy), config.stream.threshold(self._checkpoint)
 
     def threshold(self, own: float) -> float:
         """The model's own, also while nothing may be said: a frame `speaks` if the model would."""
