@@ -15,6 +15,7 @@ from assistant.capture.worker import NO_TURN, StreamPlace, Turn, run_capture
 from assistant.errors import MediaError, SourceMissing, WorkerFailed
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Event, Frame, Opened, Status
+from assistant.runtime.states import State
 
 FIRST_DELAY_S, LAST_DELAY_S = 0.1, 2.0
 """Between two attempts to open a source: what returns is noticed within LAST_DELAY_S and the time of opening it."""
@@ -26,8 +27,8 @@ STEADY_S = 2.0
 class Keeper:
     """Posts the frames of one live source into `frames` for ever, and says by `report` what becomes of it.
 
-    Of each loss there is one Status("capture", "lost"), however often it is tried again in vain, and one "ready" when
-    it is back. Frames are counted, and their times run on, over all of it.
+    Of each loss there is one Status("capture", State.LOST), however often it is tried again in vain, and one "ready"
+    when it is back. Frames are counted, and their times run on, over all of it.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Keeper:
         self._source, self._frames, self._report = source, frames, report
         self._fps, self._timeout_s, self._turn = fps, timeout_s, turn
         self._place = StreamPlace()
-        self._state = "opening"
+        self._state = State.OPENING
         self._is_paused = threading.Event()
         self._break = threading.Event()  # ends the attempt under way, or the wait for the next one
         self._delay_s = FIRST_DELAY_S
@@ -100,7 +101,7 @@ class Keeper:
                     return
                 if self._is_paused.is_set():
                     self._closed.set()
-                    self._enter("paused", "")
+                    self._enter(State.PAUSED, "")
                     self._break.wait(1.0)
                     continue
                 self._attempt()
@@ -114,9 +115,9 @@ class Keeper:
 
     def _attempt(self) -> None:
         self._opened_s = None
-        if self._state == "paused" or self._is_new:
+        if self._state == State.PAUSED or self._is_new:
             self._is_new = False
-            self._enter("opening", self._source.shown)
+            self._enter(State.OPENING, self._source.shown)
         try:
             run_capture(
                 self._source,
@@ -135,18 +136,18 @@ class Keeper:
         except (SourceMissing, MediaError, WorkerFailed) as error:
             why = str(error)
         if not self._break.is_set():
-            self._enter("lost", why)
+            self._enter(State.LOST, why)
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Opened):
             self._opened_s = time.monotonic()
-            self._enter("ready", self._source.shown)
-        if isinstance(event, Status) and event.state == "waiting":
-            self._enter("waiting", event.detail)
+            self._enter(State.READY, self._source.shown)
+        if isinstance(event, Status) and event.state == State.WAITING:
+            self._enter(State.WAITING, event.detail)
         else:
             self._report(event)
 
-    def _enter(self, state: str, detail: str) -> None:
+    def _enter(self, state: State, detail: str) -> None:
         if state != self._state:
             self._state = state
             self._report(Status("capture", state, detail, time.monotonic()))

@@ -31,6 +31,7 @@ from assistant.errors import MediaError, SourceMissing, WorkerFailed
 from assistant.runtime.children import Child
 from assistant.runtime.mailbox import Mailbox, put_until, sleep_until
 from assistant.runtime.messages import Ended, Event, Frame, Opened, Status
+from assistant.runtime.states import State
 
 START_TIMEOUT_S = 30.0  # a fresh interpreter on a busy machine, on top of the source's own time-out
 END_GRACE_S = 0.3
@@ -157,7 +158,7 @@ def _take_pictures(
         if message is None:
             if source.kind == "push" and not is_waiting and time.monotonic() - begun_s > LISTENS_AFTER_S:
                 is_waiting = True
-                report(Status("capture", "waiting", f"for a sender at {source.shown}", time.monotonic()))
+                report(Status("capture", State.WAITING, f"for a sender at {source.shown}", time.monotonic()))
             now_s = time.monotonic()
             silent_s, waited_at_s = silent_s + min(now_s - waited_at_s, MAX_WAIT_S), now_s
             if silent_s > patience_s:
@@ -173,7 +174,7 @@ def _take_pictures(
                 is_camera = is_live and source.kind != "screen"  # a desktop may be still, or black
                 still = stillness.note(pixels, message.captured_s) if is_camera else None
                 if still is not None:
-                    report(Status("capture", "ready", STILL.get(still, source.shown), time.monotonic()))
+                    report(Status("capture", State.READY, STILL.get(still, source.shown), time.monotonic()))
                 child.send(message.slot)
                 frames.note_lost(message.num_lost)
                 captured_s = message.captured_s
@@ -193,7 +194,7 @@ def _take_pictures(
                 else:
                     frames.put(frame)
             case Warned():
-                report(Status("capture", "warning", message.text, time.monotonic()))
+                report(Status("capture", State.WARNING, message.text, time.monotonic()))
             case Failed():
                 raise (MediaError if message.kind == "media" else SourceMissing)(message.text)
             case Finished():

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assistant.errors import UsageError
+from assistant.runtime.states import State
 from assistant.runtime.text import printable
 
 STOP_TIMEOUT_S = 10.0
@@ -128,7 +129,7 @@ def run_private(args: argparse.Namespace) -> int:
     from assistant.control.client import Client
 
     with Client.connect() as client:
-        client.request("private", {"on": args.state == "on"})
+        client.request("private", {"on": args.state == State.ON})
     return 0
 
 

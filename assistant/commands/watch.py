@@ -17,6 +17,7 @@ from assistant.errors import UsageError
 from assistant.runtime.folders import absolute
 from assistant.runtime.progress import PullBar
 from assistant.runtime.signals import heard_at_the_end
+from assistant.runtime.states import State
 from assistant.voice.opening import open_voice
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ class _Narrator:
                     self._pieces.clear()
                     if text:
                         self._reply(event, text)
-            case Status(state="warning"):
+            case Status(state=State.WARNING):
                 self._output.warn(event.detail)
             case _:
                 pass

@@ -20,6 +20,7 @@ from assistant.journal.writer import JournalLine
 from assistant.runtime.asker import Asker
 from assistant.runtime.health import stale_after_s
 from assistant.runtime.messages import Asked, Query, Seen, Status, Words
+from assistant.runtime.states import State
 from assistant.voice.speaker import Sentence
 from assistant.voice.thread import VoiceThread
 
@@ -100,7 +101,7 @@ class Conversation:
 
     def note_capture(self, status: Status) -> None:
         """The camera has something to say of itself."""
-        if status.state != "warning":
+        if status.state != State.WARNING:
             since_s = time.monotonic() - status.at_s
             self._sight.note_capture(status.state, status.detail, time.time() - since_s, status.at_s)
 
@@ -161,7 +162,7 @@ class Conversation:
         now_s, capture = time.monotonic(), self._parts["capture"]
         if self._camera.is_to_be_closed:  # it is about to say so itself
             self._sight.note_capture("paused", "", now_unix_s, now_s)
-        idle_s = now_s - (capture.worked_at_s or now_s) if capture.state == "ready" else 0.0
+        idle_s = now_s - (capture.worked_at_s or now_s) if capture.state == State.READY else 0.0
         is_idle = idle_s > stale_after_s(1 / self._watching.config.stream.fps)
         return self._sight.why_blind(datetime.fromtimestamp(now_unix_s), idle_s if is_idle else 0.0)
 

@@ -10,6 +10,7 @@ from assistant.config.keys import Config, PrivacySection
 from assistant.daemon.parts import Parts
 from assistant.journal.thread import JournalThread
 from assistant.runtime.health import Part
+from assistant.runtime.states import State
 from assistant.voice.thread import OpenVoice, VoiceThread
 from model.errors import OnlookerError
 
@@ -75,15 +76,15 @@ class Keeping:
             self._start_journal(privacy)
         except OnlookerError as error:
             if str(error) == told:  # once for as long as it lasts
-                self._parts["journal"] = Part("failed", told)
+                self._parts["journal"] = Part(State.FAILED, told)
             else:
-                self._parts.tell("journal", "failed", str(error))
+                self._parts.tell("journal", State.FAILED, str(error))
         else:
-            self._parts.tell("journal", "on", "its thread had died; it was started again")
+            self._parts.tell("journal", State.ON, "its thread had died; it was started again")
 
     def _start_journal(self, privacy: PrivacySection) -> None:
         try:
             if self.journal is not None:
                 self.journal.apply(privacy)
         finally:
-            self._parts["journal"] = Part("on" if self.journal and self.journal.is_on else "off")
+            self._parts["journal"] = Part(State.ON if self.journal and self.journal.is_on else State.OFF)

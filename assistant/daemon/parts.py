@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from assistant.runtime.health import Health
+from assistant.runtime.states import State
 
 Publish = Callable[[str, Mapping[str, Any]], None]
 """Tells subscribers (kind, facts); any thread, never waits."""
@@ -21,10 +22,10 @@ class Parts(Health):
         super().__init__(*names)
         self._publish = publish
 
-    def tell(self, part: str, state: str, detail: str = "") -> None:
+    def tell(self, part: str, state: State, detail: str = "") -> None:
         """A part is in this state now; "warning" is only told, and changes none."""
-        if state != "warning":
+        if state != State.WARNING:
             self[part].state, self[part].detail = state, detail
-        level = logging.WARNING if state in ("warning", "lost", "failed") else logging.INFO
+        level = logging.WARNING if state in (State.WARNING, State.LOST, State.FAILED) else logging.INFO
         log.log(level, "%s: %s %s", part, state, detail)
         self._publish("status", {"part": part, "state": state, "detail": detail})

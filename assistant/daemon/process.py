@@ -21,6 +21,7 @@ from assistant.runtime.console import ConsoleHandler
 from assistant.runtime.faults import ProcessSpoilt
 from assistant.runtime.progress import PullBar
 from assistant.runtime.signals import ENDING
+from assistant.runtime.states import State
 from assistant.runtime.version import program_version
 from assistant.voice.opening import open_voice
 from model.errors import OnlookerError
@@ -200,7 +201,7 @@ def _helpers(service: Service, model: VideoLM, config: Config) -> Iterator[None]
         if config.metrics.enabled:
             from assistant.web.metrics import MetricsKeeper
 
-            def tell(state: str, detail: str) -> None:
+            def tell(state: State, detail: str) -> None:
                 service.tell("metrics", state, detail)
 
             metrics = MetricsKeeper(config.metrics.port, token_path(), service.facts, tell)
@@ -218,7 +219,7 @@ def _helpers(service: Service, model: VideoLM, config: Config) -> Iterator[None]
             from assistant.machine.gpu_watch import GpuWatch
 
             uuid = str(torch.cuda.get_device_properties(model.device).uuid)
-            gpu = GpuWatch(uuid, service.busy_s, service.share_gpu, lambda why: service.tell("gpu", "failed", why))
+            gpu = GpuWatch(uuid, service.busy_s, service.share_gpu, lambda why: service.tell("gpu", State.FAILED, why))
             helpers.callback(gpu.close)
             gpu.start()
         yield

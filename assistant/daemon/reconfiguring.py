@@ -15,6 +15,7 @@ from assistant.daemon.watching import Watching
 from assistant.errors import WorkerFailed
 from assistant.runtime.asker import Asker
 from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.states import State
 from model.errors import OnlookerError
 
 if TYPE_CHECKING:
@@ -61,12 +62,12 @@ class Reconfiguring:
             raise
         except OnlookerError as error:  # a mistake of the user's
             waiting = self._waiting_keys()
-            self._parts.tell("config", "failed", f"{error}; {_waits(waiting)}" if waiting else str(error))
+            self._parts.tell("config", State.FAILED, f"{error}; {_waits(waiting)}" if waiting else str(error))
             for asker in asked:
                 asker.error("failed", str(error), "the old values stay in effect", error.exit_code)
             return
         waiting = self._waiting_keys()
-        self._parts.tell("config", "in effect", _waits(waiting))
+        self._parts.tell("config", State.IN_EFFECT, _waits(waiting))
         for asker in asked:
             asker.done({"changed": sorted(changed), "at_next_start": waiting})
 

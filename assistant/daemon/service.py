@@ -38,6 +38,7 @@ from assistant.runtime.faults import ProcessSpoilt
 from assistant.runtime.health import Part
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Asked, Event, Seen, Status, Words
+from assistant.runtime.states import State
 from assistant.runtime.threads import stuck_message
 from assistant.voice.thread import OpenVoice
 
@@ -86,9 +87,9 @@ class Service:
         self._events = Mailbox[Event | Wanted | _Muted](NUM_EVENTS_QUEUED, name="events")
         self._stop = threading.Event()
         self._parts = Parts(publish, "capture", "encoder", "mind", "voice", "journal", "config", "metrics")
-        self._parts["metrics"] = Part("off")
+        self._parts["metrics"] = Part(State.OFF)
         if model.device.type == "cuda":
-            self._parts["gpu"] = Part("ours")
+            self._parts["gpu"] = Part(State.OURS)
         self._watching = Watching(
             source,
             config,
@@ -129,7 +130,7 @@ class Service:
         is_spoilt = False
         try:
             self._keeping.start(self._watching.config)
-            self._parts.tell("config", "failed" if self._modes.trouble else "in effect", self._modes.trouble)
+            self._parts.tell("config", State.FAILED if self._modes.trouble else State.IN_EFFECT, self._modes.trouble)
             self._watching.start()
             self._notifier.ready(f"watching {self._watching.source.shown}")
             while not self._stop.is_set():
@@ -183,7 +184,7 @@ class Service:
                 self._latency_s = event.latency_s
                 self._conversation.note_seen(event)
                 for name in ("encoder", "mind"):
-                    self._parts[name].state = "ready"
+                    self._parts[name].state = State.READY
             case Status():
                 if event.part == "capture":
                     self._conversation.note_capture(event)
@@ -237,7 +238,7 @@ class Service:
             "paused": modes.paused,
             "private": modes.private,
             "journal": self.journal is not None and self.journal.is_on,
-            "muted": modes.muted or self._parts["voice"].state == "off",
+            "muted": modes.muted or self._parts["voice"].state == State.OFF,
             "parts": self._parts.facts(watching.frame_skip.keeps_one_in / stream.fps),
             "frames": self._num_seen,
             "dropped": watching.num_dropped,
@@ -275,7 +276,7 @@ class Service:
         """The computer is awake."""
         self._camera.after_sleep()
 
-    def tell(self, part: str, state: str, detail: str = "") -> None:
+    def tell(self, part: str, state: State, detail: str = "") -> None:
         """Of a part beside the service; never waits."""
         self._events.put_wait(Status(part, state, detail, time.monotonic()), timeout_s=0)
 
@@ -293,4 +294,6 @@ class Service:
         skip.is_on = is_needed
         looked_at = f"one frame in {skip.keeps_one_in} is looked at"
         detail = f"other programs use it {share:.0%} of the time: {looked_at}" if is_needed else ""
-        self._events.put_wait(Status("gpu", "shared" if is_needed else "ours", detail, time.monotonic()), timeout_s=1)
+        self._events.put_wait(
+            Status("gpu", State.SHARED if is_needed else State.OURS, detail, time.monotonic()), timeout_s=1
+        )

@@ -7,18 +7,19 @@ from datetime import datetime
 
 from assistant.capture.stillness import AFTER_S
 from assistant.capture.worker import STILL
+from assistant.runtime.states import State
 
 BLIND = {
-    "paused": "the camera has been paused since {since}",
-    "lost": "the camera has been lost since {since}",
-    "opening": "the camera has been closed since {since}",
-    "waiting": "nobody has sent a picture since {since}",
+    State.PAUSED: "the camera has been paused since {since}",
+    State.LOST: "the camera has been lost since {since}",
+    State.OPENING: "the camera has been closed since {since}",
+    State.WAITING: "nobody has sent a picture since {since}",
 }
 NEVER = {
-    "paused": "the camera is paused",
-    "lost": "the camera cannot be opened",
-    "opening": "the camera is being opened",
-    "waiting": "nobody has sent a picture",
+    State.PAUSED: "the camera is paused",
+    State.LOST: "the camera cannot be opened",
+    State.OPENING: "the camera is being opened",
+    State.WAITING: "nobody has sent a picture",
 }
 IDLE = "no picture has come since {since}"
 STILL_WORDS = {
@@ -31,15 +32,15 @@ class Sight:
     """Use: `note_capture` for each state of the capture, `note_frame` for each frame decided; ask `why_blind`."""
 
     def __init__(self) -> None:
-        self._words = NEVER["opening"]
+        self._words = NEVER[State.OPENING]
         self._is_blind, self._has_seen, self._is_still = True, False, False
         self._since_unix_s = 0.0
         self._ends_with_a_frame = False
         self._fresh_from_s = -math.inf  # what was taken earlier is of before
 
-    def note_capture(self, state: str, detail: str, at_unix_s: float, at_s: float) -> None:
+    def note_capture(self, state: State, detail: str, at_unix_s: float, at_s: float) -> None:
         """state, detail: of Status("capture"). at_unix_s: wall clock; at_s: the same moment, monotonic."""
-        is_still = state == "ready" and detail in STILL_WORDS
+        is_still = state == State.READY and detail in STILL_WORDS
         words = STILL_WORDS[detail] if is_still else (BLIND if self._has_seen else NEVER).get(state)
         if words is None:  # ready: what is in front of the camera is known with the next frame
             self._ends_with_a_frame = True

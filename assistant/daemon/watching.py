@@ -20,6 +20,7 @@ from assistant.mind.live import LivePipeline
 from assistant.mind.loop import Pacing, Report
 from assistant.runtime.faults import Fault, ProcessSpoilt, fault_of
 from assistant.runtime.health import Part
+from assistant.runtime.states import State
 
 if TYPE_CHECKING:
     from model.stream import Stream
@@ -108,7 +109,7 @@ class Watching:
                     raise
                 if not self._halve():
                     raise no_room(str(self._model.device)) from error
-                self._parts.tell("mind", "starting", self._reduced)
+                self._parts.tell("mind", State.STARTING, self._reduced)
             self._free()
             self._check()
             if self._stop.is_set():
@@ -196,14 +197,14 @@ class Watching:
         how = self._reduced if is_smaller else "as it was"
         if rests:
             how += f", in {REST_S:.0f} s: {MAX_RESTARTS} times within {RESTART_WINDOW_S:.0f} s did not help"
-        self._parts.tell("mind", "failed", f"{failure}; it is started again {how}")
+        self._parts.tell("mind", State.FAILED, f"{failure}; it is started again {how}")
         stuck = self.end(failure)
         if stuck:
             raise ProcessSpoilt(f"{failure}, and these threads hang: {', '.join(stuck)}")
         self._free()
         if rests:
             self._restarts_s.clear()
-            self._parts["capture"], self._parts["encoder"] = Part("closed"), Part("closed")
+            self._parts["capture"], self._parts["encoder"] = Part(State.CLOSED), Part(State.CLOSED)
         self._rests_until_s = now_s + (REST_S if rests else min(2.0, 0.25 * len(self._restarts_s)))
 
     def _halve(self) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Asked, Event, FrameTokens, Query, Seen, Status, Words
+from assistant.runtime.states import State
 from model.errors import StreamError
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class _Mind:
             self._stream.ask(query.text, query.notes)
         except StreamError as error:
             why = f"the question was not asked: {error}"
-            self._report(Status("mind", "warning", why, self._clock()))
+            self._report(Status("mind", State.WARNING, why, self._clock()))
             self._leave_unanswered(query, why)
             return
         self._report(Asked(query, self._last_s, late=query.asked_s > self._last_s + LATE_S))

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from assistant.runtime.states import State
+
 STALE_S = 5.0
 """A part that has brought nothing for so long, while it should, is called stale."""
 
@@ -15,7 +17,7 @@ STALE_S = 5.0
 class Part:
     """worked_at_s: when it last did its work, monotonic; None: not yet."""
 
-    state: str = "starting"
+    state: State = State.STARTING
     detail: str = ""
     worked_at_s: float | None = None
 
@@ -38,7 +40,7 @@ class Health:
 
         frame_s: seconds from frame to frame.
         """
-        has_frames = self._parts["capture"].state == "ready"
+        has_frames = self._parts["capture"].state == State.READY
         stale_s = stale_after_s(frame_s) if has_frames else math.inf
         now_s = time.monotonic()
         return {name: _facts(part, now_s, stale_s) for name, part in list(self._parts.items())}
@@ -51,5 +53,5 @@ def stale_after_s(frame_s: float) -> float:
 
 def _facts(part: Part, now_s: float, stale_s: float) -> dict[str, Any]:
     age_s = None if part.worked_at_s is None else round(now_s - part.worked_at_s, 1)
-    is_stale = part.state == "ready" and (age_s is None or age_s > stale_s)
-    return {"state": "stale" if is_stale else part.state, "detail": part.detail, "age_s": age_s}
+    is_stale = part.state == State.READY and (age_s is None or age_s > stale_s)
+    return {"state": State.STALE if is_stale else part.state, "detail": part.detail, "age_s": age_s}

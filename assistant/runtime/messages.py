@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from assistant.runtime.states import State
+
 if TYPE_CHECKING:
     from threading import Event as Flag
 
@@ -121,10 +123,10 @@ class Ended:
 
 @dataclass(frozen=True)
 class Status:
-    """What a part has to say about itself. state: "ready", "warning" or "ended"."""
+    """What a part has to say about itself."""
 
     part: str
-    state: str
+    state: State
     detail: str
     at_s: float
 

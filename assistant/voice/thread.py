@@ -11,6 +11,7 @@ from assistant.config.keys import VoiceSection
 from assistant.errors import WorkerFailed
 from assistant.runtime.health import Part
 from assistant.runtime.mailbox import Mailbox
+from assistant.runtime.states import State
 from assistant.runtime.threads import STOP_TIMEOUT_S, make_thread, stuck_message
 from assistant.voice.speaker import NUM_LINES_QUEUED, Sentence, Voice
 from model.errors import OnlookerError
@@ -36,7 +37,7 @@ class VoiceThread:
 
     def part(self) -> Part:
         """For `status`: "off", "starting", "idle", "speaking", or "failed" where nobody hears it."""
-        return self._speaker.part() if self._speaker else Part("off")
+        return self._speaker.part() if self._speaker else Part(State.OFF)
 
     def say(self, line: Sentence) -> None:
         """Never waits; a voice that lags loses its oldest lines."""
@@ -115,10 +116,10 @@ class _Speaker:
     def part(self) -> Part:
         voice = self._voice
         if self.failure:
-            return Part("failed", self.failure)
+            return Part(State.FAILED, self.failure)
         if voice is None:
-            return Part("off" if self._is_open else "starting")
-        state = "speaking" if self._is_speaking else "idle" if voice.is_heard else "failed"
+            return Part(State.OFF if self._is_open else State.STARTING)
+        state = State.SPEAKING if self._is_speaking else State.IDLE if voice.is_heard else State.FAILED
         return Part(state, voice.where, self._spoke_at_s)
 
     @property

@@ -26,6 +26,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from assistant.errors import OutputError, UsageError
+from assistant.runtime.states import State
 from assistant.runtime.threads import make_thread
 from model.errors import OnlookerError
 
@@ -100,7 +101,7 @@ class MetricsKeeper:
         port: int,
         token_file: Path,
         facts: Facts,
-        tell: Callable[[str, str], object],
+        tell: Callable[[State, str], object],
         *,
         retry_s: float = RETRY_S,
     ):
@@ -133,7 +134,7 @@ class MetricsKeeper:
                 return
             if why != told:
                 told = why
-                self._tell("failed", f"{why}; it is tried again")
+                self._tell(State.FAILED, f"{why}; it is tried again")
             self._stop.wait(self._retry_s)
 
     def _serve(self) -> None:
@@ -141,7 +142,7 @@ class MetricsKeeper:
         server = MetricsServer(self._port, read_token(self._token_file), self._facts)
         try:
             server.start()
-            self._tell("on", f"http://127.0.0.1:{server.port}/metrics")
+            self._tell(State.ON, f"http://127.0.0.1:{server.port}/metrics")
             while server.is_alive and not self._stop.wait(LOOK_EVERY_S):
                 pass
         finally:
