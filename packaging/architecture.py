@@ -96,6 +96,7 @@ def figures() -> list[tuple[str, str]]:
     longest, where = max(classes, key=lambda found: _num_lines(found[0]))
     twice = sorted(name for name, count in Counter(node.name for node, _ in classes).items() if count > 1)
     functions = [node for path in paths for node in _public_functions(tree_of(path))]
+    told = {node.name for node in functions if ast.get_docstring(node)}  # a method may stand in for one that is
     threads = [path for path in sources("assistant") if "threading.Thread(" in path.read_text(encoding="utf-8")]
     ignored = sum(path.read_text(encoding="utf-8").count("type: ignore[arg-type]") for path in sources("tests"))
     flat = [path for path in sources("assistant") if room_of(path) == "assistant" and path.name != "__init__.py"]
@@ -104,7 +105,7 @@ def figures() -> list[tuple[str, str]]:
         ("longest class", f"{longest.name} in {where.relative_to(ROOT).as_posix()}, {_num_lines(longest)} lines"),
         ("class names used twice", f"{len(twice)}" + (f": {', '.join(twice)}" if twice else "")),
         ("files that make threads", f"{len(threads)}"),
-        ("public functions without a docstring", f"{sum(not ast.get_docstring(node) for node in functions)}"),
+        ("public functions that no docstring tells of", f"{sum(node.name not in told for node in functions)}"),
         ("`type: ignore[arg-type]` in tests", f"{ignored}"),
     ]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
+    """--config FILE."""
     parser.add_argument(
         "--config", metavar="FILE", type=absolute, help="configuration file (see `onlooker config path`)"
     )

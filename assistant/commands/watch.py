@@ -40,6 +40,7 @@ OVERRIDES = {
 
 
 def add_parser(commands) -> None:
+    """Add this command to the command line. commands: of `add_subparsers`."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "watch",
         help="narrate a video, a camera or a stream",

@@ -21,6 +21,7 @@ class LineBuffer:
         self._end = -1  # where the oldest line ends; negative: not here yet
 
     def feed(self, data: bytes, now_s: float) -> None:
+        """Take in what was received. now_s: monotonic."""
         if self.unfinished_since_s is None:
             self.unfinished_since_s = now_s
         num_searched = len(self._data)
@@ -40,6 +41,7 @@ class LineBuffer:
 
     @property
     def has_line(self) -> bool:
+        """Whether a whole line can be taken."""
         return self._end >= 0 and not self.is_too_long
 
     def restart_clock(self, now_s: float) -> None:
@@ -99,6 +101,7 @@ class Outbox:
 
     @property
     def is_empty(self) -> bool:
+        """Whether nothing waits to be sent."""
         return not self._messages
 
     @property

@@ -140,10 +140,12 @@ class Instance:
 
     @property
     def socket_path(self) -> Path:
+        """Where the daemon's socket is, or will be."""
         return self.directory / SOCKET_NAME
 
     @property
     def is_held(self) -> bool:
+        """Whether this process holds the claim."""
         return self._lock.is_locked
 
     def release(self) -> None:

@@ -21,7 +21,9 @@ class Wire(Protocol):
     """The line to one client."""
 
     @property
-    def peer(self) -> Peer: ...
+    def peer(self) -> Peer:
+        """Who is at the other end, as the kernel says."""
+        ...
 
     @property
     def is_trusted(self) -> bool:

@@ -91,7 +91,7 @@ class Conversation:
     def begin_anew(self, why: str) -> None:
         """There is another stream, which has seen nothing yet: what was open in the last one is answered with `why`."""
         self._texts.clear()
-        self._sight.note_capture("opening", "", time.time(), time.monotonic())
+        self._sight.note_capture(State.OPENING, "", time.time(), time.monotonic())
         self.questions.fail(why)
 
     def note_seen(self, seen: Seen) -> None:
@@ -161,7 +161,7 @@ class Conversation:
     def _why_blind(self, now_unix_s: float) -> str:
         now_s, capture = time.monotonic(), self._parts["capture"]
         if self._camera.is_to_be_closed:  # it is about to say so itself
-            self._sight.note_capture("paused", "", now_unix_s, now_s)
+            self._sight.note_capture(State.PAUSED, "", now_unix_s, now_s)
         idle_s = now_s - (capture.worked_at_s or now_s) if capture.state == State.READY else 0.0
         is_idle = idle_s > stale_after_s(1 / self._watching.config.stream.fps)
         return self._sight.why_blind(datetime.fromtimestamp(now_unix_s), idle_s if is_idle else 0.0)

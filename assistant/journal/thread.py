@@ -48,6 +48,7 @@ class JournalThread:
 
     @property
     def is_on(self) -> bool:
+        """Whether lines are kept."""
         return self._inbox is not None
 
     @property

@@ -30,6 +30,7 @@ class FrameSkip:
 
     @property
     def keeps_one_in(self) -> int:
+        """One frame in so many is encoded just now."""
         return KEEP_ONE_IN if self.is_on else 1
 
     def wants(self) -> bool:

@@ -99,6 +99,7 @@ class PeakMemory:
 
     @property
     def megabytes(self) -> float:
+        """The most memory that this process and its ended children have held, in 10⁶ bytes."""
         return (_own_peak_bytes() + self._children_bytes) / 1e6
 
 

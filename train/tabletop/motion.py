@@ -182,6 +182,7 @@ class Placement:
     holder: int | None = None
 
     def position(self) -> np.ndarray:
+        """x, y, z in metres."""
         return np.array([self.x_m, self.y_m, self.z_m])
 
     def seen_from(self, side: int) -> Placement:
