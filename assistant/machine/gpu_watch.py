@@ -7,13 +7,12 @@ others use is taken for all that is used less what our own threads can have used
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from assistant.runtime.threads import make_thread
+from assistant.runtime.threads import Worker
 
 POLL_S = 1.0
 NUM_POLLS = 4
@@ -47,7 +46,7 @@ class Contention:
         return self.is_high != before
 
 
-class GpuWatch:
+class GpuWatch(Worker):
     """Use: `start`, `close`.
 
     uuid: the GPU's, as torch.cuda.get_device_properties gives it. busy_s: seconds that our threads have worked so far,
@@ -64,19 +63,9 @@ class GpuWatch:
         failed: Callable[[str], None] = lambda _: None,
     ):
         self._uuid, self._busy_s, self._tell, self._failed = uuid, busy_s, tell, failed
-        self._stop = threading.Event()
-        self._thread = make_thread("gpu", self._run)
+        super().__init__("gpu", self._work, timeout_s=STOP_TIMEOUT_S)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """Within STOP_TIMEOUT_S."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(STOP_TIMEOUT_S)
-
-    def _run(self) -> None:
+    def _work(self) -> None:
         told = ""
         while not self._stop.is_set():
             try:

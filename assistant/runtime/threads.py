@@ -20,6 +20,27 @@ def make_thread(name: str, work: Callable[[], object]) -> threading.Thread:
     return threading.Thread(target=work, name=f"onlooker-{name}", daemon=True)
 
 
+class Worker:
+    """Work beside a run, in a thread of its own. Use: `start`, `close`, in one thread.
+
+    work: ends soon after `_stop` is set. timeout_s: `close` waits for that no longer.
+    """
+
+    def __init__(self, name: str, work: Callable[[], None], *, timeout_s: float = STOP_TIMEOUT_S):
+        self._stop, self._timeout_s = threading.Event(), timeout_s
+        self._thread = make_thread(name, work)
+
+    def start(self) -> None:
+        """Once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it, whether it was started or not."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(self._timeout_s)
+
+
 class Threads:
     """Owned by one thread. failed: is told (name, error), in the thread that failed."""
 

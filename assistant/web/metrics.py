@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 
 from assistant.errors import OutputError, UsageError
 from assistant.runtime.states import State
-from assistant.runtime.threads import make_thread
+from assistant.runtime.threads import Worker, make_thread
 from model.errors import OnlookerError
 
 REQUEST_TIMEOUT_S = 2.0
@@ -90,7 +90,7 @@ class MetricsServer:
         self._server.server_close()
 
 
-class MetricsKeeper:
+class MetricsKeeper(Worker):
     """The server, for as long as the daemon runs: a port that is taken is no reason to end, and is asked for again.
 
     Use: `start`, `close`. tell: is told (state, detail) when that changes, in the keeper's thread.
@@ -107,19 +107,9 @@ class MetricsKeeper:
     ):
         self._port, self._token_file, self._facts, self._tell = port, token_file, facts, tell
         self._retry_s = retry_s
-        self._stop = threading.Event()
-        self._thread = make_thread("metrics-keeper", self._run)
+        super().__init__("metrics-keeper", self._work)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """Within STOP_TIMEOUT_S."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(STOP_TIMEOUT_S)
-
-    def _run(self) -> None:
+    def _work(self) -> None:
         told = ""
         while not self._stop.is_set():
             try:
