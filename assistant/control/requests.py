@@ -26,6 +26,7 @@ from assistant.control.protocol import (
     shown,
 )
 from assistant.control.reply import Reply
+from assistant.runtime.asker import Asker
 from model.errors import OnlookerError
 
 Fields = Mapping[str, Any]
@@ -38,51 +39,51 @@ class Invalid(ValueError):
 class Handler(Protocol):
     """The daemon, as the control socket sees it.
 
-    Every method is called in the server's thread and returns at once; what takes longer keeps the reply and answers
+    Every method is called in the server's thread and returns at once; what takes longer keeps the asker and answers
     it from its own thread. An OnlookerError that is raised becomes the error that the client gets.
     """
 
-    def status(self, reply: Reply) -> None:
+    def status(self, asker: Asker) -> None:
         """What every part is doing, and figures."""
         ...
 
-    def devices(self, reply: Reply) -> None:
+    def devices(self, asker: Asker) -> None:
         """Cameras, screens, sound outputs and compute devices of this machine."""
         ...
 
-    def ask(self, text: str, reply: Reply) -> None:
-        """Answer with any number of `reply.words`, then `reply.done`; look at `reply.is_cancelled` between."""
+    def ask(self, text: str, asker: Asker) -> None:
+        """Answer with any number of `asker.words`, then `asker.done`; look at `asker.is_cancelled` between."""
         ...
 
-    def log(self, query: Facts, reply: Reply) -> None:
+    def log(self, query: Facts, asker: Asker) -> None:
         """Delete lines of the journal: {"ids": [numbers]}, or {"everything": true}."""
         ...
 
-    def pause(self, reply: Reply) -> None:
+    def pause(self, asker: Asker) -> None:
         """Close the camera; answered when it is closed."""
         ...
 
-    def resume(self, reply: Reply) -> None:
+    def resume(self, asker: Asker) -> None:
         """Open the camera again."""
         ...
 
-    def private(self, is_on: bool, reply: Reply) -> None:
+    def private(self, is_on: bool, asker: Asker) -> None:
         """Keep nothing of what is seen and said, or keep it again."""
         ...
 
-    def mute(self, reply: Reply) -> None:
+    def mute(self, asker: Asker) -> None:
         """Say nothing aloud; what is being said is broken off."""
         ...
 
-    def unmute(self, reply: Reply) -> None:
+    def unmute(self, asker: Asker) -> None:
         """Speak aloud again."""
         ...
 
-    def reload(self, reply: Reply) -> None:
+    def reload(self, asker: Asker) -> None:
         """Take over an edited configuration; answered with what changed, or what is wrong."""
         ...
 
-    def stop(self, reply: Reply) -> None:
+    def stop(self, asker: Asker) -> None:
         """Answer, and have another thread end the daemon: the server still sends the answer when it is closed."""
         ...
 

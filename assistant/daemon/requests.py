@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from assistant.control.reply import Reply
 from assistant.control.requests import Handler
 from assistant.errors import OutputError
 from assistant.journal.thread import Forget
 from assistant.journal.writer import Deleted
+from assistant.runtime.asker import Asker
 from assistant.runtime.threads import make_thread
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ class Requests(Handler):
     def __init__(self, service: Service):
         self._service = service
         self._lock = threading.Lock()
-        self._asked_for_devices: list[Reply] = []  # at most what all clients may have open
+        self._asked_for_devices: list[Asker] = []  # at most what all clients may have open
 
-    def status(self, reply: Reply) -> None:
-        reply.done(self._service.facts())
+    def status(self, asker: Asker) -> None:
+        asker.done(self._service.facts())
 
-    def devices(self, reply: Reply) -> None:
+    def devices(self, asker: Asker) -> None:
         """One look at a time: who asks meanwhile gets what it finds."""
         with self._lock:
-            self._asked_for_devices.append(reply)
+            self._asked_for_devices.append(asker)
             if len(self._asked_for_devices) > 1:
                 return
         try:
@@ -59,67 +59,67 @@ class Requests(Handler):
     def _answer_devices(self, failure: str, found: Mapping[str, list[Device]]) -> None:
         with self._lock:
             asked, self._asked_for_devices = self._asked_for_devices, []
-        for reply in asked:
+        for asker in asked:
             if failure:
-                reply.error("failed", failure, "see the log")
+                asker.error("failed", failure, "see the log")
             else:
-                reply.done({kind: [asdict(device) for device in devices] for kind, devices in found.items()})
+                asker.done({kind: [asdict(device) for device in devices] for kind, devices in found.items()})
 
-    def ask(self, text: str, reply: Reply) -> None:
-        self._service.ask(text, reply)
+    def ask(self, text: str, asker: Asker) -> None:
+        self._service.ask(text, asker)
 
-    def log(self, query: Mapping[str, Any], reply: Reply) -> None:
+    def log(self, query: Mapping[str, Any], asker: Asker) -> None:
         """Deletes lines: {"ids": [numbers]}, or {"everything": true}."""
         ids, is_all = query.get("ids"), query.get("everything") is True
         is_list = isinstance(ids, list) and all(type(number) is int for number in ids)
         if is_all == is_list:
-            reply.error("invalid", "what is to be deleted is not said", "give ids, or everything", 2)
+            asker.error("invalid", "what is to be deleted is not said", "give ids, or everything", 2)
             return
 
         def done(deleted: Deleted) -> None:
             if deleted.is_done:
-                reply.done({"num_entries": deleted.num_entries, "is_gone": deleted.is_gone})
+                asker.done({"num_entries": deleted.num_entries, "is_gone": deleted.is_gone})
             else:
-                reply.error("failed", "nothing was deleted: the journal cannot be written", "see the log")
+                asker.error("failed", "nothing was deleted: the journal cannot be written", "see the log")
 
         journal = self._service.journal
         if journal is None or not journal.is_on:
-            reply.error("failed", "the daemon keeps no journal", "stop it, and delete then", 3)
+            asker.error("failed", "the daemon keeps no journal", "stop it, and delete then", 3)
         elif not journal.forget(Forget(done, ids=tuple(ids) if isinstance(ids, list) else None, everything=is_all)):
-            reply.error("busy", "nothing was deleted: much waits to be written already", "try again in a moment", 3)
+            asker.error("busy", "nothing was deleted: much waits to be written already", "try again in a moment", 3)
 
-    def pause(self, reply: Reply) -> None:
+    def pause(self, asker: Asker) -> None:
         """Answered when the camera is closed, not before."""
-        self._switch(reply, self._service.answer_when_closed, paused=True)
+        self._switch(asker, self._service.answer_when_closed, paused=True)
 
-    def resume(self, reply: Reply) -> None:
-        self._switch(reply, paused=False)
+    def resume(self, asker: Asker) -> None:
+        self._switch(asker, paused=False)
 
-    def private(self, is_on: bool, reply: Reply) -> None:
-        self._switch(reply, private=is_on)
+    def private(self, is_on: bool, asker: Asker) -> None:
+        self._switch(asker, private=is_on)
 
-    def mute(self, reply: Reply) -> None:
-        self._switch(reply, muted=True)
+    def mute(self, asker: Asker) -> None:
+        self._switch(asker, muted=True)
 
-    def unmute(self, reply: Reply) -> None:
-        self._switch(reply, muted=False)
+    def unmute(self, asker: Asker) -> None:
+        self._switch(asker, muted=False)
 
-    def reload(self, reply: Reply) -> None:
-        if not self._service.reload(reply):
-            reply.error("busy", "the configuration is being read already", "try again in a moment", 3)
+    def reload(self, asker: Asker) -> None:
+        if not self._service.reload(asker):
+            asker.error("busy", "the configuration is being read already", "try again in a moment", 3)
 
-    def stop(self, reply: Reply) -> None:
-        reply.done()
+    def stop(self, asker: Asker) -> None:
+        asker.done()
         self._service.stop_soon()
 
-    def _switch(self, reply: Reply, done: Callable[[Reply], object] | None = None, **changes: bool) -> None:
+    def _switch(self, asker: Asker, done: Callable[[Asker], object] | None = None, **changes: bool) -> None:
         try:
             self._service.switch(**changes)
         except OutputError as error:  # switched it is, all the same
             log.warning("%s", error)
-            reply.error("failed", str(error), exit_code=error.exit_code)
+            asker.error("failed", str(error), exit_code=error.exit_code)
         else:
             if done is None:
-                reply.done()
+                asker.done()
             else:
-                done(reply)
+                done(asker)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Asked, Event, FrameTokens, Query, Seen, Status, Words
@@ -15,8 +15,10 @@ from assistant.runtime.states import State
 from model.errors import StreamError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from assistant.config.keys import Config
-    from model.stream import Decision, Stream
+    from model.stream import Decision
 
 MAX_BATCH = 16
 LATE_S = 1.0
@@ -49,8 +51,22 @@ class Pacing:
         return True
 
 
+class MindStream(Protocol):
+    """What the mind needs of a stream; `model.stream.Stream` says what each does."""
+
+    silence_threshold: float
+
+    def observe_many(self, frame_tokens_KND: Tensor, stops_at: Callable[[Decision], bool]) -> list[Decision]: ...
+
+    def ask(self, text: str, notes: Sequence[str] = ()) -> None: ...
+
+    def reply(self) -> Iterator[str]: ...
+
+    def prepare(self) -> bool: ...
+
+
 def run_mind(
-    stream: Stream,
+    stream: MindStream,
     frames: Mailbox[FrameTokens],
     questions: Mailbox[Query],
     report: Report,
@@ -100,7 +116,7 @@ class _Mind:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: MindStream,
         report: Report,
         stop: threading.Event,
         pacing: Pacing,

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -34,18 +34,18 @@ class ScriptedStream:
         self.num_prepared += 1
         return False
 
-    def observe_many(self, frames_KND: torch.Tensor, stops_at: Callable[[Decision], bool]) -> list[Decision]:
+    def observe_many(self, frame_tokens_KND: torch.Tensor, stops_at: Callable[[Decision], bool]) -> list[Decision]:
         assert not self.is_replying, "frames while a reply is open"
-        self.batch_sizes.append(len(frames_KND))
+        self.batch_sizes.append(len(frame_tokens_KND))
         decisions = []
-        for frame in frames_KND:
+        for frame in frame_tokens_KND:
             self.log.append(int(frame[0, 0]))
             decisions.append(Decision(1 - float(frame[0, 1]), bool(frame[0, 1] > 0.5)))
             if stops_at(decisions[-1]):
                 break
         return decisions
 
-    def ask(self, text: str, notes: tuple[str, ...] = ()) -> None:
+    def ask(self, text: str, notes: Sequence[str] = ()) -> None:
         if len(text) > 100:
             raise StreamError("a question of 101 tokens: shorten it")
         self.log.append(f"? {text}")
@@ -72,7 +72,7 @@ def run(frames: list[FrameTokens], questions: list[Query], stream: ScriptedStrea
     for query in questions:
         queries.put(query)
     tokens.close()
-    run_mind(stream, tokens, queries, events.append, threading.Event(), clock=lambda: 200.0)  # type: ignore[arg-type]
+    run_mind(stream, tokens, queries, events.append, threading.Event(), clock=lambda: 200.0)
     return events
 
 
@@ -169,7 +169,7 @@ def test_remarks_are_made_when_the_pacing_wants_them(max_batch):
         tokens.put(frame(index, speaks=index == 1))
     queries.put(Query("What?", 4.0, 7))
     tokens.close()
-    run_mind(stream, tokens, queries, events.append, threading.Event(), pacing=pacing, max_batch=max_batch)  # type: ignore[arg-type]
+    run_mind(stream, tokens, queries, events.append, threading.Event(), pacing=pacing, max_batch=max_batch)
     assert stream.log == [0, 1, 2, "reply", 3, 4, 5, "reply", 6, 7, 8, "reply", "? What?", "reply"]
     assert pacing.num_frames == 9
     assert [is_answer for _, is_answer in pacing.noted] == [False, False, False, True]
@@ -191,7 +191,7 @@ def test_what_a_slow_model_cannot_look_at_yet_is_left_where_it_may_be_dropped():
     for index in range(40):
         tokens.put(frame(index))
     tokens.close()
-    run_mind(Slow(), tokens, Mailbox[Query](1, name="q"), lambda _: None, threading.Event(), clock=lambda: now_s[0])  # type: ignore[arg-type]
+    run_mind(Slow(), tokens, Mailbox[Query](1, name="q"), lambda _: None, threading.Event(), clock=lambda: now_s[0])
     assert waiting == list(range(39, -1, -1)), "one at a time, the rest not yet taken out"
 
 
@@ -211,7 +211,7 @@ def test_what_the_pacing_refuses_ends_no_look():
         if isinstance(event, Seen):
             seen.append(event)
 
-    run_mind(stream, tokens, Mailbox[Query](1, name="q"), note, threading.Event(), pacing=Forbidding())  # type: ignore[arg-type]
+    run_mind(stream, tokens, Mailbox[Query](1, name="q"), note, threading.Event(), pacing=Forbidding())
     assert [event.index for event in seen] == list(range(100))
     assert all(event.decision.speaks for event in seen), "what the model wants is told all the same"
     assert stream.batch_sizes == [1, 2, 4, 8, 16, 16, 16, 16, 16, 5]
@@ -225,7 +225,7 @@ def test_a_frame_that_came_during_a_reply_is_marked():
         tokens.put(FrameTokens(frame(index, speaks=index == 0).tokens, index / 2, captured_s, index))
     tokens.close()
     clock = lambda: next(times)  # noqa: E731
-    run_mind(stream, tokens, Mailbox[Query](1, name="questions"), events.append, threading.Event(), clock=clock)  # type: ignore[arg-type]
+    run_mind(stream, tokens, Mailbox[Query](1, name="questions"), events.append, threading.Event(), clock=clock)
     assert [event.behind_reply for event in events if isinstance(event, Seen)] == [False, True, False]
 
 
@@ -243,7 +243,7 @@ def test_stop_cuts_the_sentence_and_closes_it():
         if isinstance(event, Words):
             stop.set()
 
-    run_mind(stream, tokens, queries, report, stop)  # type: ignore[arg-type]
+    run_mind(stream, tokens, queries, report, stop)
     assert replies_in(events) == [(0.0, None, " You")]
     assert events[-1].cut
     assert stream.num_closed == 1
@@ -263,7 +263,7 @@ def test_live_question_is_answered_while_no_frame_comes():
         if isinstance(event, Words) and event.final:
             answered.set()
 
-    thread = threading.Thread(target=lambda: run_mind(stream, tokens, queries, report, stop))  # type: ignore[arg-type]
+    thread = threading.Thread(target=lambda: run_mind(stream, tokens, queries, report, stop))
     thread.start()
     assert answered.wait(5)
     while not stream.num_prepared and thread.is_alive():  # idle moments are used

@@ -57,7 +57,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Heard:
-    """A `Reply` that keeps what it is told."""
+    """An `Asker` that keeps what it is told."""
 
     text: str = ""
     facts: Any = None
@@ -111,7 +111,7 @@ class Running:
 
     def ask(self, text: str) -> Heard:
         heard = Heard()
-        self.requests.ask(text, heard)  # type: ignore[arg-type]
+        self.requests.ask(text, heard)
         return heard
 
     def state(self, part: str) -> str:
@@ -168,7 +168,7 @@ def test_while_nothing_is_seen_no_question_is_answered_from_old_pictures(camera,
     with running(camera, model) as daemon:
         wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
         closed = Heard()
-        daemon.requests.pause(closed)  # type: ignore[arg-type]
+        daemon.requests.pause(closed)
         assert closed.is_over.wait(5)
         assert daemon.state("capture") == "paused", "answered when it is closed, not before"
         assert not multiprocessing.active_children()
@@ -177,7 +177,7 @@ def test_while_nothing_is_seen_no_question_is_answered_from_old_pictures(camera,
         assert re.fullmatch(
             r"The camera has been paused since \d\d:\d\d, so I cannot see what is there now\.", answer.text
         )
-        daemon.requests.resume(Heard())  # type: ignore[arg-type]
+        daemon.requests.resume(Heard())
         seen = daemon.service.facts()["frames"]
         wait_for(lambda: daemon.service.facts()["frames"] > seen + 2, 20)
         again = daemon.ask("And now?")
@@ -233,11 +233,11 @@ def test_a_pause_is_answered_when_the_camera_is_closed_whenever_it_comes(camera,
         wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
         for number in range(6):
             closed = Heard()
-            daemon.requests.pause(closed)  # type: ignore[arg-type]
+            daemon.requests.pause(closed)
             assert closed.is_over.wait(5)
             assert not closed.failure
             assert not multiprocessing.active_children()
-            daemon.requests.resume(Heard())  # type: ignore[arg-type]
+            daemon.requests.resume(Heard())
             if number % 2:
                 wait_for(multiprocessing.active_children, 5)
         seen = daemon.service.facts()["frames"]
@@ -293,14 +293,14 @@ def test_the_camera_is_let_go_and_taken_again(camera, model):
     with running(camera, model) as daemon:
         wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
         done = Heard()
-        daemon.requests.pause(done)  # type: ignore[arg-type]
+        daemon.requests.pause(done)
         wait_for(lambda: not multiprocessing.active_children(), 3)
         wait_for(lambda: daemon.state("capture") == "paused", 1)
         assert daemon.ask("What was it?").is_over.wait(20), "questions are answered in the meantime"
         num_frames = daemon.service.facts()["frames"]
-        daemon.requests.resume(done)  # type: ignore[arg-type]
+        daemon.requests.resume(done)
         wait_for(lambda: daemon.service.facts()["frames"] > num_frames, 10)
-        daemon.requests.mute(done)  # type: ignore[arg-type]
+        daemon.requests.mute(done)
     modes = [{name for name, is_on in facts.items() if is_on} for kind, facts in daemon.published if kind == "modes"]
     assert modes == [{"paused"}, set(), {"muted"}]
 
@@ -327,7 +327,7 @@ def test_an_edit_takes_effect_and_a_mistake_does_not(camera, model, tmp_path):
 
     def reload(daemon: Running) -> Heard:
         heard = Heard()
-        daemon.requests.reload(heard)  # type: ignore[arg-type]
+        daemon.requests.reload(heard)
         assert heard.is_over.wait(5)
         return heard
 
@@ -446,7 +446,7 @@ def test_the_journal_keeps_a_picture_of_the_moment_if_it_may(camera, model, tmp_
     with running(camera, model, config=config, journal=JournalThread(path)) as daemon:
         wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
         assert daemon.ask("What is it?").is_over.wait(20)
-        daemon.requests.private(True, Heard())  # type: ignore[arg-type]
+        daemon.requests.private(True, Heard())
         assert daemon.ask("A secret?").is_over.wait(20)
     kept = [entry for entry in entries(path) if entry.kind == "query"]
     assert [(entry.text, entry.has_thumbnail) for entry in kept] == [("What is it?", True)]
@@ -572,7 +572,7 @@ def test_a_sleep_frees_the_camera_and_a_pause_outlasts_it(camera, model):
         daemon.service.after_sleep()
         wait_for(lambda: daemon.service.facts()["frames"] > frames + 1, 10)
         assert time.monotonic() - start_s < 5 * pace()
-        daemon.requests.pause(Heard())  # type: ignore[arg-type]
+        daemon.requests.pause(Heard())
         daemon.service.before_sleep()
         daemon.service.after_sleep()
         time.sleep(1)
@@ -682,7 +682,7 @@ def test_a_gpu_that_is_full_is_asked_for_less(camera, model, tmp_path):
 
     def reload(daemon: Running) -> None:
         heard = Heard()
-        daemon.requests.reload(heard)  # type: ignore[arg-type]
+        daemon.requests.reload(heard)
         assert heard.is_over.wait(10)
         assert not heard.failure
 
