@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import errno
 import os
+import re
 import sys
 from typing import NoReturn, TextIO
 
@@ -18,6 +19,7 @@ from model.errors import OnlookerError
 from model.fault_log import keep, told
 
 INTERRUPTED = 130
+_LIKE_AN_ADDRESS = re.compile(r"://|^[^\s@]+@[^\s@]+$")
 COMMANDS = (watch, run, start, remote, log, source, bench, model, config, devices, doctor)
 
 
@@ -85,11 +87,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def hidden(text: str) -> str:
-    """A message without the passwords of addresses that stand on the command line."""
-    for word in sys.argv[1:]:
-        for part in (word, word.partition("=")[2]):
-            if "://" in part or "@" in part:
-                text = text.replace(part, shown_name(part))
+    """A message without the passwords of addresses that stand on the command line, however it quotes them."""
+    words = {part for word in sys.argv[1:] for part in (word, word.partition("=")[2]) if _LIKE_AN_ADDRESS.search(part)}
+    for word in sorted(words, key=len, reverse=True):
+        for form in (word, repr(word)[1:-1], printable(word)):
+            text = text.replace(form, shown_name(word))
     return text
 
 
@@ -107,3 +109,7 @@ def make_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+if __name__ == "__main__":  # what a supervisor of before an upgrade starts
+    sys.exit(main())

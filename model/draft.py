@@ -41,7 +41,7 @@ class Drafter:
         return []
 
 
-def written_ids(guessed: Sequence[int], winners: Sequence[int]) -> list[int]:
+def confirmed_ids(guessed: Sequence[int], winners: Sequence[int]) -> list[int]:
     """What the model writes: its likeliest token, and the ones after each guess that was right, up to a wrong one.
 
     winners: the likeliest tokens after what was given, and then after each guess.

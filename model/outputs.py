@@ -91,13 +91,27 @@ def begin(path: Path) -> BinaryIO:
 
 
 def write(path: Path, data: bytes) -> None:
-    """All of a file. Raises OutputError."""
-    with begin(path) as file:
+    """All of a file: whoever reads it finds the old one or the new one. Raises OutputError."""
+    try:
+        path = path.resolve()
+        about = _about(path)
+        if about is not None and not stat.S_ISREG(about.st_mode):
+            with _open_device(path) as file:
+                file.write(data)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".onlooker-{os.getpid()}.part")
         try:
-            file.write(data)
-            file.flush()
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {_why(error)}") from None
+            draft.write_bytes(data)
+            if about is not None:
+                shutil.copymode(path, draft)
+            draft.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+            raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise OutputError(f"{path}: cannot be written: {_why(error)}") from None
 
 
 def append(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from model.draft import Drafter, written_ids
+from model.draft import Drafter, confirmed_ids
 from model.engine import MAX_FRAMES_PER_PASS, Engine, Reading
 from model.errors import StreamError
 from model.grammar import Cursor, Grammar
@@ -252,7 +252,7 @@ class Stream:
             guessed = guessed[: guessed.index(self._grammar.eos_id)]
         first = len(unfed) - 1
         readings = self._append(self._engine.embed([*unfed, *guessed]), list(range(first, first + len(guessed) + 1)))
-        return written_ids(guessed, [reading.winner for reading in readings])
+        return confirmed_ids(guessed, [reading.winner for reading in readings])
 
     # ---- the window ----------------------------------------------------------------------------------------
 

@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace, device: torch.device) -> int:
 
     Raises RecipeError for a video or a reply without any length.
     """
-    seconds = arguments.minutes * 60 * arguments.fps
-    num_frames = round(seconds) if math.isfinite(seconds) else 0
+    wanted = arguments.minutes * 60 * arguments.fps
+    num_frames = round(wanted) if math.isfinite(wanted) else 0
     for name, value in (
         ("--minutes × 60 × --fps", num_frames),
         ("--speak-every", arguments.speak_every),

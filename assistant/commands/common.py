@@ -1,4 +1,4 @@
-"""What several commands share: the configuration option, and a bar for downloads."""
+"""What several commands share: the configuration option, questions to a person, files that are not to be lost."""
 
 from __future__ import annotations
 

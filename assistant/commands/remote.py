@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from assistant.errors import UsageError
-from assistant.runtime.states import State
 from assistant.runtime.text import printable
 
 STOP_TIMEOUT_S = 10.0
@@ -129,7 +128,7 @@ def run_private(args: argparse.Namespace) -> int:
     from assistant.control.client import Client
 
     with Client.connect() as client:
-        client.request("private", {"on": args.state == State.ON})
+        client.request("private", {"on": args.state == "on"})
     return 0
 
 

@@ -29,9 +29,6 @@ MAX_BYTES = 1 << 20
 LOCK_TIMEOUT_S = 10.0
 _LIKE_AN_ADDRESS = re.compile(r"//|\\|@|\w/.*[?&=]|\b(?:\d+\.){3}\d+\b", re.DOTALL)
 LISTS = frozenset({"policy.quiet_hours"})
-OTHER_VARIABLES = frozenset(
-    ENV_PREFIX + name for name in ("CONFIG", "DATA", "RUNTIME", "WHEELS", "FOLDER", "SUPERVISOR", "DRILLS", "GOLDEN")
-)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Private:
 
 @dataclass(frozen=True)
 class Log:
-    """What was said and asked. query: for the journal to understand."""
+    """Delete what was said and asked. query: {"ids": [numbers]}, or {"everything": true}."""
 
     do: ClassVar[str] = "log"
     query: Facts

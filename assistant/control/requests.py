@@ -125,20 +125,20 @@ def _events(said: Fields) -> Events:
 
 
 @dataclass(frozen=True)
-class Kind:
+class RequestKind:
     """read: its fields, or raises Invalid. call: the daemon's method; None for what the server itself answers."""
 
     read: Callable[[Fields], Body]
     call: Callable[[Handler, Any, Reply], None] | None
 
 
-def _plain(do: str, call: Callable[[Handler, Reply], None]) -> Kind:
+def _plain(do: str, call: Callable[[Handler, Reply], None]) -> RequestKind:
     """A request without fields."""
-    return Kind(lambda said: Plain(do), lambda daemon, body, reply: call(daemon, reply))
+    return RequestKind(lambda said: Plain(do), lambda daemon, body, reply: call(daemon, reply))
 
 
-REQUESTS: Mapping[str, Kind] = {
-    "hello": Kind(lambda said: Hello(), None),
+REQUESTS: Mapping[str, RequestKind] = {
+    "hello": RequestKind(lambda said: Hello(), None),
     "status": _plain("status", lambda daemon, reply: daemon.status(reply)),
     "pause": _plain("pause", lambda daemon, reply: daemon.pause(reply)),
     "resume": _plain("resume", lambda daemon, reply: daemon.resume(reply)),
@@ -147,11 +147,11 @@ REQUESTS: Mapping[str, Kind] = {
     "stop": _plain("stop", lambda daemon, reply: daemon.stop(reply)),
     "reload": _plain("reload", lambda daemon, reply: daemon.reload(reply)),
     "devices": _plain("devices", lambda daemon, reply: daemon.devices(reply)),
-    "ask": Kind(_ask, lambda daemon, body, reply: daemon.ask(body.text, reply)),
-    "cancel": Kind(_cancel, None),
-    "private": Kind(_private, lambda daemon, body, reply: daemon.private(body.on, reply)),
-    "log": Kind(_log, lambda daemon, body, reply: daemon.log(body.query, reply)),
-    "events": Kind(_events, None),
+    "ask": RequestKind(_ask, lambda daemon, body, reply: daemon.ask(body.text, reply)),
+    "cancel": RequestKind(_cancel, None),
+    "private": RequestKind(_private, lambda daemon, body, reply: daemon.private(body.on, reply)),
+    "log": RequestKind(_log, lambda daemon, body, reply: daemon.log(body.query, reply)),
+    "events": RequestKind(_events, None),
 }
 
 

@@ -57,7 +57,7 @@ class Keeping:
             self._mend_journal(privacy)
         before, now = self._parts["voice"], self.voice.part()
         self._parts["voice"] = now
-        if before.state != now.state and "failed" in (before.state, now.state):
+        if before.state != now.state and State.FAILED in (before.state, now.state):
             self._parts.tell("voice", now.state, now.detail)
 
     def close(self) -> list[str]:

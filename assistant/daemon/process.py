@@ -108,7 +108,7 @@ def _open_log(path: Path | None, others: Mapping[str, Path]) -> None:
 def _is_log_of_ours(path: Path) -> bool:
     """Raises OSError."""
     if not path.is_file():  # a pipe without a reader would be waited for
-        return False
+        return path == Path(os.devnull)
     with path.open("rb") as file:
         first = file.read(40)
     return not first or re.match(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ", first) is not None

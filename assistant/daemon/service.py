@@ -151,7 +151,7 @@ class Service:
             raise WorkerFailed(stuck_message(stuck))
 
     def _look_after(self) -> None:
-        """Of all that goes on without events."""
+        """Do what is due by the clock, without any event: the watchdog, the helpers, pauses, restarts, edits."""
         self._feed_watchdog()
         self._follow_time_zone()
         self._keeping.look_after(self._watching.config.privacy)
@@ -180,8 +180,8 @@ class Service:
             self._parts["mind"].worked_at_s = time.monotonic()
         match event:
             case Seen():
-                self._num_seen += 1
                 self._latency_s = event.latency_s
+                self._num_seen += 1
                 self._conversation.note_seen(event)
                 for name in ("encoder", "mind"):
                     self._parts[name].state = State.READY

@@ -37,7 +37,8 @@ log = logging.getLogger("onlooker.service")
 
 
 class Watching:
-    """Owned by the main thread; what others may use says so.
+    """Owned by the main thread; others may read `source`, `config`, `pipeline`, `frame_skip`, the figures, and what
+    says so.
 
     config: in effect, with the window as the GPU has room for. pipeline: any thread may read it; None while there is
     none. open_stream: a fresh stream of the model. report: where the pipeline's threads post what happens. started: is
@@ -91,7 +92,8 @@ class Watching:
         return not self._is_ending if pipeline is None else pipeline.keeper.is_closed
 
     def start(self) -> None:
-        """With half the window, and half of that, where the GPU has no room for all of it.
+        """Open a stream and start a pipeline over it; with half the window, or a quarter and so on, where the GPU has
+        no room for all of it.
 
         Raises ProcessSpoilt if only a new process can use the GPU, DeviceMissing if it has no room for any window.
         """
@@ -124,7 +126,9 @@ class Watching:
         pipeline.start()
 
     def end(self, why: str) -> list[str]:
-        """Gives the names of threads that hang."""
+        """End the pipeline, if there is one; gives the names of its threads that hang. why: for who waits for an
+        answer.
+        """
         self._is_ending = True
         pipeline, self.pipeline = self.pipeline, None
         if pipeline:
@@ -141,7 +145,7 @@ class Watching:
             if time.monotonic() > self._rests_until_s:
                 self._start_again()
             return
-        pipeline.look(self._parts["mind"].worked_at_s)
+        pipeline.note_progress(self._parts["mind"].worked_at_s)
         for name, at_s in pipeline.worked_at_s.items():
             self._parts[name].worked_at_s = at_s or None
         if pipeline.hangs(HANG_S):

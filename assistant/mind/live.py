@@ -17,7 +17,7 @@ from assistant.config.keys import Config
 from assistant.errors import WorkerFailed
 from assistant.mind.encoder import FrameSkip
 from assistant.mind.loop import MAX_BATCH, Pacing, Report
-from assistant.mind.pipeline import Flow, Pipeline
+from assistant.mind.pipeline import Pipeline, QueueSizes
 from assistant.mind.thumbnails import Thumbnails
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Frame
@@ -40,7 +40,7 @@ class LivePipeline(Pipeline):
 
     keeper: opens and closes the source. thumbnails: small pictures of the last seconds, while they are switched on.
     failure: what ended a thread, or None. worked_at_s: by thread, the monotonic second at which it last brought
-    something forth, as of the latest `look`.
+    something forth, as of the latest `note_progress`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class LivePipeline(Pipeline):
             model,
             stream,
             report,
-            Flow(NUM_FRAMES_QUEUED, num_waiting, MAX_QUESTIONS),
+            QueueSizes(NUM_FRAMES_QUEUED, num_waiting, MAX_QUESTIONS),
             stop=threading.Event(),
             threads=Threads(self._note_failure),
             ended=self._must_be_stopped,
@@ -87,8 +87,8 @@ class LivePipeline(Pipeline):
         """For how long back the stream still has what it saw, about, in seconds of full rate."""
         return self._stream.num_frames_kept / self._fps
 
-    def look(self, minded_s: float | None) -> None:
-        """Note who has worked since the last look; minded_s: when the mind last did. Called often, by one thread."""
+    def note_progress(self, minded_s: float | None) -> None:
+        """Note who has worked since the last call; minded_s: when the mind last did. Called often, by one thread."""
         now_s = time.monotonic()
         for name, mailbox in (("capture", self._frames), ("encoder", self._tokens)):
             if mailbox.num_put != self._num_put[name]:
@@ -99,7 +99,7 @@ class LivePipeline(Pipeline):
             self._waiting_since_s = max(self._waiting_since_s, minded_s)
 
     def hangs(self, patience_s: float) -> bool:
-        """Whether frames have waited for the mind for so long, as of the latest `look`."""
+        """Whether frames have waited for the mind for so long, as of the latest `note_progress`."""
         return time.monotonic() - self._waiting_since_s > patience_s
 
     def stop(self) -> list[str]:

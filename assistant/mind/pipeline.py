@@ -26,7 +26,7 @@ Capture = Callable[[Mailbox[Frame], threading.Event], None]
 
 
 @dataclass(frozen=True)
-class Flow:
+class QueueSizes:
     """How frames go from thread to thread. num_frames, num_tokens: so many may wait, as pixels and as tokens.
 
     lossless: a full mailbox is waited for; otherwise the oldest frame in it is dropped. max_batch: so many may be
@@ -55,7 +55,7 @@ class Pipeline:
         model: VideoLM,
         stream: Stream,
         report: Report,
-        flow: Flow,
+        sizes: QueueSizes,
         *,
         stop: threading.Event,
         threads: Threads,
@@ -64,10 +64,10 @@ class Pipeline:
         note: Callable[[Frame], object] = lambda _: None,
         wants: Callable[[], bool] = lambda: True,
     ):
-        self.questions = Mailbox[Query](flow.num_questions, name="questions")
-        self._frames = Mailbox[Frame](flow.num_frames, name="frames")
-        self._tokens = Mailbox[FrameTokens](flow.num_tokens, name="tokens")
-        self._capture, self._model, self._stream, self._report, self._flow = capture, model, stream, report, flow
+        self.questions = Mailbox[Query](sizes.num_questions, name="questions")
+        self._frames = Mailbox[Frame](sizes.num_frames, name="frames")
+        self._tokens = Mailbox[FrameTokens](sizes.num_tokens, name="tokens")
+        self._capture, self._model, self._stream, self._report, self._sizes = capture, model, stream, report, sizes
         self._stop, self._threads, self._ended, self._pacing = stop, threads, ended, pacing
         self._note, self._wants = note, wants
 
@@ -88,7 +88,7 @@ class Pipeline:
 
     def start(self) -> None:
         """The last consumer first."""
-        for name, work in (("mind", self._think), ("encoder", self._encode), ("capture", self._look)):
+        for name, work in (("mind", self._run_mind), ("encoder", self._run_encoder), ("capture", self._run_capture)):
             self._threads.start(name, lambda name=name, work=work: self._run(name, work))
 
     def stop(self) -> list[str]:
@@ -102,22 +102,22 @@ class Pipeline:
         work()
         self._ended(name)
 
-    def _look(self) -> None:
+    def _run_capture(self) -> None:
         self._capture(self._frames, self._stop)
 
-    def _encode(self) -> None:
+    def _run_encoder(self) -> None:
         run_encoder(
             self._model,
             self._frames,
             self._tokens,
             self._stop,
-            lossless=self._flow.lossless,
-            max_batch=self._flow.max_batch,
+            lossless=self._sizes.lossless,
+            max_batch=self._sizes.max_batch,
             note=self._note,
             wants=self._wants,
         )
 
-    def _think(self) -> None:
+    def _run_mind(self) -> None:
         run_mind(
             self._stream,
             self._tokens,
@@ -125,5 +125,5 @@ class Pipeline:
             self._report,
             self._stop,
             pacing=self._pacing,
-            max_batch=self._flow.max_batch,
+            max_batch=self._sizes.max_batch,
         )

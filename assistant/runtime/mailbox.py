@@ -1,4 +1,4 @@
-"""Bounded, counted mailboxes: the only thing two threads of the assistant share.
+"""Bounded, counted mailboxes: how things go from thread to thread.
 
 Any thread may put, one thread takes. A mailbox of capacity 1 that is filled with `put` is the newest-wins
 kind: it holds the latest item and counts what was overwritten. Every wait is bounded; after `close` nothing

@@ -1,7 +1,7 @@
 """The data that travels between the threads: small frozen dataclasses, and nothing else does.
 
 Two clocks, never mixed: `*_s` named `time_s` is the position in the stream (0 = its first picture);
-`captured_s`, `at_s` are monotonic seconds of this machine. `model.stream.Decision` is the sixth type; the
+`captured_s`, `at_s` are monotonic seconds of this machine. `model.stream.Decision` is one of them; the
 model owns it.
 """
 

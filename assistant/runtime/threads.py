@@ -15,7 +15,7 @@ STOP_TIMEOUT_S = 5.0
 def make_thread(name: str, work: Callable[[], object]) -> threading.Thread:
     """A thread "onlooker-NAME" that is not started yet, and does not keep the process from ending.
 
-    All of the assistant's threads are made here; whoever makes one starts it, and waits for its end.
+    All of the assistant's threads are made here; whoever makes one starts it.
     """
     return threading.Thread(target=work, name=f"onlooker-{name}", daemon=True)
 
@@ -51,8 +51,8 @@ class Threads:
     def start(self, name: str, work: Callable[[], None]) -> threading.Thread:
         """A daemon thread "onlooker-NAME"."""
         thread = make_thread(name, lambda: self._guard(name, work))
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
         return thread
 
     def join(self) -> list[str]:

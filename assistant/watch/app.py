@@ -19,7 +19,7 @@ from assistant.config.keys import Config
 from assistant.errors import WorkerFailed
 from assistant.mind.loop import MAX_BATCH
 from assistant.mind.opening import open_stream
-from assistant.mind.pipeline import Flow, Pipeline
+from assistant.mind.pipeline import Pipeline, QueueSizes
 from assistant.runtime.mailbox import Mailbox, put_until
 from assistant.runtime.messages import Ended, Event, Frame, Opened, Query, Seen
 from assistant.runtime.threads import STOP_TIMEOUT_S, Threads, failure_of, stuck_message
@@ -77,15 +77,15 @@ class App:
         """Open the stream and start all threads, the last consumer first. Raises ConfigError (window too small)."""
         plan = self._plan
         num_questions = max(16, len(plan.questions))
-        flow = Flow(NUM_FRAMES_QUEUED, NUM_TOKENS_QUEUED, num_questions, max_batch=plan.max_batch)
+        sizes = QueueSizes(NUM_FRAMES_QUEUED, NUM_TOKENS_QUEUED, num_questions, max_batch=plan.max_batch)
         if plan.lossless:
-            flow = replace(flow, num_frames=NUM_QUEUED_LOSSLESS, num_tokens=NUM_QUEUED_LOSSLESS, lossless=True)
+            sizes = replace(sizes, num_frames=NUM_QUEUED_LOSSLESS, num_tokens=NUM_QUEUED_LOSSLESS, lossless=True)
         pipeline = self._pipeline = Pipeline(
             self._capture,
             self._model,
             open_stream(self._model, plan.config.stream),
             self._report,
-            flow,
+            sizes,
             stop=self.stop_event,
             threads=self._threads,
             ended=self._note_end,

@@ -149,7 +149,7 @@ class _Server(HTTPServer):
 def _make_handler(token: str, registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
     expected = f"Bearer {token}".encode()
 
-    class Page(BaseHTTPRequestHandler):
+    class MetricsHandler(BaseHTTPRequestHandler):
         timeout = REQUEST_TIMEOUT_S
         server_version, sys_version = "onlooker", ""
 
@@ -189,7 +189,7 @@ def _make_handler(token: str, registry: CollectorRegistry) -> type[BaseHTTPReque
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    return Page
+    return MetricsHandler
 
 
 class _Figures(Collector):

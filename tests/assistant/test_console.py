@@ -35,20 +35,32 @@ def test_a_log_that_nobody_reads_stops_nobody_and_says_what_is_missing():
         num_shown = held.count(LINE)
         assert 0 < num_shown < MANY
         logger.info("the end")
-        assert reader.read(1 << 20).decode() == f"({MANY - num_shown} lines were not read in time)\nthe end\n"
+        assert reader.read(1 << 20).decode() == f"\n({MANY - num_shown} lines were not read in time)\nthe end\n"
 
 
-def test_a_terminal_that_was_stopped_stops_nobody():
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_terminal_that_is_stopped_or_not_read_stops_nobody(is_stopped):
     master, slave = pty.openpty()
     with os.fdopen(slave, "w") as stream:
-        termios.tcflow(slave, termios.TCOOFF)  # as Ctrl-S does
+        if is_stopped:
+            termios.tcflow(slave, termios.TCOOFF)  # as Ctrl-S does
         try:
             _, writer = log_many(stream)
             writer.join(60)
             assert not writer.is_alive()
         finally:
             termios.tcflow(slave, termios.TCOON)
-    os.close(master)
+            os.close(master)  # which lets a writer go that waits
+
+
+def test_a_log_call_that_is_wrong_ends_nobody(capfd, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    read_fd, write_fd = os.pipe()
+    with os.fdopen(write_fd, "w") as stream, os.fdopen(read_fd, "rb", buffering=0) as reader:
+        handler = ConsoleHandler(stream)
+        handler.emit(logging.makeLogRecord({"msg": "%d", "args": ("x",)}))
+        handler.emit(logging.makeLogRecord({"msg": "right"}))
+        assert reader.read(100) == b"right\n"
 
 
 def test_a_log_whose_reader_has_gone_is_no_error():

@@ -135,7 +135,7 @@ def test_overload_drops_the_oldest_and_counts(model, make_video):
     class SlowModel:
         def __init__(self) -> None:
             self.preprocess, self.open_stream, self.device = model.preprocess, model.open_stream, model.device
-            self.encoder = model.encoder
+            self.encoder, self.silence_threshold = model.encoder, model.silence_threshold
 
         def encode(self, frames: torch.Tensor) -> torch.Tensor:
             time.sleep(0.1 * len(frames))
@@ -156,7 +156,7 @@ def test_a_failing_part_ends_the_run_with_its_error(model, busy_video):
     class BrokenModel:
         def __init__(self) -> None:
             self.preprocess, self.open_stream, self.device = model.preprocess, model.open_stream, model.device
-            self.encoder = model.encoder
+            self.encoder, self.silence_threshold = model.encoder, model.silence_threshold
 
         def encode(self, frames: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("out of memory")

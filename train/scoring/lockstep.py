@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from model.engine import Reading
 from model.errors import StreamError
 from model.grammar import Cursor, Grammar
-from model.stream import StreamOptions
+from model.stream import StreamOptions, decide
 from model.videolm import VideoLM
 from model.window import Window
 from train.scoring.batched import RowsCache, append_rows
@@ -188,7 +189,8 @@ class Row:
         self._question = self._job.questions.get(frame)
         if self._question is not None:
             self._ask(self._question)
-        if self._question is not None or winner != self._grammar.silence_id or silence_prob < self._job.threshold:
+        (decision,) = decide([Reading(silence_prob, winner)], self._grammar.silence_id, self._job.threshold)
+        if self._question is not None or decision.speaks:
             self._make_room(len(self._grammar.before_reply(self._cursor)) + self._options.max_reply_tokens + 1)
             self._reply_ids, self.unfed = [], self._grammar.before_reply(self._cursor)
         else:
