@@ -15,11 +15,14 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from model.video.upright import MAX_SIDE_PX
+
+if TYPE_CHECKING:
+    from assistant.capture.source import Kind
 
 NUM_SLOTS = 4
 SLOT_BYTES = MAX_SIDE_PX * MAX_SIDE_PX * 3
@@ -30,7 +33,7 @@ HEARTBEAT_S = 1.0
 class Start:
     """The first message to the child. fps: samples a second. tls_verify: refuse certificates that are not trusted."""
 
-    kind: Literal["camera", "file", "network", "push", "screen"]
+    kind: Kind
     target: str = field(repr=False)
     shown: str
     fps: float

@@ -24,6 +24,9 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp
 PUSH_SCHEMES = {"rtmp-listen": "rtmp", "whip-listen": "whip"}
 
 
+Kind = Literal["camera", "file", "network", "push", "screen"]
+
+
 @dataclass(frozen=True)
 class Source:
     """Where pictures come from.
@@ -33,7 +36,7 @@ class Source:
     stem: a name for files made from it. tls_verify: whether a certificate that is not trusted is refused.
     """
 
-    kind: Literal["camera", "file", "network", "push", "screen"]
+    kind: Kind
     target: str = field(repr=False)
     shown: str
     stem: str

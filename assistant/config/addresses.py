@@ -14,7 +14,7 @@ from assistant.runtime.folders import absolute
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,11}")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}(?:%25[\w.-]{1,32})?\]|[\w.-]{1,253})(?::\d{1,5})?")
-_DEVICE = re.compile(r"camera:\d*|screen:\d*|camera:/dev(?:/[\w.:+-]+)+")
+_DEVICE = re.compile(r"(?:camera|screen):\d*|[a-z]+:\d{0,2}|camera:/dev(?:/[\w.:+-]+)+")  # two digits hide nothing
 _NOT_IN_A_NAME = re.compile(r"[@:?&=#%;|\\]")
 MAX_SHOWN = 300
 MAX_STEM = 80
