@@ -79,7 +79,7 @@ class Conversation:
             return
         if self._watching.pipeline is None:
             mind = self._parts["mind"]
-            why = f"nothing is looked at just now: the mind is {mind.state}{': ' if mind.detail else ''}{mind.detail}"
+            why = f"nothing is looked at just now: {mind.detail or f'the mind is {mind.state}'}"
             asker.error("busy", why, "ask again in a while; `onlooker status` says more", 3)
             return
         question = self.questions.open(asker)

@@ -631,7 +631,7 @@ def test_a_mind_that_fails_again_and_again_rests_and_the_rest_goes_on(camera, mo
         assert "did not help" in daemon.service.facts()["parts"]["mind"]["detail"]
         question = daemon.ask("Still there?")
         assert question.is_over.wait(1)
-        assert "nothing is looked at just now: the mind is failed: the mind thread failed" in question.failure
+        assert "nothing is looked at just now: the mind thread failed" in question.failure
         assert len(opened) == MAX_RESTARTS + 1
         wait_for(lambda: daemon.state("mind") == "ready", 20)
         assert daemon.ask("Still there?").is_over.wait(20)
