@@ -4,6 +4,7 @@
 `--check` it only says whether they are as they should be, and `--figures` prints the figures alone.
 """
 
+import argparse
 import ast
 import re
 import subprocess
@@ -141,13 +142,18 @@ def with_parts(document: str) -> str:
 
 
 def main() -> int:
-    if "--figures" in sys.argv[1:]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the document is out of date")
+    what.add_argument("--figures", action="store_true", help="write nothing; print the figures")
+    arguments = parser.parse_args()
+    if arguments.figures:
         for name, value in figures():
             print(f"{name}: {value}")
         return 0
     old = DOCUMENT.read_text(encoding="utf-8")
     new = with_parts(old)
-    if "--check" in sys.argv[1:]:
+    if arguments.check:
         if new != old:
             print(f"{DOCUMENT}: is out of date; run: python packaging/architecture.py", file=sys.stderr)
         return int(new != old)
