@@ -404,8 +404,9 @@ def test_the_past_is_answered_from_the_journal(camera, model, tmp_path, monkeypa
     monkeypatch.setattr(model, "reads_notes", False)
     path = tmp_path / "journal.db"
     old = Journal.open(path, None)
+    now_s = time.time()
     for minutes, text in ((120, "You put the keys in the drawer."), (90, "You water the fern.")):
-        old.write(JournalLine("remark", time.time() - 60 * minutes, 0.0, "camera:0", text))
+        old.write(JournalLine("remark", now_s - 60 * minutes, 0.0, "camera:0", text))
     old.close()
     journal = JournalThread(path)
     asked: list[tuple[str, tuple[str, ...]]] = []
@@ -423,7 +424,7 @@ def test_the_past_is_answered_from_the_journal(camera, model, tmp_path, monkeypa
         wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
         answer = daemon.ask("Where did I put the keys?")
         assert answer.is_over.wait(5)
-        at = time.strftime("%H:%M", time.localtime(time.time() - 7200))
+        at = time.strftime("%H:%M", time.localtime(now_s - 7200))
         assert answer.text == answer.facts["text"]
         assert answer.text.endswith(f"{at}, you put the keys in the drawer.")
         assert asked == []
