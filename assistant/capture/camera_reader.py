@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
+from assistant.capture.live_outlet import LiveOutlet
 from assistant.capture.protocol import Outlet, SourceFailed, Start
-from model.video.grid import LiveGrid
 from model.video.upright import MAX_SIDE_PX, fit_within
 
 MAX_FAILED_READS = 5
@@ -34,12 +36,9 @@ def read_camera(start: Start, outlet: Outlet) -> None:
                 f"{start.shown}: cannot be opened; is another program using it? See `onlooker devices`",
             )
         camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        grid = LiveGrid(start.fps)
-        first_s: float | None = None
-        num_failed = 0
+        live, num_failed = LiveOutlet(outlet, start.fps), 0
         while True:
             is_read, bgr = camera.read()
-            now_s = time.monotonic()
             if not is_read or bgr is None:
                 num_failed += 1
                 if num_failed == MAX_FAILED_READS or not _is_present(device):
@@ -47,17 +46,19 @@ def read_camera(start: Start, outlet: Outlet) -> None:
                 time.sleep(0.05)
                 continue
             num_failed = 0
-            outlet.alive()
-            if first_s is None:
-                first_s = now_s
-                outlet.ready(bgr.shape[1], bgr.shape[0], None, is_live=True)
-            if grid.is_due(now_s - first_s):
-                size = fit_within(bgr.shape[1], bgr.shape[0], MAX_SIDE_PX)
-                if size != (bgr.shape[1], bgr.shape[0]):
-                    bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
-                outlet.ship(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), now_s - first_s, now_s, wait=False)
+            live.show(bgr.shape[1], bgr.shape[0], lambda bgr=bgr: _rgb(bgr))
     finally:
         camera.release()
+
+
+def _rgb(bgr_HW3: np.ndarray) -> np.ndarray:
+    import cv2
+
+    height, width, _ = bgr_HW3.shape
+    size = fit_within(width, height, MAX_SIDE_PX)
+    if size != (width, height):
+        bgr_HW3 = cv2.resize(bgr_HW3, size, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(bgr_HW3, cv2.COLOR_BGR2RGB)
 
 
 def device_path(device: int | str) -> Path:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from assistant.capture import tls
+from assistant.capture.live_outlet import LiveOutlet
 from assistant.capture.protocol import Outlet, SourceFailed, Start
 from model.errors import VideoError, VideoMissing
-from model.video.grid import FileGrid, LiveGrid
+from model.video.grid import FileGrid
 from model.video.reading import Video
 
 PUSH_OPTIONS = {"listen": "1", "analyzeduration": "500000", "probesize": "100000"}
@@ -103,13 +104,7 @@ def _read_file(video: Video, outlet: Outlet, start: Start) -> None:
 
 
 def _read_live(video: Video, outlet: Outlet, start: Start) -> None:
-    grid = LiveGrid(start.fps)
-    first_s: float | None = None
+    live = LiveOutlet(outlet, start.fps)
     for picture in video.arriving():
-        now_s = time.monotonic()
-        if first_s is None:
-            first_s = now_s
-            outlet.ready(*video.upright.size(picture), None, is_live=True)
-        if grid.is_due(now_s - first_s):
-            outlet.ship(video.upright.rgb(picture), now_s - first_s, now_s, wait=False)
+        live.show(*video.upright.size(picture), lambda picture=picture: video.upright.rgb(picture))
     raise SourceFailed("missing", f"{start.shown}: the stream was lost: {video.ended_by or 'it ended'}")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from assistant.capture.live_outlet import LiveOutlet
 from assistant.capture.protocol import Outlet, SourceFailed, Start
-from model.video.grid import LiveGrid
 from model.video.upright import Upright
 
 if TYPE_CHECKING:
@@ -117,18 +116,13 @@ class _Receiver:
         from aiortc.mediastreams import MediaStreamError
         from av import VideoFrame
 
-        upright, grid, first_s = Upright(1.0), LiveGrid(self._start.fps), None
+        upright, live = Upright(1.0), LiveOutlet(self._outlet, self._start.fps)
         try:
             while True:
                 picture = await track.recv()
                 assert isinstance(picture, VideoFrame)
-                now_s = time.monotonic()
-                if first_s is None:
-                    first_s, self._has_begun = now_s, True
-                    self._outlet.ready(*upright.size(picture), None, is_live=True)
-                self._outlet.alive()
-                if grid.is_due(now_s - first_s):
-                    self._outlet.ship(upright.rgb(picture), now_s - first_s, now_s, wait=False)
+                self._has_begun = True
+                live.show(*upright.size(picture), lambda picture=picture: upright.rgb(picture))
         except MediaStreamError:
             self._leave("its video ended")
         except OSError as error:  # the parent has gone
