@@ -58,16 +58,17 @@ def check_all(outputs: Sequence[tuple[str, Path]], others: Mapping[str, Path]) -
         known[f"what {option} writes, too ({path.name})"] = path
 
 
-def begin(path: Path) -> BinaryIO:
-    """An empty file at this path, open for writing. A folder that is missing is made; an old file's mode is kept.
+def begin(path: Path, data: bytes = b"") -> BinaryIO:
+    """A new file at this path, open for writing behind `data`, which is in it before it takes an old one's place.
 
-    Devices and pipes are written as they are. Raises OutputError.
+    A folder that is missing is made; an old file's mode is kept. Devices and pipes are written as they are. Raises
+    OutputError.
     """
     try:
         path = path.resolve()
         about = _about(path)
-        if about is not None and not stat.S_ISREG(about.st_mode):
-            return _open_device(path)
+        if _is_device(about):
+            return _with_data(_open_device(path), data)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".onlooker-{os.getpid()}.part")
         try:
@@ -75,13 +76,13 @@ def begin(path: Path) -> BinaryIO:
         except OSError:
             if about is None:
                 raise
-            return path.open("wb")  # in a folder that takes no new files
+            return _with_data(path.open("wb"), data)  # in a folder that takes no new files
         try:
+            _with_data(file, data)
             if about is not None:
                 shutil.copymode(path, draft)
             draft.replace(path)
         except OSError:
-            file.close()
             with contextlib.suppress(OSError):
                 draft.unlink()
             raise
@@ -92,43 +93,35 @@ def begin(path: Path) -> BinaryIO:
 
 def write(path: Path, data: bytes) -> None:
     """All of a file: whoever reads it finds the old one or the new one. Raises OutputError."""
-    try:
-        path = path.resolve()
-        about = _about(path)
-        if about is not None and not stat.S_ISREG(about.st_mode):
-            with _open_device(path) as file:
-                file.write(data)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".onlooker-{os.getpid()}.part")
-        try:
-            draft.write_bytes(data)
-            if about is not None:
-                shutil.copymode(path, draft)
-            draft.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                draft.unlink()
-            raise
-    except (OSError, ValueError, RuntimeError) as error:
-        raise OutputError(f"{path}: cannot be written: {_why(error)}") from None
+    begin(path, data).close()
 
 
 def append(path: Path, text: str) -> None:
     """A line after all that a file holds already. A folder that is missing is made. Raises OutputError."""
+    data = text.encode("utf-8")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        about = _about(path)
-        if about is not None and not stat.S_ISREG(about.st_mode):
-            with _open_device(path) as file:
-                file.write(text.encode("utf-8"))
+        if _is_device(_about(path)):
+            write(path, data)
             return
         with path.open("a+b") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
             is_line_open = file.read(1) not in (b"", b"\n")
-            file.write(b"\n" * is_line_open + text.encode("utf-8"))
+            file.write(b"\n" * is_line_open + data)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {_why(error)}") from None
+
+
+def _with_data(file: BinaryIO, data: bytes) -> BinaryIO:
+    """The same file with the data in it; it is closed if that fails. Raises OSError."""
+    try:
+        file.write(data)
+        file.flush()
+    except OSError:
+        with contextlib.suppress(OSError):  # which tries to write once more
+            file.close()
+        raise
+    return file
 
 
 def _why(error: Exception) -> str:
@@ -153,6 +146,11 @@ def _about(path: Path) -> os.stat_result | None:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _is_device(about: os.stat_result | None) -> bool:
+    """Whether it is there, and is no file that could be replaced by another."""
+    return about is not None and not stat.S_ISREG(about.st_mode)
 
 
 def _is_open_as(about: os.stat_result, descriptor: int) -> bool:

@@ -202,9 +202,7 @@ class Stream:
         self._check_idle()
         text = self._grammar.with_notes(text, notes)
         cursor = replace(self.cursor, questions=(*self.cursor.questions, text))
-        length, limit = sum(len(self._grammar.ids(q)) for q in cursor.questions), self.capacity // 8
-        if length > limit:
-            raise StreamError(f"a question of {length} tokens: at most {limit} fit into this window; shorten it")
+        self._window.check_question(sum(len(self._grammar.ids(question)) for question in cursor.questions))
         self.cursor = cursor
 
     def pin(self) -> None:

@@ -53,6 +53,12 @@ class Window:
             )
         self.marks.pins_next_frame = True
 
+    def check_question(self, num_tokens: int) -> None:
+        """Raises StreamError for questions that together would take more than an eighth of the window."""
+        limit = self.capacity // 8
+        if num_tokens > limit:
+            raise StreamError(f"a question of {num_tokens} tokens: at most {limit} fit into this window; shorten it")
+
     def note_frame(self, end: int) -> None:
         """A frame was appended that ends at this position."""
         marks = self.marks

@@ -28,6 +28,7 @@ from model.errors import OnlookerError
 from model.outputs import check
 
 if TYPE_CHECKING:
+    from assistant.capture.source import Source
     from assistant.config.keys import Config, VoiceSection
     from assistant.config.reload import ConfigFile
     from assistant.config.settings import Settings
@@ -56,12 +57,13 @@ def run_daemon(read: Callable[[], Settings], link: Link, *, log_path: Path | Non
             signal.signal(number, signal.SIG_IGN)
     settings = read()
     config_file = ConfigFile(read, settings, user_config_path())
-    source_of(settings.config.capture, settings.config.sources)  # what is wrong there comes before the model is opened
+    source = source_of(settings.config.capture, settings.config.sources)  # its mistakes come before the model is opened
     instance = Instance.claim()
     try:
-        _open_log(log_path, own_files(settings) | _video_of(settings.config))
+        video = {"the video": Path(source.target)} if source.kind == "file" else {}
+        _open_log(log_path, own_files(settings) | video)
         _show_stacks_on_demand(log_path)
-        _serve(settings.config, instance, config_file, link, is_silent=is_silent)
+        _serve(settings.config, source, instance, config_file, link, is_silent=is_silent)
     except ProcessSpoilt as error:
         log.error("%s; the daemon begins anew", error)
         instance.release()
@@ -76,13 +78,6 @@ def run_daemon(read: Callable[[], Settings], link: Link, *, log_path: Path | Non
         raise
     finally:
         instance.release()
-
-
-def _video_of(config: Config) -> dict[str, Path]:
-    from assistant.capture.source import source_of
-
-    source = source_of(config.capture, config.sources)
-    return {"the video": Path(source.target)} if source.kind == "file" else {}
 
 
 def _open_log(path: Path | None, others: Mapping[str, Path]) -> None:
@@ -131,8 +126,9 @@ def _show_stacks_on_demand(log_path: Path | None) -> None:
         faulthandler.register(signal.SIGUSR1, file)
 
 
-def _serve(config: Config, instance: Instance, config_file: ConfigFile, link: Link, *, is_silent: bool) -> None:
-    from assistant.capture.source import source_of
+def _serve(
+    config: Config, source: Source, instance: Instance, config_file: ConfigFile, link: Link, *, is_silent: bool
+) -> None:
     from assistant.control.server import ControlServer
     from assistant.control.unix import UnixTransport
     from assistant.daemon.modes import ModesFile
@@ -164,7 +160,6 @@ def _serve(config: Config, instance: Instance, config_file: ConfigFile, link: Li
         if signals or link.is_orphaned:
             service.stop_soon()
 
-    source = source_of(config.capture, config.sources)
     service = Service(
         source,
         config,

@@ -27,11 +27,10 @@ from prometheus_client.registry import Collector
 
 from assistant.errors import OutputError, UsageError
 from assistant.runtime.states import State
-from assistant.runtime.threads import Worker, make_thread
+from assistant.runtime.threads import STOP_TIMEOUT_S, Worker, make_thread
 from model.errors import OnlookerError
 
 REQUEST_TIMEOUT_S = 2.0
-STOP_TIMEOUT_S = 5.0
 RETRY_S = 10.0
 LOOK_EVERY_S = 5.0
 HOSTS = ("127.0.0.1", "localhost")

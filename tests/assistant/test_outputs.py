@@ -122,3 +122,20 @@ def test_a_line_is_appended_as_a_line(tmp_path):
     os.mkfifo(pipe)
     with pytest.raises(OutputError, match="nobody reads this pipe"):
         append(pipe, "5\n")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("old report")
+    code = (
+        "import resource, signal, sys\nfrom pathlib import Path\n"
+        "from model.errors import OutputError\nfrom model.outputs import write\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4, resource.RLIM_INFINITY))\n"
+        "try:\n    write(Path(sys.argv[1]), b'a new report')\n"
+        "except OutputError as error:\n    print(error, file=sys.stderr)\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+    assert process.stderr == f"{path}: cannot be written: File too large\n"
+    assert path.read_text() == "old report"
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["report.json"]

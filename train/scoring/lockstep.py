@@ -16,7 +16,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model.engine import Reading
-from model.errors import StreamError
 from model.grammar import Cursor, Grammar
 from model.stream import StreamOptions, decide
 from model.videolm import VideoLM
@@ -197,9 +196,7 @@ class Row:
             self._start_frame()
 
     def _ask(self, question: str) -> None:
-        length, limit = len(self._grammar.ids(question)), self._options.window_tokens // 8
-        if length > limit:
-            raise StreamError(f"a question of {length} tokens: at most {limit} fit into this window; shorten it")
+        self._window.check_question(len(self._grammar.ids(question)))
         self._cursor = replace(self._cursor, questions=(question,))
 
     def _write(self, reply_ids: list[int], winner: int) -> None:
