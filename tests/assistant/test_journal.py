@@ -378,6 +378,7 @@ for index in range(300):
     kept[index >= 200] += journal.flush()
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 deleted = journal.delete(everything=True)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(*kept, journal.num_dropped, len(warnings), deleted.is_done, deleted.is_gone)
 """
 

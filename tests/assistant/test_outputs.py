@@ -131,9 +131,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         "import resource, signal, sys\nfrom pathlib import Path\n"
         "from model.errors import OutputError\nfrom model.outputs import write\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4, resource.RLIM_INFINITY))\n"
+        "whole = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4, whole[1]))\n"
         "try:\n    write(Path(sys.argv[1]), b'a new report')\n"
         "except OutputError as error:\n    print(error, file=sys.stderr)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, whole)  # a test with coverage writes its own file at the end\n"
     )
     process = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
     assert process.stderr == f"{path}: cannot be written: File too large\n"
