@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 
 from model.grammar import AssistantTurn, StreamTurn, Turn, UserTurn
+from train.clip import Clip
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,19 @@ class Annotation:
     utterances: tuple[Utterance, ...]
 
 
-def annotate_for_study(meta: dict) -> list[Annotation]:
+def annotate_for_study(clip: Clip) -> list[Annotation]:
     """A clip's annotation, and its alternatives with other questions, if there are any: the same clip to learn from."""
-    return [annotate(meta | {"questions": asked}) for asked in (meta["questions"], *meta.get("study_questions", []))]
+    sets = (clip.questions, *clip.study_questions)
+    return [annotate(clip.model_copy(update={"questions": asked})) for asked in sets]
 
 
-def annotate(meta: dict) -> Annotation:
-    """The annotation of a tabletop clip's description. Events that fall behind its last frame are left out."""
-    fps, num_frames = float(meta["fps"]), int(meta["num_frames"])
-    remarks = [Utterance(math.floor(e["time_s"] * fps) + 1, e["text"]) for e in meta["events"]]
-    answers = [Utterance(math.floor(q["time_s"] * fps), q["answer"], question=q["question"]) for q in meta["questions"]]
+def annotate(clip: Clip) -> Annotation:
+    """What is to be said in a clip. Events that fall behind its last frame are left out."""
+    remarks = [Utterance(math.floor(e.time_s * clip.fps) + 1, e.text) for e in clip.events]
+    answers = [Utterance(math.floor(q.time_s * clip.fps), q.answer, question=q.question) for q in clip.questions]
     # At the same frame a remark comes before an answer, which then may speak of the event.
     spoken = sorted(remarks + answers, key=lambda u: (u.frame, u.question is not None))
-    return Annotation(num_frames, tuple(u for u in spoken if u.frame < num_frames))
+    return Annotation(clip.num_frames, tuple(u for u in spoken if u.frame < clip.num_frames))
 
 
 def to_turns(annotation: Annotation, *, learns_silence: bool = True) -> list[Turn]:

@@ -19,7 +19,7 @@ from model.vision import VisionTower
 from train.augment import augment
 from train.clips import ClipFile, refuse_measuring
 from train.clock import SharedClock
-from train.recipe import VisionPart
+from train.recipe import RecipeError, VisionPart
 from train.schedule import Schedule
 from train.tabletop.record import PHASES
 
@@ -61,27 +61,32 @@ class Labels:
 
 
 def load_frames(clips: list[ClipFile], device: torch.device) -> FrameSet:
-    """Copy the clips' frames to `device` and tabulate their labels."""
+    """Copy the clips' frames to `device` and tabulate their labels. Raises RecipeError for clips without."""
     refuse_measuring(clips)
-    vocabulary = clips[0].meta["vocabulary"]
-    most = max(len(c.meta["objects"]) for c in clips)
+    labelled = [(clip, clip.clip.frames) for clip in clips if clip.clip.frames is not None]
+    if len(labelled) < len(clips):
+        raise RecipeError(
+            f"{clips[0].path.parent}: has clips without labels of their frames, as recordings are; no tower can be "
+            "tuned on them; set vision.tune_seconds to 0"
+        )
+    vocabulary = clips[0].clip.vocabulary
+    most = max(len(c.clip.objects) for c in clips)
     side = clips[0].frames().shape[1]
     frames = torch.empty(sum(c.num_frames for c in clips), 3, side, side, dtype=torch.uint8, device=device)
     uvs, objects, acted, target, phase, state = [], [], [], [], [], []
     done = 0
-    for clip in tqdm(clips, desc="load frames", unit="clip"):
+    for clip, labels in tqdm(labelled, desc="load frames", unit="clip"):
         frames[done : done + clip.num_frames] = torch.from_numpy(clip.frames().copy()).to(device).permute(0, 3, 1, 2)
         done += clip.num_frames
-        names = [vocabulary.index(name) for name in clip.meta["objects"]]
-        labels = clip.meta["frames"]
-        for points in labels["uv"]:
+        names = [vocabulary.index(name) for name in clip.clip.objects]
+        for points in labels.uv:
             padding = most - len(points)
             uvs.append([p[:2] for p in points] + [[-1.0, -1.0]] * padding)
             objects.append([n if p[2] else -1 for n, p in zip(names, points, strict=True)] + [-1] * padding)
-        acted += labels["acted"]
-        target += labels["target"]
-        phase += labels["phase"]
-        state += labels["states"]
+        acted += labels.acted
+        target += labels.target
+        phase += labels.phase
+        state += labels.states
     return FrameSet(
         frames,
         torch.tensor(uvs, device=device),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from train.clip import Clip
 from train.recordings.footage import Footage, probe, sample
 from train.recordings.plan import ClipPlan, Shot, doubts, plan_clips, said_after
 from train.recordings.record import Readout, RecordingsError, Spoken, refuse_all
@@ -129,7 +130,7 @@ def _present(plans: Sequence[ClipPlan], out: Path, size: int) -> dict[tuple[str,
             made_from = _made_from(path)
             if made_from is None:
                 mistakes.append(f"{path}: was not made by `prepare`; name another folder with --out")
-            present[plan.split, plan.name] = made_from == plan.meta["made_from"] and path.with_suffix(".npy").is_file()
+            present[plan.split, plan.name] = made_from == plan.clip.made_from and path.with_suffix(".npy").is_file()
         elif path.with_suffix(".npy").exists() and not _are_frames(path.with_suffix(".npy"), len(plan.frames), size):
             mistakes.append(f"{path.with_suffix('.npy')}: has no description, and may be yours; move it, or delete it")
     refuse_all(mistakes)
@@ -219,20 +220,20 @@ def _write_clip(plan: ClipPlan, frames: np.ndarray, out: Path, fps: float) -> No
     path, draft, draft_of_frames = (
         folder / name for name in (f"{plan.name}.json", f".{plan.name}.draft", f".{plan.name}.frames.draft")
     )
-    meta = plan.meta if len(frames) == len(plan.frames) else _shortened(plan.meta, len(frames), fps)
+    clip = plan.clip if len(frames) == len(plan.frames) else _shortened(plan.clip, len(frames))
     with draft_of_frames.open("wb") as file:
         np.save(file, frames)
-    draft.write_text(json.dumps(meta, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    draft.write_text(clip.to_json(indent=1), encoding="utf-8")
     path.unlink(missing_ok=True)  # a clip counts only with its description
     draft_of_frames.replace(path.with_suffix(".npy"))
     draft.replace(path)
 
 
-def _shortened(meta: dict[str, Any], num_frames: int, fps: float) -> dict[str, Any]:
+def _shortened(clip: Clip, num_frames: int) -> Clip:
     """The description of a clip that ends early, without what is said behind its end."""
-    events = [e for e in meta["events"] if said_after(Spoken(e["time_s"], ""), fps) < num_frames]
-    questions = [q for q in meta["questions"] if said_after(Spoken(q["time_s"], "", "?"), fps) < num_frames]
-    return {**meta, "num_frames": num_frames, "events": events, "questions": questions}
+    events = [e for e in clip.events if said_after(Spoken(e.time_s, ""), clip.fps) < num_frames]
+    questions = [q for q in clip.questions if said_after(Spoken(q.time_s, "", "?"), clip.fps) < num_frames]
+    return clip.model_copy(update={"num_frames": num_frames, "events": events, "questions": questions})
 
 
 def _summarize(plans: Sequence[ClipPlan], made: int, removed: int) -> Summary:
@@ -240,9 +241,9 @@ def _summarize(plans: Sequence[ClipPlan], made: int, removed: int) -> Summary:
     return Summary(
         clips=len(clips),
         val_clips=sum(plan.split == "val" for plan in plans),
-        seconds=sum(plan.meta["num_frames"] / plan.meta["fps"] for plan in clips),
-        remarks=sum(len(plan.meta["events"]) for plan in clips),
-        questions=sum(len(plan.meta["questions"]) for plan in clips),
+        seconds=sum(plan.clip.num_frames / plan.clip.fps for plan in clips),
+        remarks=sum(len(plan.clip.events) for plan in clips),
+        questions=sum(len(plan.clip.questions) for plan in clips),
         made=made,
         removed=removed,
     )

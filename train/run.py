@@ -5,6 +5,7 @@ clips/{snapshot,val}/ --tune--> RUN/vision.safetensors; with clips/{train,val}/ 
 """
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,8 @@ from model.decoder import open_decoder
 from model.grammar import Grammar, GrammarSpec
 from model.tensors import load_tensors
 from model.vision import VisionSpec, VisionTower, open_vision
-from train.clips import ClipFile, list_clips, read_meta, share
+from train.clip import read_clip
+from train.clips import ClipFile, list_clips, share
 from train.dialogue import annotate_for_study
 from train.features import ENCODE_AGAIN, FeatureFile, encode_clips, encode_frames, read_tensors, save_features
 from train.fit import fit
@@ -109,7 +111,7 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, accelerator: Accelera
         clips = clips[rank::num_ranks]
         for clip, by_view in zip(clips, encode_clips(tower, clips, views=views, seed=rank), strict=True):
             save_features(by_view, folder / f"{clip.path.stem}.safetensors")
-            (folder / f"{clip.path.stem}.json").write_text(json.dumps(clip.meta), encoding="utf-8")
+            shutil.copyfile(clip.path.with_suffix(".json"), folder / f"{clip.path.stem}.json")
     if accelerator.is_main_process:
         side = recipe.tabletop.size
         black = torch.zeros(ROBUST_FRAMES, 3, side, side, dtype=torch.uint8, device=device)
@@ -122,7 +124,7 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, accelerator: Accelera
 def _check_clips(clips: list[ClipFile], recipe: Recipe) -> None:
     """Raises RecipeError if clips are of another rate or size than the recipe's."""
     for clip in clips:
-        fps, side = float(clip.meta["fps"]), clip.frames().shape[1]
+        fps, side = clip.clip.fps, clip.frames().shape[1]
         if fps != recipe.fps:
             raise RecipeError(
                 f"{clip.path}: has {fps:g} frames a second, the recipe fps = {recipe.fps:g}; make them agree"
@@ -184,9 +186,9 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_
         _read_tower(encoded_dir),
     )  # a fit takes long: what it needs in the end comes first
     part, num_tokens = recipe.model, recipe.model.frame_tokens
-    clips = [read_meta(path) for path in metas]
+    clips = [read_clip(path) for path in metas]
     features = [
-        FeatureFile(path.with_suffix(".safetensors"), num_tokens, clip["num_frames"])
+        FeatureFile(path.with_suffix(".safetensors"), num_tokens, clip.num_frames)
         for path, clip in zip(metas, clips, strict=True)
     ]
     _check_widths(metas, features)

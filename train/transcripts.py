@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.videolm import VideoLM
-from train.clips import read_meta
+from train.clip import Clip, read_clip
 from train.dialogue import Annotation, annotate
 from train.features import FeatureFile
 from train.scoring.freerun import FreeRun, free_run
@@ -37,13 +37,13 @@ class Transcript:
 
 def transcribe(model: VideoLM, features_dir: Path, num_clips: int) -> list[Transcript]:
     """Run the first clips in `features_dir` in which something is said; of others, if there are not enough."""
-    metas = {path: read_meta(path) for path in sorted(features_dir.glob("*.json"))}
-    chosen = sorted(metas, key=lambda path: not annotate(metas[path]).utterances)[:num_clips]
-    return [_transcribe(model, path, metas[path]) for path in chosen]
+    clips = {path: read_clip(path) for path in sorted(features_dir.glob("*.json"))}
+    chosen = sorted(clips, key=lambda path: not annotate(clips[path]).utterances)[:num_clips]
+    return [_transcribe(model, path, clips[path]) for path in chosen]
 
 
-def _transcribe(model: VideoLM, path: Path, meta: dict) -> Transcript:
-    truth = annotate(meta)
+def _transcribe(model: VideoLM, path: Path, clip: Clip) -> Transcript:
+    truth = annotate(clip)
     tokens = model.connect(FeatureFile(path.with_suffix(".safetensors"), model.num_frame_tokens, truth.num_frames)[0])
     questions = {u.frame: u.question for u in truth.utterances if u.question is not None}
     stream = model.open_stream(max_reply_tokens=MAX_REPLY_TOKENS)
@@ -55,7 +55,7 @@ def _transcribe(model: VideoLM, path: Path, meta: dict) -> Transcript:
         part = free_run(stream, shown, {frame: text for frame, text in asked.items() if frame < len(shown)})
         run.silence_probs.extend(part.silence_probs)
         run.said.extend(replace(said, frame=said.frame + start) for said in part.said)
-    return Transcript(path.stem, float(meta["fps"]), truth, run)
+    return Transcript(path.stem, clip.fps, truth, run)
 
 
 def write_transcripts(transcripts: Sequence[Transcript], path: Path, *, title: str) -> None:

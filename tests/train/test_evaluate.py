@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from model.checkpoint import open_checkpoint, read_checkpoint, write_checkpoint
 from model.decoder import append, make_ring
 from train.cli import main
+from train.clip import Clip
 from train.objective import embed_dialogues
 from train.scoring.answers import ScoredAnswer, abstains, listed, normalize, same_answer, summarize_answers
 from train.scoring.calibration import Trial, best_threshold, reliability, same_between, sweep
@@ -59,12 +60,10 @@ def test_true_events_are_read_from_their_words():
     events = [
         {"time_s": 1.0, "verb": "x", "object": "y", "text": "You pick up the red mug."},
         {"time_s": 2.0, "text": "You add  salt!"},
-        {"time_s": 3.0, "verb": "cut", "object": "tomato"},
     ]
-    meta = {"events": events}
-    assert true_events(meta) == [ScoredEvent(1.0, "pick up", "red mug"), ScoredEvent(2.0, "", "you add salt"),
-                                 ScoredEvent(3.0, "cut", "tomato")]  # fmt: skip
-    assert true_events(meta)[0].text == "You pick up the red mug."
+    clip = Clip.model_validate({"fps": 2.0, "num_frames": 9, "events": events, "questions": []})
+    assert true_events(clip) == [ScoredEvent(1.0, "pick up", "red mug"), ScoredEvent(2.0, "", "you add salt")]
+    assert true_events(clip)[0].text == "You pick up the red mug."
 
 
 def test_repeats_are_claims_made_again_without_an_event_of_their_own():

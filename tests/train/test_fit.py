@@ -19,6 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from model.checkpoint import open_checkpoint, read_checkpoint
 from model.errors import CheckpointError
 from model.vision import VisionSpec, open_vision
+from train.clip import read_clip
 from train.recipe import RecipeError, read_recipe
 from train.run import fit_run
 from train.scoring.evaluate import teacher_forced
@@ -171,8 +172,7 @@ def test_every_objective_trains_streams_and_is_measured(clips, tmp_path, kind, t
     features = load_file(folder / "clip_0.safetensors")["0"].float()[:, : model.num_frame_tokens]
     stream = model.open_stream(silence_threshold=0.5)
     decisions = stream.observe_many(model.connect(features))
-    meta = json.loads((folder / "clip_0.json").read_text())
-    metrics = teacher_forced(model, meta, features, threshold=0.5)
+    metrics = teacher_forced(model, read_clip(folder / "clip_0.json"), features, threshold=0.5)
     assert metrics.lm_correctness == 1.0
     if kind != "interleaved":  # which does not learn when
         assert [d.speaks for d in decisions] == [False] * 3 + [True]
@@ -277,11 +277,29 @@ DAMAGES = {
     "features gone": ("features/train/clip_0.safetensors", Path.unlink, "cannot be read: .*train encode` again"),
     "features of another tower": ("features/train/clip_0.safetensors", narrow, "are .* wide, .*train encode` again"),
     "a clip of other frames": ("features/train/clip_0.json", lambda path: says(path, num_frames=7), "not 7 frames"),
-    "a clip without frames": ("features/train/clip_0.json", lambda path: says(path, num_frames=0), "without frames"),
+    "a clip without frames": (
+        "features/train/clip_0.json",
+        lambda path: says(path, num_frames=0),
+        "no clip: num_frames: ",
+    ),
     "a clip cut short": ("features/train/clip_0.json", lambda path: path.write_text('{"fps":'), "make the clip again"),
-    "no description": ("features/train/clip_0.json", lambda path: path.write_text("{}"), "lacks 'questions'"),
-    "a list": ("features/train/clip_0.json", lambda path: path.write_text("[]"), "describes no clip"),
-    "events of no time": ("features/train/clip_0.json", lambda path: says(path, events=[{"text": "a"}]), "'time_s'"),
+    "no description": (
+        "features/train/clip_0.json",
+        lambda path: path.write_text("{}"),
+        "no clip: fps: Field required",
+    ),
+    "a list": ("features/train/clip_0.json", lambda path: path.write_text("[]"), "describes no clip: the file: "),
+    "a time before the start": (
+        "features/train/clip_0.json",
+        lambda path: says(path, events=[{"time_s": -1, "text": "a"}]),
+        "events.0.time_s: ",
+    ),
+    "a clip of no rate": ("features/train/clip_0.json", lambda path: says(path, fps=0), "0 frames a second"),
+    "events of no time": (
+        "features/train/clip_0.json",
+        lambda path: says(path, events=[{"text": "a"}]),
+        "no clip: events.0.time_s: ",
+    ),
     "half a tower": ("vision.safetensors", cut, "vision.safetensors: cannot be read: .*train tune` again"),
     "no tower": ("vision.safetensors", Path.unlink, "vision.safetensors: cannot be read: .*train tune` again"),
     "no robust frames": (

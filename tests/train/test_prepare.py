@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,8 +18,11 @@ from assistant.capture.video_reader import read_video
 from model.checkpoint import open_checkpoint
 from model.frames import letterbox
 from train.cli import main
+from train.clip import ClipEvent
 from train.clips import list_clips
+from train.grounding import load_frames
 from train.prepare import NoRoom, prepare
+from train.recipe import RecipeError
 from train.recordings.cutting import MAX_SILENT_CLIPS, choose_silent, choose_val, cut, quiet_s
 from train.recordings.footage import probe, sample
 from train.recordings.record import RecordingsError
@@ -194,8 +198,8 @@ def test_a_damaged_end_gives_a_shorter_clip_without_what_is_said_behind_it(tmp_p
     }
     clip = list_clips(tmp_path / "clips" / "train")[0]
     assert len(clip.frames()) == clip.num_frames == 40
-    assert clip.meta["events"] == [{"time_s": 3.2, "text": "Early."}, {"time_s": 19.4, "text": "At the end."}]
-    assert clip.meta["questions"] == []
+    assert [(e.time_s, e.text) for e in clip.clip.events] == [(3.2, "Early."), (19.4, "At the end.")]
+    assert clip.clip.questions == []
     assert prepare(tmp_path, tmp_path / "clips", size=SIDE).made == 0
 
 
@@ -273,25 +277,23 @@ def test_clips_hold_exactly_what_the_stages_after_them_read(kitchen, tmp_path):
     assert str(summary) == "3 clips, 1 of them for validation; 2.2 minutes, 2 remarks, 1 questions; 3 written"
     clips = {c.path.stem: c for split in ("train", "val") for c in list_clips(tmp_path / split)}
     first = clips["clip_000"]
-    made_from = first.meta["made_from"]
-    assert first.meta == {
+    made_from = first.clip.made_from
+    assert json.loads(first.path.with_suffix(".json").read_text()) == {
         "clip": "clip_000",
         "split": first.path.parent.name,
         "fps": 2.0,
         "num_frames": 80,
-        "objects": [],
         "events": [{"time_s": 3.2, "text": "You cut it."}],
         "questions": [{"time_s": 12.25, "question": "What is it?", "answer": "Salt.", "kind": "present"}],
-        "vocabulary": [],
         "source": {"video": "a.mp4", "start_s": 0.0},
         "made_from": made_from,
     }
     second = clips["clip_001"]
-    assert (second.meta["source"]["start_s"], second.meta["events"]) == (40.0, [{"time_s": 30.0, "text": "You stir."}])
+    assert (second.clip.source.start_s, second.clip.events) == (40.0, [ClipEvent(time_s=30.0, text="You stir.")])
     for clip in clips.values():
         frames = clip.frames()
         assert (frames.dtype, frames.shape) == (np.uint8, (clip.num_frames, SIDE, SIDE, 3))
-        start_s = clip.meta["source"]["start_s"]
+        start_s = clip.clip.source.start_s
         assert seconds_shown(frames) == [int(start_s + k / 2) for k in range(clip.num_frames)]
     end, silent = warnings
     assert "a.srt:15: 'x' at 99.9 s is too close to the end of a.mp4, or behind it (100.0 s)" in end
@@ -441,3 +443,9 @@ def test_from_a_video_to_a_checkpoint(kitchen, tmp_path, capsys):
     assert losses[-1] < 0.5 * losses[0]
     model = open_checkpoint(Path(run) / "checkpoint")
     assert model.num_frame_tokens == 10
+
+
+def test_a_tower_cannot_be_tuned_on_clips_without_labels(kitchen, tmp_path):
+    prepare(kitchen, tmp_path, size=SIDE)
+    with pytest.raises(RecipeError, match="without labels of their frames"):
+        load_frames(list_clips(tmp_path / "train"), torch.device("cpu"))

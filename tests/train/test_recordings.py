@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from train.clip import Clip, ClipEvent
 from train.dialogue import annotate
 from train.recordings.corrections import Correction, correct, read_correction
 from train.recordings.journal import KeptLine, apply_corrections, read_journal
@@ -416,6 +417,6 @@ def test_a_remark_of_a_journal_is_said_at_the_same_frame_again():
         for frame in (1, 2, 7, 40):
             turns = lines((round(frame / fps, 3), "remark", SUGAR), (round(frame / fps, 3), "query", "What is it?"))
             spoken = apply_corrections(turns)[0]
-            events = [{"time_s": s.time_s, "text": s.text} for s in spoken]
-            annotation = annotate({"fps": fps, "num_frames": 99, "events": events, "questions": []})
+            events = [ClipEvent(time_s=s.time_s, text=s.text) for s in spoken]
+            annotation = annotate(Clip(fps=fps, num_frames=99, events=events, questions=[]))
             assert [u.frame for u in annotation.utterances] == [frame]

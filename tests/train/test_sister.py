@@ -36,7 +36,7 @@ def stories() -> list[Story]:
 def test_same_seed_gives_the_same_clip_and_another_seed_another(stories):
     assert describe(write_story(3), 2.0) == describe(stories[3], 2.0)
     assert np.array_equal(write_story(3).eye_track, stories[3].eye_track)
-    assert describe(stories[4], 2.0)["events"] != describe(stories[5], 2.0)["events"]
+    assert describe(stories[4], 2.0).events != describe(stories[5], 2.0).events
 
 
 def test_every_hand_is_seen_in_every_place_and_one_clip_in_eight_is_quiet(stories):
@@ -53,11 +53,9 @@ def test_events_are_apart_inside_the_clip_and_in_words_that_can_be_read(stories)
         events = story.events
         assert all(b.time_s - a.time_s >= MIN_EVENT_GAP_S - 0.02 for a, b in pairwise(events))
         assert all(0 < event.time_s < story.duration_s for event in events)
-        meta = describe(story, 2.0)
-        read = true_events(meta)
-        assert [(e.verb, e.object, e.target) for e in read] == [
-            (e["verb"], e["object"], e["target"]) for e in meta["events"]
-        ]
+        clip = describe(story, 2.0)
+        told = [(event.verb, event.object, event.target) for event in clip.events]
+        assert [(e.verb, e.object, e.target) for e in true_events(clip)] == told
     assert {event.verb for story in stories for event in story.events} >= {"reach", "pick up", "put down"}
 
 
@@ -131,13 +129,13 @@ def test_a_clip_is_dressed_and_placed_without_drawing(tmp_path, stories):
 
 
 def test_its_clips_are_refused_for_training(tmp_path, stories):
-    meta = describe(stories[0], 2.0)
+    clip = describe(stories[0], 2.0)
     path = tmp_path / "clip_sister_0000.npy"
     np.save(path, np.zeros((2, 8, 8, 3), np.uint8))
     with pytest.raises(RecipeError, match="for measuring only"):
-        next(encode_clips(_NoTower(), [ClipFile(path, meta)]))  # type: ignore[arg-type]
+        next(encode_clips(_NoTower(), [ClipFile(path, clip)]))  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="for measuring only"):
-        load_frames([ClipFile(path, meta)], torch.device("cpu"))
+        load_frames([ClipFile(path, clip)], torch.device("cpu"))
 
 
 def test_a_scan_that_is_not_there_is_said(tmp_path, capsys):

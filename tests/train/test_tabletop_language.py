@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise, product
 
 import pytest
@@ -146,11 +145,11 @@ def test_questions_are_apart_from_each_other_and_from_events(scripts):
 def test_clips_to_train_on_have_other_questions_too(scripts):
     studied = describe(scripts[0])
     assert scripts[0].split == "train"
-    assert len(studied["study_questions"]) == NUM_STUDY_SETS
-    asked = {json.dumps(one) for one in (studied["questions"], *studied["study_questions"])}
+    assert len(studied.study_questions) == NUM_STUDY_SETS
+    asked = {repr(one) for one in (studied.questions, *studied.study_questions)}
     assert len(asked) == NUM_STUDY_SETS + 1
-    assert describe(scripts[0])["study_questions"] == studied["study_questions"]
-    assert describe(scripts[-1])["study_questions"] == []
+    assert describe(scripts[0]).study_questions == studied.study_questions
+    assert describe(scripts[-1]).study_questions == []
 
 
 def test_answers_about_the_present_are_true(scripts):

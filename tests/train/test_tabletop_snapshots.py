@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from train.clip import Clip, ClipEvent
 from train.clips import list_clips
 from train.grounding import load_frames
 from train.tabletop import command
@@ -40,45 +39,45 @@ def scripts() -> list[Script]:
 
 
 @pytest.fixture(scope="module")
-def described(train_scripts: list[Script]) -> list[tuple[Script, dict[str, Any]]]:
+def described(train_scripts: list[Script]) -> list[tuple[Script, Clip]]:
     chosen = [script for script in train_scripts if len({event.verb for event in script.events}) >= 5][:12]
     return [(script, describe(script)) for script in chosen]
 
 
 def test_labels_of_frames_agree_with_events(described):
-    for script, meta in described:
-        labels = meta["frames"]
-        assert {len(of_frames) for of_frames in labels.values()} == {meta["num_frames"]}
-        assert meta["num_frames"] == round(script.duration_s * meta["fps"])
-        for index in range(meta["num_frames"]):
-            past = [event for event in meta["events"] if event["time_s"] <= index / meta["fps"]]
-            last = past[-1] if past else {"verb": "", "object": "", "target": None}
-            phase, acted = labels["phase"][index], labels["acted"][index]
-            assert (phase in (PHASE_HOLDING, PHASE_POURING)) == (last["verb"] in ("pick up", "pour"))
-            assert (phase == PHASE_POURING) <= (last["verb"] == "pour")
+    for script, clip in described:
+        labels = clip.frames
+        assert {len(of_frames) for _, of_frames in labels} == {clip.num_frames}
+        assert clip.num_frames == round(script.duration_s * clip.fps)
+        for index in range(clip.num_frames):
+            past = [event for event in clip.events if event.time_s <= index / clip.fps]
+            last = past[-1] if past else ClipEvent(time_s=0.0, text="-")
+            phase, acted = labels.phase[index], labels.acted[index]
+            assert (phase in (PHASE_HOLDING, PHASE_POURING)) == (last.verb in ("pick up", "pour"))
+            assert (phase == PHASE_POURING) <= (last.verb == "pour")
             if phase in (PHASE_MOVING, PHASE_HOLDING, PHASE_POURING):
-                assert VOCABULARY[acted] == last["object"]
-            assert (acted == NO_ITEM) <= (labels["target"][index] == NO_ITEM)
+                assert VOCABULARY[acted] == last.object
+            assert (acted == NO_ITEM) <= (labels.target[index] == NO_ITEM)
             if phase == PHASE_POURING:
-                assert VOCABULARY[labels["target"][index]] == last["target"]
+                assert VOCABULARY[labels.target[index]] == last.target
             elif phase in (PHASE_NONE, PHASE_IDLE):
                 assert acted == NO_ITEM
             elif acted == NO_ITEM:
                 assert phase == PHASE_REACHING  # and not yet at anything
             else:
-                assert VOCABULARY[acted] in meta["objects"]
+                assert VOCABULARY[acted] in clip.objects
 
 
 def test_what_an_object_is_brought_to_is_labelled_once_it_is_on_its_way(described):
     num_checked = 0
-    for _, meta in described:
-        events = [event for event in meta["events"] if event["verb"] != "pour"]
+    for _, clip in described:
+        events = [event for event in clip.events if event.verb != "pour"]
         for taken, put in pairwise(events):
-            if put["target"] is None:
+            if put.target is None:
                 continue
-            start, end = (math.ceil(event["time_s"] * meta["fps"]) for event in (taken, put))
-            labels = meta["frames"]["target"][start:end]
-            first = labels.index(VOCABULARY.index(put["target"]))
+            start, end = (math.ceil(event.time_s * clip.fps) for event in (taken, put))
+            labels = clip.frames.target[start:end]
+            first = labels.index(VOCABULARY.index(put.target))
             assert labels == [NO_ITEM] * first + labels[first : first + 1] * (len(labels) - first)
             assert 0 < first < len(labels)
             num_checked += 1
@@ -87,46 +86,46 @@ def test_what_an_object_is_brought_to_is_labelled_once_it_is_on_its_way(describe
 
 def test_fixtures_are_labelled_open_or_on_as_events_have_it(described):
     verbs = {"open": 1, "turn on": 1, "close": 0, "turn off": 0}
-    for script, meta in described:
+    for script, clip in described:
         for number, fixture in enumerate(FIXTURES):
-            labels = [states[number] for states in meta["frames"]["states"]]
+            labels = [states[number] for states in clip.frames.states]
             if number not in script.motion.fixtures:
                 assert set(labels) == {-1}
                 continue
-            changes = [event for event in meta["events"] if event["object"] == fixture.name and event["verb"] in verbs]
+            changes = [event for event in clip.events if event.object == fixture.name and event.verb in verbs]
             state = round(script.motion.states[number])
             for index, label in enumerate(labels):
-                time_s = index / meta["fps"]
-                state = next((verbs[e["verb"]] for e in reversed(changes) if e["time_s"] <= time_s), state)
-                if all(abs(event["time_s"] - time_s) > 1.5 for event in changes):
+                time_s = index / clip.fps
+                state = next((verbs[e.verb] for e in reversed(changes) if e.time_s <= time_s), state)
+                if all(abs(event.time_s - time_s) > 1.5 for event in changes):
                     assert label == state
             assert labels[0] == round(script.motion.states[number])
 
 
 def test_what_is_visible_is_in_the_picture_and_not_shut_in(described):
-    for script, meta in described:
-        assert len(meta["objects"]) == len(script.items) + len(script.motion.fixtures)
-        spots = np.array(meta["frames"]["uv"])
-        assert spots.shape == (meta["num_frames"], len(meta["objects"]), 3)
+    for script, clip in described:
+        assert len(clip.objects) == len(script.items) + len(script.motion.fixtures)
+        spots = np.array(clip.frames.uv)
+        assert spots.shape == (clip.num_frames, len(clip.objects), 3)
         u, v, visible = spots[..., 0], spots[..., 1], spots[..., 2]
         assert set(np.unique(visible)) <= {0.0, 1.0}
         assert ((u >= 0) & (u <= 1) & (v >= 0) & (v <= 1))[visible == 1].all()
         assert visible.mean() > 0.6
         for number, item in enumerate(script.items):
-            for index in range(meta["num_frames"]):
-                placed = script.motion.placement_at(item, index / meta["fps"])
+            for index in range(clip.num_frames):
+                placed = script.motion.placement_at(item, index / clip.fps)
                 if placed and placed.holder is not None and placed.holder >= FIRST_FIXTURE:
                     fixture = placed.holder - FIRST_FIXTURE
-                    is_shut = FIXTURES[fixture].is_openable and meta["frames"]["states"][index][fixture] == 0
+                    is_shut = FIXTURES[fixture].is_openable and clip.frames.states[index][fixture] == 0
                     assert not (is_shut and visible[index, number])
 
 
 def test_a_clip_is_the_same_at_any_frame_rate(described):
     script, slow = described[0]
     fast = describe(script, 4.0)
-    assert slow["events"] == fast["events"]
-    assert slow["frames"]["uv"] == fast["frames"]["uv"][::2]
-    assert fast["num_frames"] == 2 * slow["num_frames"]
+    assert slow.events == fast.events
+    assert slow.frames.uv == fast.frames.uv[::2]
+    assert fast.num_frames == 2 * slow.num_frames
 
 
 def test_at_least_half_of_the_snapshots_show_a_hand_that_acts(scripts):
@@ -141,11 +140,11 @@ def test_at_least_half_of_the_snapshots_show_a_hand_that_acts(scripts):
 
 def test_a_snapshot_is_labelled_like_the_same_moment_of_the_whole_clip(scripts):
     for script in scripts[:2]:
-        whole = describe(script)["frames"]
-        meta = describe_snapshots(script, [3.0, 17.5])
-        for key, labels in meta["frames"].items():
-            assert labels == [whole[key][6], whole[key][35]]
-        assert (meta["num_frames"], meta["fps"], meta["events"], meta["questions"]) == (2, 0, [], [])
+        whole = describe(script).frames
+        clip = describe_snapshots(script, [3.0, 17.5])
+        for key, labels in clip.frames:
+            assert labels == [getattr(whole, key)[6], getattr(whole, key)[35]]
+        assert (clip.num_frames, clip.fps, clip.events, clip.questions) == (2, 0, [], [])
 
 
 def test_the_vision_stage_takes_snapshots_as_it_takes_clips(tmp_path: Path, scripts):
@@ -153,10 +152,10 @@ def test_the_vision_stage_takes_snapshots_as_it_takes_clips(tmp_path: Path, scri
     chosen = [*scripts[:3], bare]
     most = 0
     for script in chosen:
-        meta = describe_snapshots(script, snapshot_times(script, 5))
-        most = max(most, len(meta["objects"]))
-        (tmp_path / f"{meta['clip']}.json").write_text(json.dumps(meta))
-        np.save(tmp_path / f"{meta['clip']}.npy", np.zeros((5, 32, 32, 3), np.uint8))
+        clip = describe_snapshots(script, snapshot_times(script, 5))
+        most = max(most, len(clip.objects))
+        (tmp_path / f"{clip.name}.json").write_text(clip.to_json())
+        np.save(tmp_path / f"{clip.name}.npy", np.zeros((5, 32, 32, 3), np.uint8))
     frames = load_frames(list_clips(tmp_path), torch.device("cpu"))
     assert frames.frames_M3SS.shape == (20, 3, 32, 32)
     assert frames.state_MX.shape == (20, len(FIXTURES))

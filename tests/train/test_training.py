@@ -17,6 +17,7 @@ from model.grammar import IGNORE_ID, AssistantTurn, StreamTurn, UserTurn
 from model.vision import VisionSpec, open_vision
 from train.augment import augment
 from train.cli import main
+from train.clip import Clip, ClipEvent, ClipQuestion
 from train.dialogue import Annotation, Utterance, annotate, annotate_for_study, slide, to_turns
 from train.features import encode_frames
 from train.fit import fit
@@ -31,20 +32,20 @@ from train.trainable import StreamingModel
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECIPES = Path(__file__).parents[2] / "train" / "recipes"
-META = {
-    "fps": 2.0,
-    "num_frames": 12,
-    "events": [
-        {"time_s": 1.2, "verb": "reach", "object": "milk", "text": "You reach for the milk."},
-        {"time_s": 2.5, "verb": "pick up", "object": "milk", "text": "You pick up the milk."},
-        {"time_s": 9.0, "verb": "put down", "object": "milk", "text": "You put down the milk."},
+CLIP = Clip(
+    fps=2.0,
+    num_frames=12,
+    events=[
+        ClipEvent(time_s=1.2, text="You reach for the milk."),
+        ClipEvent(time_s=2.5, text="You pick up the milk."),
+        ClipEvent(time_s=9.0, text="You put down the milk."),
     ],
-    "questions": [{"time_s": 3.9, "question": "What am I doing?", "answer": "You hold the milk."}],
-}
+    questions=[ClipQuestion(time_s=3.9, question="What am I doing?", answer="You hold the milk.")],
+)
 
 
 def test_remarks_come_after_their_event_and_questions_before_their_time():
-    annotation = annotate(META)
+    annotation = annotate(CLIP)
     assert [(u.frame, u.question) for u in annotation.utterances] == [(3, None), (6, None), (7, "What am I doing?")]
     assert to_turns(annotation) == [
         StreamTurn(4, True),
@@ -93,7 +94,7 @@ def make_sampler(annotations, features, grammar, *, batch_clips: int, seed: int 
 
 def test_batches_depend_on_seed_and_step_alone():
     model = open_checkpoint(GOLDEN)
-    annotations = [replace(annotate(META), num_frames=12 + i) for i in range(7)]
+    annotations = [replace(annotate(CLIP), num_frames=12 + i) for i in range(7)]
     features = [[torch.randn(a.num_frames, 10, 48) for _ in range(2)] for a in annotations]
 
     def sampler(seed: int) -> Sampler:
@@ -109,8 +110,8 @@ def test_batches_depend_on_seed_and_step_alone():
 
 def test_each_epoch_asks_one_set_of_a_clips_questions():
     model = open_checkpoint(GOLDEN)
-    sets = [[{"time_s": 2.0 + i, "question": f"What is {i}?", "answer": f"It is {i}."}] for i in range(3)]
-    annotations = annotate_for_study(META | {"questions": sets[0], "study_questions": sets[1:]})
+    sets = [[ClipQuestion(time_s=2.0 + i, question=f"What is {i}?", answer=f"It is {i}.")] for i in range(3)]
+    annotations = annotate_for_study(CLIP.model_copy(update={"questions": sets[0], "study_questions": sets[1:]}))
     features = [torch.zeros(annotations[0].num_frames, 10, 48)]
     sampler = make_sampler([annotations], [features], model.grammar, batch_clips=1)
     asked = set()
@@ -125,7 +126,7 @@ def test_each_epoch_asks_one_set_of_a_clips_questions():
 def test_training_forward_equals_running_forward():
     """The loss of a padded batch, computed at labelled positions only, is that of whole dialogues by themselves."""
     model = open_checkpoint(GOLDEN)
-    short, long = annotate(META), replace(annotate(META), num_frames=19)
+    short, long = annotate(CLIP), replace(annotate(CLIP), num_frames=19)
     samples = [(to_turns(a), torch.randn(a.num_frames, 10, 48)) for a in (short, long)]
     training = StreamingModel(model.decoder, model.connector, model.grammar, ObjectivePart(tau=2.0))
     summed, num_learned, _ = training(collate(samples, model.grammar))

@@ -7,8 +7,8 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from train.clip import Clip, ClipEvent, ClipQuestion, Source
 from train.recordings.cutting import choose_silent, choose_val, cut
 from train.recordings.footage import Footage
 from train.recordings.record import Recording, Spoken
@@ -27,17 +27,17 @@ class Shot:
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """A clip to be made. frames: of its video, on the grid. split: "train" or "val". meta: its description."""
+    """A clip to be made. frames: of its video, on the grid. split: "train" or "val". clip: its description."""
 
     footage: Footage
     frames: range
     split: str
-    meta: dict[str, Any]
+    clip: Clip
 
     @property
     def name(self) -> str:
         """Its files' stem."""
-        return self.meta["clip"]
+        return self.clip.name
 
 
 def plan_clips(shots: Sequence[Shot], *, fps: float, size: int, val_share: float, seed: int) -> list[ClipPlan]:
@@ -58,8 +58,8 @@ def plan_clips(shots: Sequence[Shot], *, fps: float, size: int, val_share: float
     plans = []
     for number, (shot, frames, said) in enumerate(chosen):
         for split in ("train", "val") if len(chosen) == 1 else ("val" if number in val else "train",):
-            meta = describe(f"clip_{number:03d}", split, shot.footage, frames, said, fps=fps, size=size)
-            plans.append(ClipPlan(shot.footage, frames, split, meta))
+            clip = describe(f"clip_{number:03d}", split, shot.footage, frames, said, fps=fps, size=size)
+            plans.append(ClipPlan(shot.footage, frames, split, clip))
     return plans
 
 
@@ -70,30 +70,28 @@ def said_after(spoken: Spoken, fps: float) -> int:
 
 def describe(
     name: str, split: str, footage: Footage, frames: range, said: Sequence[Spoken], *, fps: float, size: int
-) -> dict[str, Any]:
+) -> Clip:
     """The description of one clip; times in it count from its first frame."""
     start_s = frames.start / fps
 
     def clip_s(spoken: Spoken) -> float:
         return max(0.0, round(spoken.time_s - start_s, 3))
 
-    meta = {
-        "clip": name,
-        "split": split,
-        "fps": fps,
-        "num_frames": len(frames),
-        "objects": [],
-        "events": [{"time_s": clip_s(s), "text": s.text} for s in said if s.question is None],
-        "questions": [
-            {"time_s": clip_s(s), "question": s.question, "answer": s.text, "kind": "present"}
+    clip = Clip(
+        name=name,
+        split=split,
+        fps=fps,
+        num_frames=len(frames),
+        events=[ClipEvent(time_s=clip_s(s), text=s.text) for s in said if s.question is None],
+        questions=[
+            ClipQuestion(time_s=clip_s(s), question=s.question, answer=s.text, kind="present")
             for s in said
             if s.question is not None
         ],
-        "vocabulary": [],
-        "source": {"video": footage.path.name, "start_s": round(start_s, 3)},
-    }
-    made_from = json.dumps([meta, footage.num_bytes, footage.first_s, footage.end_s, size], sort_keys=True)
-    return {**meta, "made_from": hashlib.sha256(made_from.encode()).hexdigest()[:16]}
+        source=Source(video=footage.path.name, start_s=round(start_s, 3)),
+    )
+    made_from = json.dumps([clip.to_json(), footage.num_bytes, footage.first_s, footage.end_s, size])
+    return clip.model_copy(update={"made_from": hashlib.sha256(made_from.encode()).hexdigest()[:16]})
 
 
 def doubts(shot: Shot, fps: float) -> list[str]:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from model.checkpoint import DTYPES, Checkpoint, assemble, read_checkpoint, write_checkpoint
 from model.videolm import VideoLM
+from train.clip import Clip, ClipQuestion
 from train.clips import ClipFile
 from train.recipe import RecipeError
 from train.scoring.answers import ScoredAnswer
@@ -96,7 +97,7 @@ def evaluate(
         if names.count(name) > 1:
             raise RecipeError(f"two checkpoints are called {name}: their reports would lie in one folder; rename one")
     for clip in (*clips, *calibration):
-        if clip.meta.get("snapshots"):
+        if clip.clip.snapshots:
             raise RecipeError(f"{clip.path}: is made of single moments, not of a stream; evaluate on another folder")
     by_tower: dict[str, list[Path]] = {}
     for path in paths:
@@ -142,10 +143,10 @@ def calibrate(model: VideoLM, clips: Sequence[ClipFile], features: Sequence[Tens
     jobs = [Job(seen[:, : model.num_frame_tokens]) for seen in features]
     runs = sweep(model, jobs, batch=options.batch, window_tokens=options.window_tokens)
     said = [
-        {threshold: remarks(run, float(clip.meta["fps"])) for threshold, run in by.items()}
+        {threshold: remarks(run, clip.clip.fps) for threshold, run in by.items()}
         for clip, by in zip(clips, runs, strict=True)
     ]
-    return try_thresholds([true_events(clip.meta) for clip in clips], said, GRID)
+    return try_thresholds([true_events(clip.clip) for clip in clips], said, GRID)
 
 
 def run_clips(
@@ -156,29 +157,27 @@ def run_clips(
     features: T × 10 × F each, of which a decoder that takes one token a frame gets the first.
     """
     seen = [tensor[:, : model.num_frame_tokens] for tensor in features]
-    metas = [{"events": [], "questions": [], **clip.meta} for clip in clips]
-    asked = [asked_at(meta) for meta in metas]
+    asked = [asked_at(clip.clip) for clip in clips]
     jobs = [
-        Job(tensor, {frame: q["question"] for frame, q in questions.items()}, model.silence_threshold)
+        Job(tensor, {frame: q.question for frame, q in questions.items()}, model.silence_threshold)
         for tensor, questions in zip(seen, asked, strict=True)
     ]
     runs = free_run_many(model, jobs, batch=options.batch, window_tokens=options.window_tokens, label=label)
 
-    def with_true_replies(index: int) -> Forced | None:
-        has_words = all(event.get("text") for event in metas[index]["events"])
-        return force(model, metas[index], seen[index], model.silence_threshold) if has_words else None
+    def with_true_replies(index: int) -> Forced:
+        return force(model, clips[index].clip, seen[index], model.silence_threshold)
 
     # On a GPU the scores, which are computed on the CPU, would take as long as the passes: they go on side by side.
     with ThreadPoolExecutor(4 if options.device.startswith("cuda") else 1) as pool:
         made = pool.map(with_true_replies, range(len(clips)))
         forced = list(tqdm(made, desc=f"{label}, true replies", total=len(clips), unit="clip"))
-    return [to_result(*one) for one in zip(clips, metas, runs, asked, forced, strict=True)]
+    return [to_result(*one) for one in zip(clips, runs, asked, forced, strict=True)]
 
 
-def asked_at(meta: dict) -> dict[int, dict]:
+def asked_at(clip: Clip) -> dict[int, ClipQuestion]:
     """The questions of a clip by the frame after which they are asked; those behind the last frame are left out."""
-    questions = {math.floor(q["time_s"] * float(meta["fps"])): q for q in meta["questions"]}
-    return {frame: q for frame, q in questions.items() if frame < int(meta["num_frames"])}
+    questions = {math.floor(q.time_s * clip.fps): q for q in clip.questions}
+    return {frame: q for frame, q in questions.items() if frame < clip.num_frames}
 
 
 def remarks(run: FreeRun, fps: float) -> list[ScoredEvent]:
@@ -186,29 +185,27 @@ def remarks(run: FreeRun, fps: float) -> list[ScoredEvent]:
     return [read(u.text, u.frame / fps) for u in run.said if u.question is None and u.text.strip()]
 
 
-def to_result(clip: ClipFile, meta: dict, run: FreeRun, asked: dict[int, dict], forced: Forced | None) -> ClipResult:
+def to_result(file: ClipFile, run: FreeRun, asked: dict[int, ClipQuestion], forced: Forced) -> ClipResult:
     """One clip's runs beside its truth."""
-    fps = float(meta["fps"])
+    clip = file.clip
     answers = [
-        ScoredAnswer(
-            u.frame / fps, u.question, u.text.strip(), asked[u.frame]["answer"], asked[u.frame].get("kind", "other")
-        )
+        ScoredAnswer(u.frame / clip.fps, u.question, u.text.strip(), asked[u.frame].answer, asked[u.frame].kind)
         for u in run.said
         if u.question is not None
     ]
     return ClipResult(
-        clip=clip.path.stem,
-        group=str(meta.get("group") or meta.get("split") or "clips"),
-        fps=fps,
-        seconds=clip.num_frames / fps,
-        said=remarks(run, fps),
-        true=true_events(meta),
+        clip=file.path.stem,
+        group=clip.group or clip.split or "clips",
+        fps=clip.fps,
+        seconds=clip.num_frames / clip.fps,
+        said=remarks(run, clip.fps),
+        true=true_events(clip),
         answers=answers,
         silence_probs=run.silence_probs,
-        metrics=forced.metrics if forced else None,
-        of_remarks=forced.of_remarks if forced else None,
-        forced_probs=forced.silence_probs if forced else [],
-        forced_silent=forced.silent if forced else [],
-        unseen=list(meta.get("unseen", [])),
-        traits=dict(meta.get("traits", {})),
+        metrics=forced.metrics,
+        of_remarks=forced.of_remarks,
+        forced_probs=forced.silence_probs,
+        forced_silent=forced.silent,
+        unseen=clip.unseen,
+        traits=clip.traits,
     )

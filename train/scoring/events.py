@@ -7,6 +7,7 @@ said in words that cannot be read back matches what is said in the same words.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from train.clip import Clip
 from train.scoring.answers import normalize
 from train.tabletop.language import read_remark
 
@@ -67,14 +68,9 @@ def parse_remark(text: str, time_s: float) -> ScoredEvent:
     return ScoredEvent(time_s, *claim) if claim else ScoredEvent(time_s, "", normalize(text))
 
 
-def true_events(meta: dict) -> list[ScoredEvent]:
-    """The events of a clip's description, read from their words as remarks are; from their keys if they have none."""
-    return [
-        read(e["text"], e["time_s"])
-        if e.get("text")
-        else ScoredEvent(e["time_s"], e.get("verb", ""), e.get("object", ""), e.get("target"))
-        for e in meta["events"]
-    ]
+def true_events(clip: Clip) -> list[ScoredEvent]:
+    """A clip's events, read from their words as remarks are."""
+    return [read(event.text, event.time_s) for event in clip.events]
 
 
 def read(text: str, time_s: float) -> ScoredEvent:

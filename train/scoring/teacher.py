@@ -14,6 +14,7 @@ from model.cache import KVRing
 from model.decoder import append, make_ring
 from model.grammar import IGNORE_ID, AssistantTurn, Cursor
 from model.videolm import VideoLM
+from train.clip import Clip
 from train.dialogue import annotate, to_turns
 from train.objective import embed_dialogues
 from train.scoring.metrics import StreamMetrics, stream_metrics
@@ -36,16 +37,16 @@ class Forced:
     silent: list[bool]
 
 
-def teacher_forced(model: VideoLM, meta: dict, features_TNF: Tensor, threshold: float) -> StreamMetrics:
-    """The paper's metrics of one clip, its description in `meta`, at one silence threshold."""
-    return force(model, meta, features_TNF, threshold).metrics
+def teacher_forced(model: VideoLM, clip: Clip, features_TNF: Tensor, threshold: float) -> StreamMetrics:
+    """The paper's metrics of one clip at one silence threshold."""
+    return force(model, clip, features_TNF, threshold).metrics
 
 
 @torch.inference_mode()
-def force(model: VideoLM, meta: dict, features_TNF: Tensor, threshold: float) -> Forced:
+def force(model: VideoLM, clip: Clip, features_TNF: Tensor, threshold: float) -> Forced:
     """One clip with its true replies in place; any thread may call it."""
     grammar = model.grammar
-    turns = to_turns(annotate(meta))
+    turns = to_turns(annotate(clip))
     rendered = grammar.render(turns)
     ids, labels = rendered.input_ids, torch.tensor(rendered.labels)
     between, closing = grammar.before_frame(Cursor("frame")), grammar.before_decision

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing as mp
 import os
 import sys
@@ -63,13 +62,13 @@ def _work(job: tuple[Path, Path | None, Path, list[int], int, float]) -> None:
     for seed in seeds:
         story = write_story(seed, hands)
         truth = describe(story, fps)
-        frames = np.stack(list(player.frames(story, [index / fps for index in range(truth["num_frames"])])))
+        frames = np.stack(list(player.frames(story, [index / fps for index in range(truth.num_frames)])))
         for suffix in ("npy", "json"):  # a description is the sign that its frames are whole
             draft, path = out / f".draft_{seed:04}.{suffix}", out / f"clip_sister_{seed:04}.{suffix}"
             if suffix == "npy":
                 with draft.open("wb") as file:
                     np.save(file, frames)
             else:
-                draft.write_text(json.dumps(truth), encoding="utf-8")
+                draft.write_text(truth.to_json(), encoding="utf-8")
             draft.replace(path)
     player.close()

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from train.clip import Clip, FrameLabels
 from train.sister.hands import HANDS
 from train.sister.looks import SisterLook, choose_look
 from train.tabletop.catalog import HELD_OUT_ITEMS, KNOWN_ITEMS, OBJECTS, name_of, word_of
+from train.tabletop.ground_truth import describe_event
 from train.tabletop.language import remark
 from train.tabletop.record import NO_ITEM, PHASE_HOLDING, PHASE_IDLE, PHASE_NONE, PHASE_REACHING, Event, Span
 
@@ -141,37 +143,27 @@ def write_story(seed: int, hands: tuple[str, ...] = HANDS) -> Story:
     return story
 
 
-def describe(story: Story, fps: float) -> dict:
-    """The ground truth of a clip in the form `train.clips` reads, with what is told apart in reports as "traits"."""
+def describe(story: Story, fps: float) -> Clip:
+    """The ground truth of a clip, which may not be trained on."""
     times_s = [index / fps for index in range(round(story.duration_s * fps))]
     spans = [next((s for s in story.spans if s.start_s <= t < s.end_s), None) for t in times_s]
-    return {
-        "clip": f"sister_{story.seed}",
-        "split": "sister",
-        "group": "sister",
-        "measuring_only": True,
-        "traits": {"hand": story.hand, "look": story.look.name},
-        "seed": story.seed,
-        "fps": fps,
-        "num_frames": len(times_s),
-        "objects": [name_of(item) for item in story.start],
-        "unseen": [],
-        "events": [
-            {
-                "time_s": event.time_s,
-                "verb": event.verb,
-                "object": name_of(event.item),
-                "target": None if event.target is None else name_of(event.target),
-                "text": event.text,
-            }
-            for event in story.events
-        ],
-        "questions": [],
-        "frames": {
-            "phase": [span.phase if span else PHASE_NONE for span in spans],
-            "acted": [word_of(span.item) if span and span.item != NO_ITEM else NO_ITEM for span in spans],
-        },
-    }
+    return Clip(
+        name=f"sister_{story.seed}",
+        split="sister",
+        group="sister",
+        measuring_only=True,
+        traits={"hand": story.hand, "look": story.look.name},
+        seed=story.seed,
+        fps=fps,
+        num_frames=len(times_s),
+        objects=[name_of(item) for item in story.start],
+        events=[describe_event(event) for event in story.events],
+        questions=[],
+        frames=FrameLabels(
+            phase=[span.phase if span else PHASE_NONE for span in spans],
+            acted=[word_of(span.item) if span and span.item != NO_ITEM else NO_ITEM for span in spans],
+        ),
+    )
 
 
 # ---- what stands where -------------------------------------------------------------------------------------------

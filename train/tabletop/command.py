@@ -7,7 +7,6 @@ all, and a clip that is there already is left alone, so a broken run goes on whe
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing as mp
 import os
 import queue
@@ -157,8 +156,8 @@ def film_clip(kit: Path, out: Path, split: str, seed: int, seconds: float, size:
     frames = tqdm(player.frames(script, times_s), total=len(times_s), unit="frame", mininterval=1)
     _write_video(out, frames, fps, crf=24)
     player.close()
-    truth = {key: value for key, value in describe(script, fps).items() if key not in ("frames", "vocabulary")}
-    out.with_suffix(".json").write_text(json.dumps(truth, indent=1) + "\n")
+    truth = describe(script, fps).to_json(indent=1, leave_out=frozenset({"frames", "vocabulary"}))
+    out.with_suffix(".json").write_text(truth, encoding="utf-8")
 
 
 def _work(
@@ -187,7 +186,7 @@ def _work(
             partial.replace(out_dir / f"clip_{seed}.npy")
         partial = out_dir / f".clip_{seed}.partial.json"
         truth = describe_snapshots(script, times_s) if snapshots else describe(script, fps)
-        partial.write_text(json.dumps(truth))
+        partial.write_text(truth.to_json(), encoding="utf-8")
         partial.replace(out_dir / f"clip_{seed}.json")
         done.put(seed)
     player.close()

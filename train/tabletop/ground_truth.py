@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from train.clip import Clip, ClipEvent, ClipQuestion, FrameLabels
 from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, HELD_OUT_NAMES, OBJECTS, VOCABULARY, name_of, word_of
 from train.tabletop.hand import WRIST_X_M
 from train.tabletop.motion import ELBOW_M, LEFT, MIRROR, RIGHT, SLEEVE_RADIUS_M
 from train.tabletop.questions import ask_for_study
-from train.tabletop.record import NO_ITEM, PHASE_IDLE, PHASE_NONE, Question, Script, Span
+from train.tabletop.record import NO_ITEM, PHASE_IDLE, PHASE_NONE, Event, Question, Script, Span
 
 FPS = 2.0
 
@@ -35,64 +35,62 @@ def snapshot_times(script: Script, count: int) -> list[float]:
     return sorted(round(float(time_s), 3) for time_s in times_s)
 
 
-def describe_snapshots(script: Script, times_s: list[float]) -> dict[str, Any]:
+def describe_snapshots(script: Script, times_s: list[float]) -> Clip:
     """The ground truth of single moments of a clip: as `describe`, with `times_s`, an fps of 0 and nothing said."""
-    return {
-        **_head(script, 0, times_s),
-        "snapshots": True,
-        "times_s": times_s,
-        "events": [],
-        "questions": [],
-        "frames": _label(script, times_s),
-        "vocabulary": list(VOCABULARY),
-    }
+    silent = _silent(script, 0.0, times_s)
+    return silent.model_copy(update={"snapshots": True, "times_s": times_s})
 
 
-def describe(script: Script, fps: float = FPS) -> dict[str, Any]:
+def describe(script: Script, fps: float = FPS) -> Clip:
     """The ground truth of a clip: objects, events, questions, and labels of every frame. Needs no renderer.
 
     A clip to train on has other sets of questions too, of which each epoch takes one.
     """
     times_s = frame_times(script, fps)
     study = ask_for_study(script) if script.split == "train" else []
-    return {
-        **_head(script, fps, times_s),
-        "events": [
-            {
-                "time_s": event.time_s,
-                "verb": event.verb,
-                "object": name_of(event.item),
-                "target": None if event.target is None else name_of(event.target),
-                "text": event.text,
-            }
-            for event in script.events
-        ],
+    said = {
+        "events": [describe_event(event) for event in script.events],
         "questions": [_describe_question(asked) for asked in script.questions],
         "study_questions": [[_describe_question(asked) for asked in one] for one in study],
-        "frames": _label(script, times_s),
-        "vocabulary": list(VOCABULARY),
     }
+    return _silent(script, fps, times_s).model_copy(update=said)
 
 
-def _describe_question(asked: Question) -> dict[str, Any]:
-    return {"time_s": asked.time_s, "question": asked.question, "answer": asked.answer, "kind": asked.kind}
+def describe_event(event: Event) -> ClipEvent:
+    """An event in words."""
+    return ClipEvent(
+        time_s=event.time_s,
+        verb=event.verb,
+        object=name_of(event.item),
+        target=None if event.target is None else name_of(event.target),
+        text=event.text,
+    )
 
 
-def _head(script: Script, fps: float, times_s: list[float]) -> dict[str, Any]:
+def _describe_question(asked: Question) -> ClipQuestion:
+    return ClipQuestion(time_s=asked.time_s, question=asked.question, answer=asked.answer, kind=asked.kind)
+
+
+def _silent(script: Script, fps: float, times_s: list[float]) -> Clip:
+    """The clip with all that is to be seen, and nothing said."""
     names = [name_of(thing) for thing in _things(script)]
-    return {
-        "clip": f"clip_{script.seed}",
-        "split": script.split,
-        "group": script.group,
-        "seed": script.seed,
-        "fps": fps,
-        "num_frames": len(times_s),
-        "room": script.look.room,
-        "style": script.manner.style,
-        "goal": script.goal.name if script.goal else None,
-        "objects": names,
-        "unseen": [name for name in names if name in HELD_OUT_NAMES],
-    }
+    return Clip(
+        name=f"clip_{script.seed}",
+        split=script.split,
+        group=script.group,
+        seed=script.seed,
+        fps=fps,
+        num_frames=len(times_s),
+        events=[],
+        questions=[],
+        room=script.look.room,
+        style=script.manner.style,
+        goal=script.goal.name if script.goal else None,
+        objects=names,
+        unseen=[name for name in names if name in HELD_OUT_NAMES],
+        frames=_label(script, times_s),
+        vocabulary=list(VOCABULARY),
+    )
 
 
 def _things(script: Script) -> list[int]:
@@ -100,21 +98,19 @@ def _things(script: Script) -> list[int]:
     return [*script.items, *(fixture + FIRST_FIXTURE for fixture in sorted(script.motion.fixtures))]
 
 
-def _label(script: Script, times_s: list[float]) -> dict[str, Any]:
-    """By frame: phase, acted-on thing and its target (indices of VOCABULARY, −1 for none), [u, v, visible] of every
-    thing in the order of "objects", and 1 for each fixture that is open or on, 0 if not, −1 if it is not there."""
+def _label(script: Script, times_s: list[float]) -> FrameLabels:
     spans = [script.span_at(time_s) for time_s in times_s]
     motion = script.motion
-    return {
-        "phase": [span.phase for span in spans],
-        "acted": [word_of(span.item) if _is_acting(span) else NO_ITEM for span in spans],
-        "target": [word_of(span.target) if _is_acting(span) else NO_ITEM for span in spans],
-        "uv": [_places(script, time_s) for time_s in times_s],
-        "states": [
+    return FrameLabels(
+        phase=[span.phase for span in spans],
+        acted=[word_of(span.item) if _is_acting(span) else NO_ITEM for span in spans],
+        target=[word_of(span.target) if _is_acting(span) else NO_ITEM for span in spans],
+        uv=[_places(script, time_s) for time_s in times_s],
+        states=[
             [round(motion.state_at(f, time_s)) if f in motion.fixtures else -1 for f in range(len(FIXTURES))]
             for time_s in times_s
         ],
-    }
+    )
 
 
 def _is_acting(span: Span) -> bool:
