@@ -152,6 +152,7 @@ class Outlet:
         self._num_lost = 0
 
     def ready(self, width: int, height: int, duration_s: float | None, *, is_live: bool) -> None:
+        """Say that the source is open. width, height: pixels as shown. duration_s: None for a source without end."""
         self._tell(Ready(width, height, duration_s, is_live))
 
     def ship(self, rgb_HW3: np.ndarray, time_s: float, captured_s: float, *, wait: bool) -> None:
@@ -177,9 +178,11 @@ class Outlet:
             self._tell(Alive())
 
     def warn(self, text: str) -> None:
+        """Have a line shown to the user; the source goes on."""
         self._tell(Warned(text))
 
     def close(self) -> None:
+        """Let go of the memory that pictures are put into."""
         self._memory.close()
 
     def _tell(self, message: Ready | Picture | Alive | Warned) -> None:

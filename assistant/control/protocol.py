@@ -100,6 +100,7 @@ class Events:
     parts: frozenset[str]
 
     def wants(self, kind: str, part: str | None) -> bool:
+        """Whether an event of this kind, about this part, is to be sent."""
         return kind in self.kinds and (not self.parts or part is None or part in self.parts)
 
 

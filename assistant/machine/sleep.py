@@ -40,6 +40,7 @@ class SleepWatch:
         self._thread = make_thread("sleep", lambda: asyncio.run(self._run()))
 
     def start(self) -> None:
+        """Begin to watch; returns when the watch is set up, or could not be."""
         self._thread.start()
         self._ready.wait(STOP_TIMEOUT_S)
 

@@ -27,6 +27,7 @@ class Thumbnails:
                 self._kept.clear()
 
     def note(self, frame: Frame) -> None:
+        """Keep a small JPEG of a frame, while they are switched on."""
         if not self._is_on:
             return
         import cv2

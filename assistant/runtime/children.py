@@ -55,6 +55,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
+        """Its process number."""
         return self._process.pid
 
     @property

@@ -89,6 +89,7 @@ class Mailbox(Generic[T]):
 
     @property
     def is_closed(self) -> bool:
+        """Whether nothing more can be put in; what is in it can still be taken."""
         return self._closed
 
     @property

@@ -79,6 +79,7 @@ class MetricsServer:
         return self._thread.is_alive()
 
     def start(self) -> None:
+        """Begin to serve, in a thread of its own."""
         self._thread.start()
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ class Wave:
     phases_rad: tuple[float, float]
 
     def at(self, time_s: float) -> float:
+        """Its value at a time in seconds."""
         a, b = (
             np.sin(2 * np.pi * rate * time_s + phase)
             for rate, phase in zip(self.rates_hz, self.phases_rad, strict=True)
@@ -79,6 +80,7 @@ class Head:
     field_of_view_deg: float = FIELD_OF_VIEW_DEG
 
     def at(self, time_s: float) -> View:
+        """Where the eye is and looks at a time in seconds."""
         dx, dy, dz, distance, azimuth, elevation = (wave.at(time_s) for wave in self.waves)
         return View(
             np.array(self.look_at_m) + np.array([dx, dy, dz]),
