@@ -343,18 +343,18 @@ class Decided(Engine):
         self.busy_s += time.perf_counter() - started_s
         if self._words_left:
             self._words_left -= 1
-            return [Reading(reading.watched_prob, self._word) for reading in readings]
+            return [reading._replace(winner=self._word, other=self._word) for reading in readings]
         return list(self._over_frames(readings))
 
     def _over_frames(self, readings: list[Reading]) -> Iterator[Reading]:
         """Up to the frame that speaks; what comes after it will be read again."""
-        for prob, _ in readings:
+        for reading in readings:
             self._num_frames += 1
             if self._reply_every and self._num_frames % self._reply_every == 0:
                 self.speak()
-                yield Reading(prob, self._word)
+                yield reading._replace(winner=self._word, other=self._word)
                 return
-            yield Reading(prob, self._silence)
+            yield reading._replace(winner=self._silence)
 
     def prepare(self, cache: KVRing) -> bool:
         return self._engine.prepare(cache)

@@ -1,8 +1,9 @@
 """Checkpoints: our own format and the published PEFT format, read, written, and assembled into a model.
 
 Native: a folder with `onlooker.json` (what the checkpoint is) and `weights.safetensors` (`connector.*`, `lora.*` or, if
-all of it was trained, `decoder.*`, and where the tower was trained too, `vision.*`). Reference: the PEFT adapter that
-VideoLLM-online publishes, its base and vision weights elsewhere. Both become a `Checkpoint`: a spec and its tensors.
+all of it was trained, `decoder.*`, and where the tower was trained too, `vision.*`). Reference: a PEFT adapter as
+VideoLLM-online and ProAssist publish it, its base and vision weights elsewhere. Both become a `Checkpoint`: a spec and
+its tensors.
 """
 
 import json
@@ -23,7 +24,14 @@ from model.decoder import open_decoder, resolve_attention, tied_names
 from model.engine import Kind, Weights, check_engine, make_encoder, make_engine
 from model.errors import CheckpointError
 from model.grammar import Grammar, GrammarSpec
-from model.reference import PEFT_PREFIX, adapter_config, find_reference
+from model.reference import (
+    CONNECTORS,
+    PEFT_PREFIX,
+    PROASSIST_CONFIG,
+    adapter_config,
+    find_reference,
+    proassist_config,
+)
 from model.tensors import first_few, first_line, load_tensors
 from model.videolm import VideoLM
 from model.vision import VisionSpec, open_vision
@@ -34,6 +42,7 @@ DEFAULT = Path(__file__).parent / "checkpoints" / "default"
 """The checkpoint that is shipped with the package."""
 
 _GROUPS = ("connector", "lora", "vision", "decoder")
+_EARLIER = "lora_"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -62,8 +71,8 @@ class LoraSpec:
 class CheckpointSpec:
     """What a checkpoint is.
 
-    decoder: a named weight, a folder or a hub name. fps: frames a second. silence_threshold: 0–1. reads_notes: see
-    `VideoLM`.
+    decoder: a named weight, a folder or a hub name. lora: its adapters; earlier_loras: those of earlier rounds of
+    training, which are merged before. fps: frames a second. silence_threshold: 0–1. reads_notes: see `VideoLM`.
     """
 
     name: str
@@ -74,6 +83,7 @@ class CheckpointSpec:
     fps: float = 2.0
     silence_threshold: float = 0.725
     reads_notes: bool = False
+    earlier_loras: tuple[LoraSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,7 @@ class Checkpoint:
     lora: dict[str, Tensor] = field(default_factory=dict)
     vision: dict[str, Tensor] = field(default_factory=dict)
     decoder: dict[str, Tensor] = field(default_factory=dict)
+    earlier_loras: tuple[dict[str, Tensor], ...] = ()
     folder: Path | None = field(default=None, compare=False)
     """Where it was read."""
 
@@ -131,6 +142,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the native format. Existing files are replaced only when all are written."""
     groups = {name: getattr(checkpoint, name) for name in _GROUPS}
+    groups |= {f"{_EARLIER}{number}": group for number, group in enumerate(checkpoint.earlier_loras)}
     tensors = {f"{g}.{k}": v.contiguous() for g, group in groups.items() for k, v in group.items()}
     folder.mkdir(parents=True, exist_ok=True)
     drafts = {name: folder / f".{name}.draft" for name in (WEIGHTS_FILE, SPEC_FILE)}
@@ -143,15 +155,28 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
 
 def write_reference(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the PEFT format of the published checkpoints. A trained vision tower has no place in it."""
-    if checkpoint.vision or checkpoint.decoder or checkpoint.spec.lora is None:
-        raise CheckpointError(
-            f"{checkpoint.spec.name}: the reference format holds LoRA and a connector only; export natively"
-        )
+    spec = checkpoint.spec
+    if checkpoint.vision or checkpoint.decoder or spec.lora is None:
+        raise CheckpointError(f"{spec.name}: the reference format holds LoRA and a connector only; export natively")
+    template = spec.grammar.template
+    if spec.earlier_loras and template != "proassist":
+        raise CheckpointError(f"{spec.name}: has adapters of several rounds, of which this format knows one")
+    connector = CONNECTORS[template]
+    tensors = {f"{PEFT_PREFIX}{connector}.{k}": v for k, v in checkpoint.connector.items()}
+    _write_adapter(folder, tensors | checkpoint.lora, adapter_config(spec.lora.to_peft(), spec.decoder, connector))
+    for number, (lora, earlier) in enumerate(zip(spec.earlier_loras, checkpoint.earlier_loras, strict=True)):
+        _write_adapter(folder / f"adapter_{number}", earlier, lora.to_peft())
+    if template == "proassist":
+        vision, eos = spec.vision, spec.grammar.eos_token or "<|eot_id|>"
+        config = proassist_config(vision.grid, spec.decoder, vision.name, vision.image_size, eos)
+        (folder / PROASSIST_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_adapter(folder: Path, tensors: dict[str, Tensor], config: LoraConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{PEFT_PREFIX}connector.{k}": v.contiguous() for k, v in checkpoint.connector.items()}
-    tensors |= {k: v.contiguous() for k, v in checkpoint.lora.items()}
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    adapter_config(checkpoint.spec.lora.to_peft(), checkpoint.spec.decoder).save_pretrained(str(folder))
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config.save_pretrained(str(folder))
 
 
 def assemble(
@@ -184,6 +209,8 @@ def _assemble(
     # What is to be rounded goes to the GPU layer by layer: there may be no room for all of it as it is.
     at_once = device if device.type == "cuda" and weights == "dtype" else None
     decoder = open_decoder(base, dtype=dtype, attention=resolve_attention(attention, device), device=at_once)
+    for lora, tensors in zip(spec.earlier_loras, checkpoint.earlier_loras, strict=True):
+        decoder = _merge_lora(decoder, lora, tensors, checkpoint.where)
     if spec.lora is not None:
         decoder = _merge_lora(decoder, spec.lora, checkpoint.lora, checkpoint.where)
     elif checkpoint.lora:
@@ -244,41 +271,56 @@ def _read_native(folder: Path) -> Checkpoint:
         if fields.pop("format", None) != FORMAT:
             raise CheckpointError(f"{path}: format must be {FORMAT}; update onlooker or export the checkpoint again")
         vision, lora = fields.pop("vision"), fields.pop("lora")
+        earlier = tuple(LoraSpec(**one) for one in fields.pop("earlier_loras", ()))
         spec = CheckpointSpec(
             vision=VisionSpec(**vision | {"mean": tuple(vision["mean"]), "std": tuple(vision["std"])}),
             grammar=GrammarSpec(**fields.pop("grammar")),
             lora=LoraSpec(**lora) if lora else None,
+            earlier_loras=earlier,
             **fields,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error!r}") from error
-    groups = _split(_read_tensors(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
-    return Checkpoint(spec, **groups, folder=folder)
+    groups = _split(_read_tensors(folder / WEIGHTS_FILE), len(earlier), folder / WEIGHTS_FILE)
+    loras = tuple(groups.pop(f"{_EARLIER}{number}") for number in range(len(earlier)))
+    return Checkpoint(spec, **groups, earlier_loras=loras, folder=folder)
 
 
 def _read_reference(folder: Path) -> Checkpoint:
     found = find_reference(folder)
-    config = found.config
     try:
-        targets = config["target_modules"]
+        loras = [_lora_spec(config) for config in found.configs.values()]
         spec = CheckpointSpec(
             name=found.name,
             decoder=found.base,
             vision=VisionSpec(**found.vision),
             grammar=GrammarSpec(**found.grammar),
-            lora=LoraSpec(config["r"], config["lora_alpha"], targets if isinstance(targets, str) else tuple(targets)),
+            lora=loras[-1],
+            earlier_loras=tuple(loras[:-1]),
+            silence_threshold=found.silence_threshold,
             reads_notes=True,  # its base is a chat model of billions of weights
         )
     except (TypeError, KeyError) as error:
         raise CheckpointError(f"{found.adapter}: its adapter_config.json or onlooker.json lacks {error}") from error
-    tensors = _read_tensors(found.adapter / "adapter_model.safetensors")
-    prefix = f"{PEFT_PREFIX}connector."
+    *earlier, tensors = [_read_tensors(adapter / "adapter_model.safetensors") for adapter in found.configs]
+    prefix = f"{PEFT_PREFIX}{CONNECTORS[spec.grammar.template]}."
     return Checkpoint(
         spec,
         connector={k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
-        lora={k: v for k, v in tensors.items() if ".lora_" in k},
+        lora=_of_lora(tensors),
+        earlier_loras=tuple(_of_lora(one) for one in earlier),
         folder=found.adapter,
     )
+
+
+def _lora_spec(config: dict) -> LoraSpec:
+    targets = config["target_modules"]
+    return LoraSpec(config["r"], config["lora_alpha"], targets if isinstance(targets, str) else tuple(targets))
+
+
+def _of_lora(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The adapters, and a layer below one, which PEFT saves along where it makes words."""
+    return {name: tensor for name, tensor in tensors.items() if ".lora_" in name or ".base_layer." in name}
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -288,8 +330,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot be read as safetensors: {error}; get the checkpoint again") from error
 
 
-def _split(tensors: dict[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:
-    groups: dict[str, dict[str, Tensor]] = {name: {} for name in _GROUPS}
+def _split(tensors: dict[str, Tensor], num_earlier: int, path: Path) -> dict[str, dict[str, Tensor]]:
+    names = (*_GROUPS, *(f"{_EARLIER}{number}" for number in range(num_earlier)))
+    groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
     for name, tensor in tensors.items():
         group, _, rest = name.partition(".")
         if group not in groups:

@@ -46,10 +46,15 @@ Size = tuple[int, int]
 
 
 class Reading(NamedTuple):
-    """What is predicted after one position: the probability (0–1) of the watched token, and the most likely one."""
+    """What is predicted after one position.
+
+    watched_prob: the probability (0–1) of the watched token. winner: the most likely one. other: the most likely one
+    but for the watched.
+    """
 
     watched_prob: float
     winner: int
+    other: int
 
 
 class Engine(ABC):
@@ -134,7 +139,7 @@ class GraphEngine(Engine):
         self._meta = torch.zeros(_WANTED + MAX_FRAMES_PER_PASS, dtype=torch.long, device=self.device)
         is_cuda = self.device.type == "cuda"
         self._meta_host = torch.zeros(len(self._meta), dtype=torch.long, pin_memory=is_cuda)
-        self._read_host = torch.zeros((MAX_FRAMES_PER_PASS, 2), pin_memory=is_cuda)
+        self._read_host = torch.zeros((MAX_FRAMES_PER_PASS, 3), pin_memory=is_cuda)
         self._read = self._read_host.to(self.device)  # of all graphs: one of their own each would be memory that grows
         self._shelves: WeakKeyDictionary[KVRing, Shelf[Size]] = WeakKeyDictionary()
         self._recorder = Recorder(self.device, "the decoder") if is_cuda else None
@@ -175,9 +180,9 @@ class GraphEngine(Engine):
         self._fill_in(start, rows, watched_id, wanted)
         self._residual_TE[:rows] = embeds_TE
         size = self._fit(rows, len(wanted))
-        results_W2 = self._shelf(cache).run(size, lambda size: self._compute(cache, size))
+        results_W3 = self._shelf(cache).run(size, lambda size: self._compute(cache, size))
         read = self._read_host[: len(wanted)]
-        read.copy_(results_W2[: len(wanted)], non_blocking=True)
+        read.copy_(results_W3[: len(wanted)], non_blocking=True)
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
         return _to_readings(read)
@@ -202,20 +207,21 @@ class GraphEngine(Engine):
         rows, num_wanted = size
         wanted_W = self._meta[_WANTED : _WANTED + num_wanted]
         logits_WV = self._fused.run(cache, self._residual_TE[:rows], self._meta, wanted_W)
-        read_W2 = self._read[:num_wanted]
-        return read_W2.copy_(_judge(logits_WV, self._meta[_WATCHED : _WATCHED + 1]))
+        read_W3 = self._read[:num_wanted]
+        return read_W3.copy_(_judge(logits_WV, self._meta[_WATCHED : _WATCHED + 1]))
 
 
 def _judge(logits_WV: Tensor, watched: Tensor | int) -> Tensor:
-    """W × 2, float32: the probability of the watched token, and the most likely id, which float32 holds exactly."""
+    """W × 3, float32, which holds ids exactly: the watched token's probability, the most likely id, the other's."""
     logits_WV = logits_WV.to(torch.float32)
     index = torch.as_tensor(watched, device=logits_WV.device).reshape(1)
     probs_W = (logits_WV.index_select(1, index)[:, 0] - logits_WV.logsumexp(-1)).exp()
-    return torch.stack((probs_W, logits_WV.argmax(-1).to(torch.float32)), dim=1)
+    others_W = logits_WV.index_fill(1, index, float("-inf")).argmax(-1)
+    return torch.stack((probs_W, logits_WV.argmax(-1).to(torch.float32), others_W.to(torch.float32)), dim=1)
 
 
-def _to_readings(results_W2: Tensor) -> list[Reading]:
-    return [Reading(prob, int(winner)) for prob, winner in results_W2.tolist()]
+def _to_readings(results_W3: Tensor) -> list[Reading]:
+    return [Reading(prob, int(winner), int(other)) for prob, winner, other in results_W3.tolist()]
 
 
 class Encoder:

@@ -51,6 +51,17 @@ def letterbox(pixels: np.ndarray, size: int) -> np.ndarray:
     return np.ascontiguousarray(square.transpose(2, 0, 1))
 
 
+def stretch(pixels: np.ndarray, size: int) -> np.ndarray:
+    """A 3×size×size uint8 frame: the whole picture, its sides scaled each by itself, bilinearly and unsmoothed.
+
+    pixels: whatever `to_rgb` takes. A picture that is already size×size comes through untouched.
+    """
+    picture = to_rgb(pixels)
+    if picture.shape[:2] != (size, size):
+        picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(picture.transpose(2, 0, 1))
+
+
 def normalize(frames_u8: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """B×3×S×S uint8 → float32, (value / 255 − mean) / std for each channel."""
     pixels = frames_u8.to(torch.float32, copy=True)

@@ -11,7 +11,8 @@ from model.connector import make_connector
 from model.decoder import resolve_attention
 from model.engine import Kind, Weights, make_encoder, make_engine
 from model.errors import CheckpointError
-from model.grammar import DEFAULT_SYSTEM_PROMPT, Grammar, GrammarSpec
+from model.grammar import Grammar, GrammarSpec
+from model.templates import VIDEOLLM_ONLINE
 from model.videolm import VideoLM
 from model.vision import VisionSpec, open_vision
 
@@ -129,7 +130,7 @@ class ShapeTokenizer:
     _PIECE = re.compile(r" ?\w{1,10}|[^\w\s]+\n*|\s")
 
     def __init__(self) -> None:
-        texts = (f"{DEFAULT_SYSTEM_PROMPT}\n\n", "[", ",", "]\nAssistant: a\nUser:")
+        texts = (f"{VIDEOLLM_ONLINE.system_prompt}\n\n", "[", ",", "]\nAssistant: a\nUser:")
         words = [word for text in texts for word in self._PIECE.findall(text)]
         self._words = list(dict.fromkeys([*self._SPECIAL, self._UNKNOWN, *words]))
         self._ids = {word: index for index, word in enumerate(self._words)}

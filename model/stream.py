@@ -16,6 +16,7 @@ from model.draft import Drafter, confirmed_ids
 from model.engine import MAX_FRAMES_PER_PASS, Engine, Reading
 from model.errors import StreamError
 from model.grammar import Cursor, Grammar
+from model.templates import Place
 from model.window import Marks, Window
 
 Eviction = Literal["rotate", "recompute"]
@@ -40,7 +41,8 @@ def _speaks(decision: Decision) -> bool:
 class StreamOptions:
     """How a stream behaves.
 
-    silence_threshold: silence is kept if it is the most likely token and at least this probable (0–1).
+    silence_threshold: silence is kept if it is at least this probable (0–1) and, in most families, the likeliest
+    token (`Grammar.is_silence`).
     window_tokens: positions that the cache holds, prefix included; also the largest position the decoder sees.
     max_reply_tokens: a longer reply is closed.
     draft_tokens: words of a reply that are guessed and checked at a time (model.draft); 0 for none.
@@ -56,13 +58,12 @@ class StreamOptions:
 
 
 def decide(
-    readings: Sequence[Reading], silence_id: int, threshold: float, stops_at: Callable[[Decision], bool] = _speaks
+    readings: Sequence[Reading], grammar: Grammar, threshold: float, stops_at: Callable[[Decision], bool] = _speaks
 ) -> list[Decision]:
-    """Decisions after some frames, up to the first one to stop at: silence is kept if it is the likeliest token, and
-    at least as probable as the threshold (0–1)."""
+    """Decisions after some frames, up to the first one to stop at. threshold: of silence, 0–1."""
     decisions = []
-    for prob, winner in readings:
-        decisions.append(Decision(prob, winner != silence_id or prob < threshold))
+    for prob, winner, _ in readings:
+        decisions.append(Decision(prob, not grammar.is_silence(prob, winner, threshold)))
         if stops_at(decisions[-1]):
             break
     return decisions
@@ -103,6 +104,7 @@ class Stream:
         self._is_replying = False
         self.is_prepared = False
         self._drafter = Drafter(min(options.draft_tokens, engine.max_draft_tokens))
+        self._latest_ND: Tensor | None = None  # the latest frame, where a question needs one behind it
         self._history: Tensor | None = None
         if options.eviction == "recompute":
             self._history = torch.zeros((options.window_tokens, engine.width), dtype=engine.dtype, device=engine.device)
@@ -135,7 +137,7 @@ class Stream:
     @property
     def system_prompt(self) -> str:
         """The prompt that the stream began with."""
-        return self._grammar.spec.system_prompt
+        return self._grammar.system_prompt
 
     # ---- frames --------------------------------------------------------------------------------------------
 
@@ -185,11 +187,14 @@ class Stream:
         start = self.cache.num_tokens
         ends = [len(opening) + self._frame_tokens + k * step for k in range(count)]
         readings = self._append(torch.cat(pieces), [end - 1 + len(closing) for end in ends])
-        decisions = decide(readings, self._grammar.silence_id, self.silence_threshold, stops_at)
+        decisions = decide(readings, self._grammar, self.silence_threshold, stops_at)
         for end in ends[: len(decisions)]:
             self._window.note_frame(start + end)
         self.cache.rollback(start + ends[len(decisions) - 1])
-        self.cursor = Cursor("frame")
+        last = len(decisions) - 1
+        self.cursor = Cursor("frame", opening_id=readings[last].other)
+        if self._grammar.template.answers_after_frame:
+            self._latest_ND = frames_KND[last].clone()
         return decisions
 
     # ---- words ---------------------------------------------------------------------------------------------
@@ -213,14 +218,21 @@ class Stream:
         self._window.pin(self.num_tokens)
 
     def reply(self) -> Iterator[str]:
-        """Write a reply, greedily, piece by piece; the first piece begins with a space.
+        """Write a reply, greedily, piece by piece; the first piece may begin with a space.
+
+        Where questions are answered after a frame, the latest one is shown again behind a question that waits.
 
         Closing the iterator cuts the reply off: what was yielded stays in the cache, properly closed.
         """
         self._check_idle()
+        if self.cursor.questions and self._latest_ND is not None:
+            self._observe_pass(self._latest_ND[None], _speaks)
         self._make_room(len(self._grammar.before_reply(self.cursor)) + self.options.max_reply_tokens + 1)
+        unfed, written, length = self._grammar.before_reply(self.cursor), "", self.num_tokens
         self._is_replying, self.reply_ids = True, []
-        unfed, written, length = list(self._grammar.before_reply(self.cursor)), "", self.num_tokens
+        if not unfed and self.cursor.opening_id is not None:
+            unfed = [self.cursor.opening_id]
+            self.reply_ids += unfed
         try:
             while len(self.reply_ids) < self.options.max_reply_tokens:
                 self.cache.rollback(length)  # of guesses that were wrong
@@ -250,7 +262,10 @@ class Stream:
             guessed = guessed[: guessed.index(self._grammar.eos_id)]
         first = len(unfed) - 1
         readings = self._append(self._engine.embed([*unfed, *guessed]), list(range(first, first + len(guessed) + 1)))
-        return confirmed_ids(guessed, [reading.winner for reading in readings])
+        winners = [reading.winner for reading in readings]
+        if self._grammar.template.writes_header and not self.reply_ids:
+            winners[0] = readings[0].other  # it is to speak
+        return confirmed_ids(guessed, winners)
 
     # ---- the window ----------------------------------------------------------------------------------------
 
@@ -273,7 +288,8 @@ class Stream:
     def _forget(self) -> None:
         """Evict everything behind the prefix; questions that wait still wait."""
         self._evict(self.num_tokens)
-        self.cursor = Cursor("frame" if self._window.marks.kept else "system", questions=self.cursor.questions)
+        place: Place = "frame" if self._window.marks.kept else "system"
+        self.cursor = replace(self.cursor, place=place, pending_ids=())
 
     @torch.inference_mode()
     def _evict(self, stop: int) -> None:
@@ -300,6 +316,8 @@ class Stream:
         tensors = self.cache.export()
         if self._history is not None:
             tensors["history"] = self._history[: self.num_tokens].clone()
+        if self._latest_ND is not None:
+            tensors["latest_frame"] = self._latest_ND.clone()
         return tensors
 
     @torch.inference_mode()
@@ -308,6 +326,8 @@ class Stream:
         self.cache.restore(tensors, self._engine.device)
         if self._history is not None:
             self._history[: self.num_tokens] = tensors["history"]
+        if "latest_frame" in tensors:
+            self._latest_ND = tensors["latest_frame"].to(self._engine.device, self._engine.dtype)
         self.cursor, self._window.marks = cursor, Marks(**marks)
 
     # ---- the decoder ---------------------------------------------------------------------------------------

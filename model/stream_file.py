@@ -52,7 +52,7 @@ def load(path: Path, engine: Engine, grammar: Grammar, fingerprint: dict[str, ob
     stream = Stream(engine, grammar, StreamOptions(**state["options"]))
     stream.restore(
         tensors,
-        Cursor(cursor["place"], tuple(cursor["pending_ids"]), tuple(cursor["questions"])),
+        Cursor(**cursor | {name: tuple(cursor[name]) for name in ("pending_ids", "questions")}),
         state["marks"],
     )
     return stream

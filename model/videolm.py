@@ -73,8 +73,9 @@ class VideoLM:
         return self.engine.device
 
     def preprocess(self, pixels: np.ndarray) -> np.ndarray:
-        """RGB picture H×W×3 uint8 of any size → 3×S×S uint8, letterboxed. Raises FrameError."""
-        return frames.letterbox(pixels, self.image_size)
+        """RGB picture H×W×3 uint8 of any size → 3×S×S uint8, as its tower was trained. Raises FrameError."""
+        fit = frames.stretch if self.vision.spec.fit == "stretch" else frames.letterbox
+        return fit(pixels, self.image_size)
 
     def encode(self, frames_u8_B3SS: Tensor) -> Tensor:
         """uint8 frames → frame tokens B × N × D, in the decoder's dtype, on its device."""

@@ -37,6 +37,7 @@ class VisionSpec:
     layer_norm: normalise each token's features without learned scale (for towers that end in raw activations).
     mean, std: of the pixel values in 0–1, by channel.
     grid_positions: add a fixed code of its row and column to each cell, so that one token alone tells left from right.
+    fit: how a picture becomes a square, "letterbox" or "stretch" (`model.frames`).
     """
 
     library: Library
@@ -48,6 +49,7 @@ class VisionSpec:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     grid_positions: bool = False
+    fit: Literal["letterbox", "stretch"] = "letterbox"
 
     @property
     def num_frame_tokens(self) -> int:

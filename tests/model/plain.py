@@ -5,6 +5,8 @@ kept rows alone (eviction "recompute"). `RememberedRows` computes each position 
 on keys that were never rotated, and places them anew each time they are looked at (eviction "rotate").
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -92,6 +94,7 @@ class PlainStream:
         """For each row, whether a frame ends there."""
         self.kept = 0
         self.cursor = Cursor()
+        self.latest: Tensor | None = None
 
     def observe(self, frame: Tensor) -> Decision:
         if not self.kept and len(self.rows) > self.options.window_tokens // 2:
@@ -104,26 +107,39 @@ class PlainStream:
             self._add(row)
         self.cut_after[-1] = True
         self.kept = self.kept or len(self.rows)
-        self.cursor = Cursor("frame")
         end = len(self.rows)
         self._add_ids(self.grammar.before_decision)
+        self.latest = frame
         probs = self.rows.logits().softmax(-1)
         self.rows.remove(end, len(self.rows))
         del self.cut_after[end:]
         silence = float(probs[self.grammar.silence_id])
         is_silent = int(probs.argmax()) == self.grammar.silence_id and silence >= self.options.silence_threshold
+        if self.grammar.spec.template == "proassist":
+            is_silent = silence > self.options.silence_threshold
+        probs[self.grammar.silence_id] = -1
+        self.cursor = Cursor("frame", opening_id=int(probs.argmax()))
         return Decision(silence, not is_silent)
 
     def ask(self, text: str) -> None:
-        self.cursor = Cursor(self.cursor.place, self.cursor.pending_ids, (*self.cursor.questions, text))
+        self.cursor = replace(self.cursor, questions=(*self.cursor.questions, text))
 
     def reply(self, cut_after: int | None) -> list[int]:
         """Ids of the reply; broken off after `cut_after` of them, if given."""
+        is_chat = self.grammar.spec.template == "proassist"
+        if is_chat and self.cursor.questions and self.latest is not None:
+            self.observe(self.latest)
         self._make_room(len(self.grammar.before_reply(self.cursor)) + self.options.max_reply_tokens + 1)
         unfed, ids = self.grammar.before_reply(self.cursor), []
+        if not unfed:
+            ids = [self.cursor.opening_id]
+            unfed = ids[:]
         while len(ids) < self.options.max_reply_tokens and len(ids) != cut_after:
             self._add_ids(unfed)
-            ids.append(int(self.rows.logits().argmax()))
+            logits = self.rows.logits().clone()
+            if is_chat and not ids:
+                logits[self.grammar.eos_id] = -torch.inf
+            ids.append(int(logits.argmax()))
             unfed = [] if ids[-1] == self.grammar.eos_id else ids[-1:]
             if not unfed:
                 break
@@ -147,7 +163,7 @@ class PlainStream:
 
     def _forget(self) -> None:
         self._remove(len(self.rows))
-        self.cursor = Cursor("frame" if self.kept else "system", questions=self.cursor.questions)
+        self.cursor = replace(self.cursor, place="frame" if self.kept else "system", pending_ids=())
 
     def _remove(self, stop: int) -> None:
         self.rows.remove(self.kept, stop)

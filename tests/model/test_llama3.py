@@ -70,7 +70,7 @@ TRANSITIONS = [
 @pytest.mark.parametrize(("turns", "ending"), TRANSITIONS)
 def test_transitions(grammar, turns, ending):
     text = grammar.render(turns).text.replace("<v>" * 10, "<v>")
-    assert text.startswith(BOS + grammar.spec.system_prompt + "\n")
+    assert text.startswith(BOS + grammar.system_prompt + "\n")
     assert text.endswith(ending)
 
 

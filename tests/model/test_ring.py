@@ -219,4 +219,4 @@ def test_misuse_is_refused():
 def test_grammar_of_a_foreign_tokenizer_is_immutable():
     grammar = MODEL.grammar.with_spec(GrammarSpec(system_prompt="Watch."))
     assert isinstance(grammar, Grammar)
-    assert MODEL.grammar.spec.system_prompt != "Watch."
+    assert MODEL.grammar.system_prompt != "Watch."

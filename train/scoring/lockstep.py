@@ -18,6 +18,7 @@ from tqdm import tqdm
 from model.engine import Reading
 from model.grammar import Cursor, Grammar
 from model.stream import StreamOptions, decide
+from model.templates import Place
 from model.videolm import VideoLM
 from model.window import Window
 from train.scoring.batched import RowsCache, append_rows
@@ -112,11 +113,14 @@ class _Lanes:
         starts = [row.num_tokens if row else 0 for row in self._rows]
         logits_BV = append_rows(self._model.decoder, self._cache, embeds_BTD, starts, [len(c) for c in chunks])
         silence_B = logits_BV.softmax(-1)[:, self._model.grammar.silence_id]
-        read = torch.stack((silence_B, logits_BV.argmax(-1).to(torch.float32))).tolist()  # ids fit: one transfer
+        others_BV = logits_BV.clone()
+        others_BV[:, self._model.grammar.silence_id] = float("-inf")
+        ids = (logits_BV.argmax(-1), others_BV.argmax(-1))
+        read = torch.stack((silence_B, *(some.to(torch.float32) for some in ids))).tolist()  # ids fit: one transfer
         before = self._count_frames()
-        for row, chunk, silence_prob, winner in zip(self._rows, chunks, *read, strict=True):
+        for row, chunk, silence_prob, winner, other in zip(self._rows, chunks, *read, strict=True):
             if row and chunk:
-                row.advance(len(chunk), silence_prob, int(winner))
+                row.advance(len(chunk), Reading(silence_prob, int(winner), int(other)))
         return self._count_frames() - before
 
     def _count_frames(self) -> int:
@@ -151,26 +155,28 @@ class Row:
         self.unfed: list[int] = []
         self.silence_probs: list[float] = []
         self.said: list[Said] = []
-        self._start_frame()
+        self._show_next()
 
-    def advance(self, count: int, silence_prob: float, winner: int) -> None:
-        """`count` unfed tokens are in the cache; after the last, silence is so probable, and `winner` the likeliest."""
+    def advance(self, count: int, reading: Reading) -> None:
+        """`count` unfed tokens are in the cache; what is predicted after the last, silence being watched."""
         self.num_tokens += count
         self.unfed = self.unfed[count:]
         if self.unfed:
             return
-        if self._reply_ids is None:
-            self._decide(silence_prob, winner)
-        else:
-            self._write(self._reply_ids, winner)
-
-    def _start_frame(self) -> None:
-        frame, num_frame_tokens = len(self.silence_probs), self._grammar.spec.num_frame_tokens
-        if frame == len(self._job.features_TNF):
+        if self._reply_ids is not None:
+            self._write(self._reply_ids, reading)
             return
-        if self._window.is_crowded(self.num_tokens):
-            self._forget()
+        self.num_tokens -= len(self._grammar.before_decision)
+        self._window.note_frame(self.num_tokens)
+        self._cursor = Cursor("frame", opening_id=reading.other)
+        if self._question is None:
+            self._decide(reading)
+        else:
+            self._begin_reply()
+
+    def _show(self, frame: int) -> None:
         closing = self._grammar.before_decision
+        num_frame_tokens = self._grammar.spec.num_frame_tokens
         self._make_room(len(self._grammar.before_frame(self._cursor)) + num_frame_tokens + len(closing))
         first = frame * num_frame_tokens
         self.unfed = [
@@ -179,27 +185,42 @@ class Row:
             *closing,
         ]
 
-    def _decide(self, silence_prob: float, winner: int) -> None:
+    def _show_next(self) -> None:
+        self._question = self._reply_ids = None
         frame = len(self.silence_probs)
-        self.num_tokens -= len(self._grammar.before_decision)
-        self._window.note_frame(self.num_tokens)
-        self.silence_probs.append(silence_prob)
-        self._cursor = Cursor("frame")
+        if frame == len(self._job.features_TNF):
+            return
+        if self._window.is_crowded(self.num_tokens):
+            self._forget()
+        self._show(frame)
+
+    def _decide(self, reading: Reading) -> None:
+        frame = len(self.silence_probs)
+        self.silence_probs.append(reading.watched_prob)
         self._question = self._job.questions.get(frame)
+        (decision,) = decide([reading], self._grammar, self._job.threshold)
         if self._question is not None:
             self._ask(self._question)
-        (decision,) = decide([Reading(silence_prob, winner)], self._grammar.silence_id, self._job.threshold)
-        if self._question is not None or decision.speaks:
-            self._make_room(len(self._grammar.before_reply(self._cursor)) + self._options.max_reply_tokens + 1)
-            self._reply_ids, self.unfed = [], self._grammar.before_reply(self._cursor)
+        if self._question is not None and self._grammar.template.answers_after_frame:
+            self._show(frame)
+        elif self._question is not None or decision.speaks:
+            self._begin_reply()
         else:
-            self._start_frame()
+            self._show_next()
+
+    def _begin_reply(self) -> None:
+        self._make_room(len(self._grammar.before_reply(self._cursor)) + self._options.max_reply_tokens + 1)
+        self._reply_ids, self.unfed = [], self._grammar.before_reply(self._cursor)
+        if not self.unfed and self._cursor.opening_id is not None:
+            self._reply_ids, self.unfed = [self._cursor.opening_id], [self._cursor.opening_id]
 
     def _ask(self, question: str) -> None:
         self._window.check_question(len(self._grammar.ids(question)))
         self._cursor = replace(self._cursor, questions=(question,))
 
-    def _write(self, reply_ids: list[int], winner: int) -> None:
+    def _write(self, reply_ids: list[int], reading: Reading) -> None:
+        is_to_speak = self._grammar.template.writes_header and not reply_ids
+        winner = reading.other if is_to_speak else reading.winner
         reply_ids.append(winner)
         is_over = winner == self._grammar.eos_id
         if not is_over and len(reply_ids) < self._options.max_reply_tokens:
@@ -208,8 +229,7 @@ class Row:
         text = whole_text(self._grammar, reply_ids)
         self.said.append(Said(len(self.silence_probs) - 1, self._question, tuple(reply_ids), text))
         self._cursor = self._grammar.after_reply([] if is_over else [winner])
-        self._reply_ids = None
-        self._start_frame()
+        self._show_next()
 
     def _make_room(self, num_tokens: int) -> None:
         cut = self._window.cut(self.num_tokens, num_tokens)
@@ -220,7 +240,8 @@ class Row:
 
     def _forget(self) -> None:
         self._evict(self.num_tokens)
-        self._cursor = Cursor("frame" if self._window.marks.kept else "system", questions=self._cursor.questions)
+        place: Place = "frame" if self._window.marks.kept else "system"
+        self._cursor = replace(self._cursor, place=place, pending_ids=())
 
     def _evict(self, stop: int) -> None:
         self._evict_from_cache(self.num_tokens, self._window.marks.kept, stop)
