@@ -229,14 +229,12 @@ class Stream:
             self._observe_pass(self._latest_ND[None], _speaks)
         self._make_room(len(self._grammar.before_reply(self.cursor)) + self.options.max_reply_tokens + 1)
         unfed, written, length = self._grammar.before_reply(self.cursor), "", self.num_tokens
+        begun = [self.cursor.opening_id] if not unfed and self.cursor.opening_id is not None else []
         self._is_replying, self.reply_ids = True, []
-        if not unfed and self.cursor.opening_id is not None:
-            unfed = [self.cursor.opening_id]
-            self.reply_ids += unfed
         try:
             while len(self.reply_ids) < self.options.max_reply_tokens:
                 self.cache.rollback(length)  # of guesses that were wrong
-                for token_id in self._next_ids(unfed):
+                for token_id in begun or self._next_ids(unfed):
                     length += len(unfed)
                     self.reply_ids.append(token_id)
                     unfed = [token_id]
@@ -246,7 +244,9 @@ class Stream:
                     text = self._grammar.text(self.reply_ids)
                     if not text.endswith("\ufffd"):  # else a character is still incomplete
                         piece, written = text[len(written) :], text
-                        yield piece
+                        if piece:  # not of a header
+                            yield piece
+                begun = []
         finally:
             self.cache.rollback(length)
             self._drafter.note(self.reply_ids)

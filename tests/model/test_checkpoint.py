@@ -24,6 +24,7 @@ from model.errors import CheckpointError, StreamError
 from model.vision import VisionSpec, open_vision
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+PROASSIST = GOLDEN.with_name("golden_proassist") / "i5"
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,72 @@ def test_reference_round_trip_gives_the_same_decisions(golden, tmp_path):
     torch.testing.assert_close(outputs(tmp_path), outputs(GOLDEN), atol=1e-6, rtol=0)
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert config["modules_to_save"] == ["connector"]
+
+
+@pytest.fixture
+def rounds(tmp_path) -> Path:
+    """ProAssist's checkpoint after two rounds of training: the golden one, and one before it."""
+    shutil.copytree(PROASSIST, tmp_path / "rounds")
+    folder = tmp_path / "rounds" / "checkpoint"
+    (folder / "adapter_0").mkdir()
+    shutil.copy(folder / "adapter_config.json", folder / "adapter_0")
+    generator = torch.Generator().manual_seed(0)
+    earlier = {
+        name: tensor + 0.02 * torch.randn(tensor.shape, generator=generator)
+        for name, tensor in load_file(folder / "adapter_model.safetensors").items()
+        if ".lora_" in name
+    }
+    save_file(earlier, folder / "adapter_0" / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_adapters_of_several_rounds_are_merged_in_order(rounds):
+    decoder = open_checkpoint(rounds).decoder
+    weight = load_file(PROASSIST / "Meta-Llama-3-tiny" / "model.safetensors")
+    for folder in (rounds / "adapter_0", rounds):
+        tensors = load_file(folder / "adapter_model.safetensors")
+        for layer in range(3):
+            name = f"model.layers.{layer}.mlp.up_proj"
+            up, down = (tensors[f"base_model.model.{name}.lora_{side}.weight"] for side in "BA")
+            weight[f"{name}.weight"] = weight[f"{name}.weight"] + 2.0 * up @ down  # alpha 32 over r 16
+    for layer in range(3):
+        got = decoder.model.layers[layer].mlp.up_proj.weight
+        torch.testing.assert_close(got, weight[f"model.layers.{layer}.mlp.up_proj.weight"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("write", [write_checkpoint, write_reference])
+def test_a_checkpoint_of_several_rounds_comes_through_both_formats(rounds, tmp_path, write):
+    before, folder = read_checkpoint(rounds), tmp_path / "again"
+    write(before, folder)
+    after = read_checkpoint(folder)
+    assert replace(after.spec, name=before.spec.name) == before.spec
+    for one, other in zip((before.lora, *before.earlier_loras, before.connector),
+                          (after.lora, *after.earlier_loras, after.connector), strict=True):  # fmt: skip
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+BEYOND = {
+    "use_img_cls_token": (False, "only True is known here"),
+    "img_sep_token": (",", "only '' is known here"),
+    "img_patch_token_size": (4, "must be 0, 2 or 3"),
+    "use_pose": (True, "only False is known here"),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "message"), [(key, *rest) for key, rest in BEYOND.items()])
+def test_a_proassist_checkpoint_of_another_making_is_refused(rounds, key, value, message):
+    config = json.loads((rounds / "config.json").read_text())
+    (rounds / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(CheckpointError, match=rf"config\.json: {key} = .*{message}"):
+        read_checkpoint(rounds)
+
+
+def test_a_proassist_checkpoint_needs_its_special_tokens(rounds):
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(GOLDEN / "base" / file, rounds.parent / "Meta-Llama-3-tiny")
+    with pytest.raises(CheckpointError, match=r"has no token '<\|"):
+        open_checkpoint(rounds)
 
 
 def test_a_tuned_tower_does_not_fit_the_reference_format(golden, tmp_path):
@@ -207,7 +274,7 @@ def test_missing_folders_unknown_dtypes_and_devices():
 
 
 def test_lora_that_does_not_fit_is_refused(golden, tmp_path):
-    name = next(iter(golden.lora))
+    name = next(name for name in golden.lora if ".lora_" in name)
     write_checkpoint(replace(golden, lora={k: v for k, v in golden.lora.items() if k != name}), tmp_path)
     with pytest.raises(CheckpointError, match="LoRA weights do not fit"):
         open_checkpoint(tmp_path)

@@ -118,3 +118,28 @@ def test_one_token_frames_say_silence_by_ending(grammar):
     assert frames == [one.eos_id, one.eos_id, one.speak_id, one.eos_id, one.eos_id]
     assert one.before_frame(Cursor("frame")) == []
     assert json.dumps(rendered.text).count("<v><v>") == 2
+
+
+CHAT = """<|begin_of_text|><|start_header_id|>system<|end_header_id|>
+
+You help.<|eot_id|><|start_header_id|>user<|end_header_id|>
+
+Guide me.<|eot_id|><image><image><image><|start_header_id|>assistant<|end_header_id|>
+
+Add salt.<|eot_id|><image>"""
+
+
+def test_the_chat_has_the_ids_of_its_whole_text():
+    tokenizer = open_tokenizer(tokenizer_folder())
+    spec = GrammarSpec(1, has_interval=False, system_prompt="You help.", eos_token="<|eot_id|>", template="proassist")
+    grammar = Grammar(tokenizer, spec)
+    assert (grammar.eos_id, grammar.silence_id, grammar.speak_id) == (128009, 128009, 128006)
+    turns = [UserTurn("Guide me."), StreamTurn(3), AssistantTurn("Add salt."), StreamTurn(1)]
+    rendered = grammar.render(turns)
+    assert rendered.text == CHAT
+    with_frames = open_tokenizer(tokenizer_folder())
+    with_frames.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    assert with_frames(CHAT, add_special_tokens=False)["input_ids"] == rendered.input_ids
+    assert rendered.input_ids[:5] == [128000, 128006, 9125, 128007, 271]
+    silent = [128009, 128009, 128006]
+    assert [label for label, decides in zip(rendered.labels, rendered.decides, strict=True) if decides] == silent

@@ -19,37 +19,39 @@ from model.engine import PlainEngine
 from model.errors import StreamError
 from model.grammar import Grammar, GrammarSpec
 from model.stream import Stream, StreamOptions
+from model.videolm import VideoLM
 from tests.model.plain import PlainStream
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MODEL = open_checkpoint(GOLDEN)
+CHAT = open_checkpoint(GOLDEN.with_name("golden_proassist") / "i5" / "checkpoint")
 WORDS = ["What do you see now?", "What am I doing?", "And then?"]
 TOLERANCE = 1e-3
 
 
-def frames(count: int, seed: int = 0) -> torch.Tensor:
+def frames(count: int, seed: int = 0, model: VideoLM = MODEL) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return MODEL.connect(torch.randn(count, 10, 48, generator=generator))
+    return model.connect(torch.randn(count, model.num_frame_tokens, 48, generator=generator))
 
 
 class StreamMachine(RuleBasedStateMachine):
     """Drives a stream and its yardstick through the same random life."""
 
     eviction = "rotate"
-    grammar = MODEL.grammar
+    model, grammar = MODEL, MODEL.grammar
 
     @initialize(threshold=st.sampled_from([0.0, 0.3, 0.725, 0.95]), window=st.sampled_from([300, 420]))
     def begin(self, threshold, window):
         options = StreamOptions(threshold, window, max_reply_tokens=8, eviction=self.eviction)
-        self.real = Stream(MODEL.engine, self.grammar, options)
-        self.plain = PlainStream(MODEL.decoder, self.grammar, options)
+        self.real = Stream(self.model.engine, self.grammar, options)
+        self.plain = PlainStream(self.model.decoder, self.grammar, options)
         self.seed = 0
 
     @rule(count=st.integers(1, 40))
     def observe(self, count):
         """A batch: the frames behind the first that speaks were rolled back and must not be felt."""
         self.seed += 1
-        seen = frames(count, self.seed)
+        seen = frames(count, self.seed, self.model)
         decisions = self.real.observe_many(seen)
         for index, decision in enumerate(decisions):
             expected = self.plain.observe(seen[index])
@@ -79,7 +81,7 @@ class StreamMachine(RuleBasedStateMachine):
 
     @rule()
     def save_and_load(self):
-        twin = Stream(MODEL.engine, self.grammar, self.real.options)
+        twin = Stream(self.model.engine, self.grammar, self.real.options)
         marks = self.real.marks()
         twin.restore(self.real.export(), self.real.cursor, vars(marks))
         self.real = twin
@@ -99,6 +101,14 @@ class PerFrameMachine(StreamMachine):
     grammar = MODEL.grammar.with_spec(replace(MODEL.grammar.spec, is_per_frame=True))
 
 
+class ChatMachine(StreamMachine):
+    model, grammar = CHAT, CHAT.grammar
+
+
+class RecomputeChatMachine(ChatMachine):
+    eviction = "recompute"
+
+
 LIFE = settings(
     max_examples=12,
     stateful_step_count=20,
@@ -111,6 +121,10 @@ TestRecompute = RecomputeMachine.TestCase
 TestRecompute.settings = LIFE
 TestPerFrame = PerFrameMachine.TestCase
 TestPerFrame.settings = LIFE
+TestChat = ChatMachine.TestCase
+TestChat.settings = LIFE
+TestRecomputeChat = RecomputeChatMachine.TestCase
+TestRecomputeChat.settings = LIFE
 
 
 def test_logits_equal_a_fresh_pass_over_the_kept_window_after_many_evictions():

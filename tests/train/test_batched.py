@@ -37,7 +37,8 @@ def with_grammar(model: VideoLM, spec: GrammarSpec) -> VideoLM:
 @pytest.fixture(scope="module")
 def models() -> dict[str, VideoLM]:
     golden = open_checkpoint(GOLDEN)
-    return {name: with_grammar(golden, spec) for name, spec in SPECS.items()}
+    chat = open_checkpoint(GOLDEN.with_name("golden_proassist") / "i5" / "checkpoint")
+    return {name: with_grammar(golden, spec) for name, spec in SPECS.items()} | {"chat": chat}
 
 
 def alone(model: VideoLM, job: Job, **options: int) -> FreeRun:
@@ -76,7 +77,7 @@ jobs = st.lists(
 )
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", [*SPECS, "chat"])
 @settings(max_examples=5, deadline=None)
 @given(jobs=jobs, batch=st.integers(1, 4), max_reply_tokens=st.integers(1, 6), seed=st.integers(0, 99))
 def test_random_streams(models, name, jobs, batch, max_reply_tokens, seed):
@@ -93,7 +94,7 @@ def test_random_streams(models, name, jobs, batch, max_reply_tokens, seed):
         check_equal(run, alone(model, job, max_reply_tokens=max_reply_tokens), atol=5e-3)
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", [*SPECS, "chat"])
 def test_windows_that_slide(models, name):
     """Short windows, long clips, much talk: every row evicts, again and again, as a lone stream does."""
     model = models[name]

@@ -212,7 +212,7 @@ class Row:
         self._make_room(len(self._grammar.before_reply(self._cursor)) + self._options.max_reply_tokens + 1)
         self._reply_ids, self.unfed = [], self._grammar.before_reply(self._cursor)
         if not self.unfed and self._cursor.opening_id is not None:
-            self._reply_ids, self.unfed = [self._cursor.opening_id], [self._cursor.opening_id]
+            self._go_on(self._reply_ids, self._cursor.opening_id)
 
     def _ask(self, question: str) -> None:
         self._window.check_question(len(self._grammar.ids(question)))
@@ -220,15 +220,17 @@ class Row:
 
     def _write(self, reply_ids: list[int], reading: Reading) -> None:
         is_to_speak = self._grammar.template.writes_header and not reply_ids
-        winner = reading.other if is_to_speak else reading.winner
-        reply_ids.append(winner)
-        is_over = winner == self._grammar.eos_id
+        self._go_on(reply_ids, reading.other if is_to_speak else reading.winner)
+
+    def _go_on(self, reply_ids: list[int], token_id: int) -> None:
+        reply_ids.append(token_id)
+        is_over = token_id == self._grammar.eos_id
         if not is_over and len(reply_ids) < self._options.max_reply_tokens:
-            self.unfed = [winner]
+            self.unfed = [token_id]
             return
         text = whole_text(self._grammar, reply_ids)
         self.said.append(Said(len(self.silence_probs) - 1, self._question, tuple(reply_ids), text))
-        self._cursor = self._grammar.after_reply([] if is_over else [winner])
+        self._cursor = self._grammar.after_reply([] if is_over else [token_id])
         self._show_next()
 
     def _make_room(self, num_tokens: int) -> None:
