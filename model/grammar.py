@@ -93,12 +93,14 @@ class Rendered:
     labels: T targets, already shifted: `labels[t]` is what should be predicted at t; IGNORE_ID = not learned.
     decides: T flags: whether what is learned at t is to speak or to stay silent after a frame.
     text: the exact text, `<v>` for every frame token.
+    reply_ends: positions right after each reply's end-of-sequence, empty replies of a per-frame dialogue left out.
     """
 
     input_ids: list[int]
     labels: list[int]
     decides: list[bool]
     text: str
+    reply_ends: list[int]
 
 
 @dataclass(frozen=True)
@@ -361,6 +363,7 @@ class _Rendering:
         self._overrides: dict[int, int] = {}
         """Labels that are not simply the next token (silence that leaves no token, the end of an open dialogue)."""
         self._decisions: set[int] = set()
+        self._reply_ends: list[int] = []
         self._place: Place = "system"
         self._is_open = False
         """Whether the last frame is learned and its target is still to come."""
@@ -396,6 +399,7 @@ class _Rendering:
         writer.special([self._grammar.eos_id], learn=learn)
         if is_decided and learn:
             self._decisions.add(len(writer.ids) - 1 - self._count_learned_at_end())
+        self._reply_ends.append(len(writer.ids))
         self._place = "assistant"
 
     def finish(self) -> Rendered:
@@ -413,7 +417,7 @@ class _Rendering:
             else id_ == grammar.placeholder_id and labels[t] != IGNORE_ID
             for t, id_ in enumerate(ids)
         ]
-        return Rendered(ids, labels, decides, writer.said)
+        return Rendered(ids, labels, decides, writer.said, self._reply_ends)
 
     def _stay_silent(self) -> None:
         """Learn silence after the last frame, where it leaves no token."""

@@ -45,10 +45,14 @@ def annotate(clip: Clip) -> Annotation:
     return Annotation(clip.num_frames, tuple(u for u in spoken if u.frame < clip.num_frames))
 
 
-def to_turns(annotation: Annotation, *, learns_silence: bool = True) -> list[Turn]:
-    """The dialogue: silence is learned at every frame but one that only a question follows, or nowhere at all."""
+def to_turns(annotation: Annotation, *, learns_silence: bool = True, answers_after_frame: bool = False) -> list[Turn]:
+    """The dialogue: silence is learned at every frame but one that only a question follows, or nowhere at all.
+
+    answers_after_frame: an answer stands behind the frame that follows its question, if there is one that nothing else
+    is said at, and what is learned at that frame is to answer (`model.templates`).
+    """
     turns: list[Turn] = []
-    shown = 0
+    shown, spoken_at = 0, {utterance.frame for utterance in annotation.utterances}
     for utterance in annotation.utterances:
         frames = utterance.frame + 1 - shown
         if frames > 0:
@@ -57,6 +61,9 @@ def to_turns(annotation: Annotation, *, learns_silence: bool = True) -> list[Tur
             shown += frames
         if utterance.question is not None:
             turns.append(UserTurn(utterance.question))
+            if answers_after_frame and shown < annotation.num_frames and shown not in spoken_at:
+                turns.append(StreamTurn(1, learns_silence))
+                shown += 1
         turns.append(AssistantTurn(utterance.text))
     if shown < annotation.num_frames:
         turns.append(StreamTurn(annotation.num_frames - shown, learns_silence))

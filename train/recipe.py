@@ -47,12 +47,15 @@ class VisionPart(_Part):
 class ModelPart(_Part):
     """The decoder, its frames and its adapters.
 
+    template: how dialogues are written, one of `model.templates`; the decoder's tokenizer must have its special tokens.
     start: a checkpoint to go on from, "default" or a folder; its tower, connector and adapters are taken over, and what
     is said here of their shapes must be true of it. Empty: from the decoder alone.
-    frame_tokens: 10 (CLS + 3×3, `,` for silence) or 1 (CLS alone, end-of-sequence for silence). lora_r = 0: no
+    frame_tokens: 10 (CLS + 3×3; `,` for silence, where the template has one) or 1 (CLS alone, end-of-sequence for
+    silence). lora_r = 0: no
     adapters, all of the decoder's weights are trained. gradient_checkpointing: less memory for a third more time.
     """
 
+    template: Literal["videollm-online", "proassist"] = "videollm-online"
     start: str = ""
     decoder: str = "smollm2-135m-instruct"
     frame_tokens: Literal[1, 10] = 10

@@ -179,6 +179,8 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_
             f"{encoded_dir}: has features of {len(metas)} clips, for {accelerator.num_processes} processes; each needs "
             "one at least: start fewer, or make more clips"
         )
+    if recipe.objective.kind == "per-frame" and recipe.model.template != "videollm-online":
+        raise RecipeError(f"model.template = {recipe.model.template!r}: has no per-frame dialogues; set objective.kind")
     if recipe.fit.tensorboard:
         require_tensorboard()
     start, tower = (
@@ -200,10 +202,11 @@ def fit_run(recipe: Recipe, run_dir: Path, accelerator: Accelerator, *, encoded_
         vision=vision_spec(recipe, weights=""),
         grammar=GrammarSpec(
             num_frame_tokens=num_tokens,
-            has_interval=num_tokens > 1,
+            has_interval=num_tokens > 1 and part.template == "videollm-online",
             is_per_frame=recipe.objective.kind == "per-frame",
             bos_token=tokenizer.bos_token,
-            eos_token=tokenizer.eos_token,
+            eos_token="<|eot_id|>" if part.template == "proassist" else tokenizer.eos_token,
+            template=part.template,
         ),
         lora=LoraSpec(part.lora_r, part.lora_alpha, part.target_modules, part.lora_dropout) if part.lora_r else None,
         fps=recipe.fps,
@@ -301,7 +304,7 @@ def _continued(spec: CheckpointSpec, start: CheckpointSpec, name: str) -> Checkp
             eos_token=start.grammar.eos_token,
         ),
     )
-    for part in ("decoder", "vision", "grammar", "lora", "fps"):
+    for part in ("decoder", "vision", "grammar", "lora", "earlier_loras", "fps"):
         ours, theirs = getattr(mine, part), getattr(start, part)
         if ours != theirs:
             raise RecipeError(f"model.start = {name!r}: its {part} is another than the recipe's: {theirs}, not {ours}")

@@ -108,7 +108,11 @@ class Sampler:
         if rng.random() < part.slide_prob:
             annotation, kept = slide(annotation, rng)
             features = features[kept]
-        turns = to_turns(annotation, learns_silence=self._objective.kind != "interleaved")
+        turns = to_turns(
+            annotation,
+            learns_silence=self._objective.kind != "interleaved",
+            answers_after_frame=self._grammar.template.answers_after_frame,
+        )
         if rng.random() < part.wrong_reply_prob:
             turns = mislead(turns, rng)
         return turns, features

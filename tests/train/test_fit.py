@@ -23,10 +23,12 @@ from train.clip import read_clip
 from train.recipe import RecipeError, read_recipe
 from train.run import fit_run
 from train.scoring.evaluate import teacher_forced
+from train.scoring.freerun import free_run
 from train.store import read_steps
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "tests" / "golden" / "base"
+CHAT = ROOT / "tests" / "golden_proassist" / "i1" / "Meta-Llama-3-tiny"  # of random weights
 KINDS = [("streaming", 10), ("streaming", 1), ("per-frame", 10), ("per-frame", 1), ("interleaved", 10)]
 
 
@@ -56,7 +58,8 @@ def clips(tmp_path_factory) -> Path:
     return run_dir
 
 
-def make_run(clips: Path, folder: Path, *, steps: int = 12, kind: str = "streaming", tokens: int = 10, more: str = ""):
+def make_run(clips: Path, folder: Path, *, steps: int = 12, kind: str = "streaming", tokens: int = 10, more: str = "",
+             template: str = "videollm-online"):  # fmt: skip
     """A recipe and a fresh run's folder over the same features."""
     folder.mkdir()
     for name in ("features", "vision.safetensors"):
@@ -67,9 +70,10 @@ def make_run(clips: Path, folder: Path, *, steps: int = 12, kind: str = "streami
         [tabletop]
         size = 32
         [model]
-        decoder = "{BASE}"
+        template = "{template}"
+        decoder = "{CHAT if template == "proassist" else BASE}"
         frame_tokens = {tokens}
-        lora_r = 8
+        lora_r = {0 if template == "proassist" else 8}
         [objective]
         kind = "{kind}"
         [samples]
@@ -250,6 +254,22 @@ def test_changes_of_a_recipe_are_checked_like_the_recipe(clips, tmp_path):
     ):
         with pytest.raises(RecipeError, match=said):
             read_recipe(recipe, [change])
+
+
+def test_a_chat_learns_when_to_speak_and_to_answer_at_the_next_frame(clips, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run", steps=60, tokens=1, template="proassist")
+    model = open_checkpoint(fit_run(read_recipe(recipe), folder, Accelerator(cpu=True)))
+    assert model.grammar.spec.template == "proassist"
+    assert sum(losses(folder)[-4:]) < 0.3 * sum(losses(folder)[:4])
+    features = load_file(clips / "features" / "train" / "clip_0.safetensors")["0"].float()[:, :1]
+    run = free_run(model.open_stream(silence_threshold=0.5), model.connect(features))
+    assert [(said.frame, said.text) for said in run.said] == [(3, "You cut the tomato.")]
+
+
+def test_a_chat_has_no_per_frame_dialogues(clips, tmp_path):
+    recipe, folder = make_run(clips, tmp_path / "run", kind="per-frame", template="proassist")
+    with pytest.raises(RecipeError, match="has no per-frame dialogues"):
+        fit_run(read_recipe(recipe), folder, Accelerator(cpu=True))
 
 
 def test_a_state_of_another_recipe_is_refused(clips, tmp_path):

@@ -108,6 +108,25 @@ def test_batches_depend_on_seed_and_step_alone():
     assert not torch.equal(sampler(1).batch(0).input_ids_BT, sampler(2).batch(0).input_ids_BT)
 
 
+def test_a_chats_answers_stand_behind_the_frame_after_their_question():
+    assert to_turns(annotate(CLIP), answers_after_frame=True) == [
+        StreamTurn(4, True),
+        AssistantTurn("You reach for the milk."),
+        StreamTurn(3, True),
+        AssistantTurn("You pick up the milk."),
+        StreamTurn(1, 0),
+        UserTurn("What am I doing?"),
+        StreamTurn(1, True),
+        AssistantTurn("You hold the milk."),
+        StreamTurn(3),
+    ]
+    late = CLIP.model_copy(update={"events": [], "num_frames": 8})
+    assert to_turns(annotate(late), answers_after_frame=True)[-2:] == [
+        UserTurn("What am I doing?"),
+        AssistantTurn("You hold the milk."),
+    ]
+
+
 def test_each_epoch_asks_one_set_of_a_clips_questions():
     model = open_checkpoint(GOLDEN)
     sets = [[ClipQuestion(time_s=2.0 + i, question=f"What is {i}?", answer=f"It is {i}.")] for i in range(3)]

@@ -1,9 +1,9 @@
 """The paper's teacher-forced metrics: how well and how timely a model would have spoken (VideoLLM-online, section 4.1).
 
-A dialogue is run once with its true replies in place; each turn, up to an end-of-sequence, is judged by itself.
+A dialogue is run once with its true replies in place; each turn, up to the end of a reply, is judged by itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -50,7 +50,7 @@ def stream_metrics(
     decides_T = torch.tensor(rendered.decides)
     logits_TV = logits_TV.detach().to("cpu", torch.float32)
     is_frame_T = ids_T == grammar.placeholder_id
-    stops = _turn_ends(rendered.input_ids, grammar)
+    stops = rendered.reply_ends
     starts = [0, *stops[:-1]]
     frames = [int(is_frame_T[a:b].sum()) // grammar.spec.num_frame_tokens for a, b in zip(starts, stops, strict=True)]
 
@@ -72,7 +72,7 @@ def stream_metrics(
             num_right = int((words_WV.argmax(-1) == targets_W).int().cumprod(0).sum())
             corrects.append(num_right / num_words)
         if num_frames:
-            speaks_F = _speaks(logits_TV[start:stop][is_stream_T], grammar.silence_id, threshold)
+            speaks_F = _speaks(logits_TV[start:stop][is_stream_T], grammar, threshold)
             if speaks_F.any():
                 diff = num_frames - int(speaks_F.int().argmax()) - 1
             elif turn + 1 < len(starts):
@@ -81,7 +81,7 @@ def stream_metrics(
                 if ahead > 0:
                     shown = int(is_frame_T[:last_frame].sum()) // grammar.spec.num_frame_tokens
                     logits_KV = look_ahead(last_frame, shown, ahead).detach().to("cpu", torch.float32)
-                    late_K = _speaks(logits_KV, grammar.silence_id, threshold)
+                    late_K = _speaks(logits_KV, grammar, threshold)
                     diff = -(int(late_K.int().argmax()) + 1) if late_K.any() else -ahead
             diffs.append(abs(diff))
         if num_words and num_frames:
@@ -95,17 +95,7 @@ def stream_metrics(
     )
 
 
-def _turn_ends(ids: Sequence[int], grammar: Grammar) -> list[int]:
-    """Positions right after each end-of-sequence, but for those that stand for silence in a per-frame dialogue."""
-    silent = [grammar.placeholder_id, *grammar.before_decision]
-    return [
-        t + 1
-        for t, token in enumerate(ids)
-        if token == grammar.eos_id and not (grammar.before_decision and list(ids[t - len(silent) : t]) == silent)
-    ]
-
-
-def _speaks(logits_FV: Tensor, silence_id: int, threshold: float) -> Tensor:
+def _speaks(logits_FV: Tensor, grammar: Grammar, threshold: float) -> Tensor:
     """Whether the model would speak after each of F frames."""
-    silence_F = logits_FV.softmax(-1)[:, silence_id]
-    return (logits_FV.argmax(-1) != silence_id) | (silence_F < threshold)
+    probs_F, winners_F = logits_FV.softmax(-1)[:, grammar.silence_id].tolist(), logits_FV.argmax(-1).tolist()
+    return torch.tensor([not grammar.is_silence(*one, threshold) for one in zip(probs_F, winners_F, strict=True)])

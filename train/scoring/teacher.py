@@ -46,7 +46,7 @@ def teacher_forced(model: VideoLM, clip: Clip, features_TNF: Tensor, threshold: 
 def force(model: VideoLM, clip: Clip, features_TNF: Tensor, threshold: float) -> Forced:
     """One clip with its true replies in place; any thread may call it."""
     grammar = model.grammar
-    turns = to_turns(annotate(clip))
+    turns = to_turns(annotate(clip), answers_after_frame=grammar.template.answers_after_frame)
     rendered = grammar.render(turns)
     ids, labels = rendered.input_ids, torch.tensor(rendered.labels)
     between, closing = grammar.before_frame(Cursor("frame")), grammar.before_decision
