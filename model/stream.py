@@ -82,6 +82,27 @@ def check_window(grammar: Grammar, window_tokens: int, max_reply_tokens: int) ->
         )
 
 
+class _History:
+    """The embeddings at all positions of a cache, from which those that are kept can be computed anew."""
+
+    def __init__(self, engine: Engine, capacity: int) -> None:
+        self.rows_TD = torch.zeros((capacity, engine.width), dtype=engine.dtype, device=engine.device)
+
+    def note(self, start: int, embeds_TD: Tensor) -> None:
+        """These stand from `start` on."""
+        self.rows_TD[start : start + len(embeds_TD)] = embeds_TD
+
+    def cut(self, start: int, stop: int, end: int) -> Tensor:
+        """Take out those from `start` to `stop`; gives what stood between there and `end`, now from `start` on."""
+        self.note(start, self.rows_TD[stop:end].clone())
+        return self.rows_TD[start : start + end - stop]
+
+
+def _check_frames(frame_tokens_KND: Tensor, num_tokens: int) -> None:
+    if frame_tokens_KND.ndim != 3 or frame_tokens_KND.shape[1] != num_tokens:
+        raise StreamError(f"frame tokens of shape {tuple(frame_tokens_KND.shape)}: expected K × {num_tokens} × width")
+
+
 class Stream:
     """One continuous conversation over one video, with a cache of fixed size.
 
@@ -105,19 +126,12 @@ class Stream:
         self.is_prepared = False
         self._drafter = Drafter(min(options.draft_tokens, engine.max_draft_tokens))
         self._latest_ND: Tensor | None = None  # the latest frame, where a question needs one behind it
-        self._history: Tensor | None = None
-        if options.eviction == "recompute":
-            self._history = torch.zeros((options.window_tokens, engine.width), dtype=engine.dtype, device=engine.device)
+        self._history = _History(engine, options.window_tokens) if options.eviction == "recompute" else None
 
     @property
     def num_tokens(self) -> int:
         """Positions of the cache in use."""
         return self.cache.num_tokens
-
-    @property
-    def capacity(self) -> int:
-        """Positions that the cache can hold."""
-        return self.cache.capacity
 
     @property
     def num_frames(self) -> int:
@@ -158,10 +172,7 @@ class Stream:
         self._check_idle()
         if self._window.is_crowded(self.num_tokens):
             self._forget()
-        if frame_tokens_KND.ndim != 3 or frame_tokens_KND.shape[1] != self._frame_tokens:
-            raise StreamError(
-                f"frame tokens of shape {tuple(frame_tokens_KND.shape)}: expected K × {self._frame_tokens} × width"
-            )
+        _check_frames(frame_tokens_KND, self._frame_tokens)
         decisions: list[Decision] = []
         while len(decisions) < len(frame_tokens_KND) and not (decisions and stops_at(decisions[-1])):
             decisions += self._observe_pass(frame_tokens_KND[len(decisions) :], stops_at)
@@ -174,12 +185,9 @@ class Stream:
             opening = self._grammar.before_frame(self.cursor)
         interval = self._grammar.before_frame(Cursor("frame"))
         step = len(interval) + self._frame_tokens
-        count = min(
-            len(frames_KND),
-            MAX_FRAMES_PER_PASS,
-            1 + (self.cache.free - len(opening) - self._frame_tokens - len(closing)) // step,
-            1 if self._window.marks.pins_next_frame else MAX_FRAMES_PER_PASS,
-        )
+        room = 1 + (self.cache.free - len(opening) - self._frame_tokens - len(closing)) // step
+        most = 1 if self._window.marks.pins_next_frame else MAX_FRAMES_PER_PASS
+        count = min(len(frames_KND), most, room)
         opening_TD, interval_TD = self._engine.embed(opening, keep=True), self._engine.embed(interval, keep=True)
         pieces = [piece for frame in frames_KND[:count] for piece in (interval_TD, frame)]
         pieces[0] = opening_TD
@@ -262,10 +270,9 @@ class Stream:
             guessed = guessed[: guessed.index(self._grammar.eos_id)]
         first = len(unfed) - 1
         readings = self._append(self._engine.embed([*unfed, *guessed]), list(range(first, first + len(guessed) + 1)))
-        winners = [reading.winner for reading in readings]
-        if self._grammar.template.writes_header and not self.reply_ids:
-            winners[0] = readings[0].other  # it is to speak
-        return confirmed_ids(guessed, winners)
+        begins = self._grammar.template.writes_header and not self.reply_ids
+        first_id = readings[0].other if begins else readings[0].winner
+        return confirmed_ids(guessed, [first_id, *(reading.winner for reading in readings[1:])])
 
     # ---- the window ----------------------------------------------------------------------------------------
 
@@ -281,7 +288,7 @@ class Stream:
         if num_tokens > self.cache.free:
             raise StreamError(
                 f"{num_tokens} tokens do not fit beside the {self.num_tokens} that are kept: widen the window "
-                f"(window_tokens = {self.capacity}), pin less, or shorten replies"
+                f"(window_tokens = {self.cache.capacity}), pin less, or shorten replies"
             )
         return True
 
@@ -294,15 +301,14 @@ class Stream:
     @torch.inference_mode()
     def _evict(self, stop: int) -> None:
         start, end = self._window.marks.kept, self.num_tokens
-        count = self._window.note_cut(stop)
+        self._window.note_cut(stop)
         if self._history is None:
             self.cache.evict(start, stop)
             return
-        self._history[start : end - count] = self._history[stop:end].clone()
+        kept_TD = self._history.cut(start, stop, end)
         self.cache.rollback(start)
-        if stop < end:
-            kept = self._history[start : end - count]
-            self._engine.read(self.cache, kept, [len(kept) - 1], self._grammar.silence_id)
+        if len(kept_TD):
+            self._engine.read(self.cache, kept_TD, [len(kept_TD) - 1], self._grammar.silence_id)
 
     # ---- saving ---------------------------------------------------------------------------------------------
 
@@ -315,7 +321,7 @@ class Stream:
         self._check_idle()
         tensors = self.cache.export()
         if self._history is not None:
-            tensors["history"] = self._history[: self.num_tokens].clone()
+            tensors["history"] = self._history.rows_TD[: self.num_tokens].clone()
         if self._latest_ND is not None:
             tensors["latest_frame"] = self._latest_ND.clone()
         return tensors
@@ -325,7 +331,7 @@ class Stream:
         """Take over what another stream of the same options exported."""
         self.cache.restore(tensors, self._engine.device)
         if self._history is not None:
-            self._history[: self.num_tokens] = tensors["history"]
+            self._history.note(0, tensors["history"])
         if "latest_frame" in tensors:
             self._latest_ND = tensors["latest_frame"].to(self._engine.device, self._engine.dtype)
         self.cursor, self._window.marks = cursor, Marks(**marks)
@@ -341,7 +347,7 @@ class Stream:
     def _append(self, embeds_TD: Tensor, wanted: list[int]) -> list[Reading]:
         start = self.num_tokens
         if self._history is not None:
-            self._history[start : start + len(embeds_TD)] = embeds_TD
+            self._history.note(start, embeds_TD)
         return self._engine.read(self.cache, embeds_TD, wanted, self._grammar.silence_id)
 
     def _check_idle(self) -> None:

@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs/ARCHITECTURE.md anew: which room imports which, every file by room, and figures.
+"""Writes the generated parts of docs/ARCHITECTURE.md anew: which room imports which, and every file by room.
 
 `python packaging/architecture.py` rewrites them from the files that git knows (`git add` a new one first); with
 `--check` it only says whether they are as they should be, and `--figures` prints the figures alone.
@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "ARCHITECTURE.md"
 PACKAGES = ("assistant", "model", "train")
-PARTS = ("imports", "files", "figures")
+PARTS = ("imports", "files")
 
 
 @cache
@@ -133,8 +133,7 @@ def _num_untold(paths: list[Path]) -> int:
 
 def with_parts(document: str) -> str:
     """The document with everything between the marks of each part replaced."""
-    table = "| what | now |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in figures())
-    for part, text in zip(PARTS, (draw_imports(), list_files(), table), strict=True):
+    for part, text in zip(PARTS, (draw_imports(), list_files()), strict=True):
         begin, end = f"<!-- {part} -->", f"<!-- end of {part} -->"
         before, rest = document.split(begin, 1)
         document = f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}"

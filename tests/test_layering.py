@@ -4,6 +4,7 @@ no work at import.
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +172,12 @@ def import_watched(root: Path, names: list[str], home: Path) -> subprocess.Compl
     environment = {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", IMPORT_WATCH, str(root), *names]
     return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def test_only_the_capture_asks_a_source_for_its_kind() -> None:
+    asking = re.compile(r"source\.kind\b")
+    rooms = [path for path in (ROOT / "assistant").rglob("*.py") if path.parent.name != "capture"]
+    assert not [path for path in rooms if asking.search(path.read_text(encoding="utf-8"))]
 
 
 def test_importing_does_no_work(tmp_path: Path) -> None:

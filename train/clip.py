@@ -11,11 +11,11 @@ Seconds = Annotated[float, Field(ge=0)]
 """From the clip's first frame on."""
 
 
-class _Part(BaseModel):
+class _Described(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, validate_by_name=True)
 
 
-class ClipEvent(_Part):
+class ClipEvent(_Described):
     """Something worth a remark, and the remark. verb, object, target: the same in words of a vocabulary, if known."""
 
     time_s: Seconds
@@ -25,7 +25,7 @@ class ClipEvent(_Part):
     target: str | None = None
 
 
-class ClipQuestion(_Part):
+class ClipQuestion(_Described):
     """A question asked at `time_s` and the answer that is true then. kind: of question, for reports."""
 
     time_s: Seconds
@@ -34,7 +34,7 @@ class ClipQuestion(_Part):
     kind: str = "other"
 
 
-class FrameLabels(_Part):
+class FrameLabels(_Described):
     """What each of T frames shows; simulated worlds alone know it.
 
     phase, acted, target: T indices: of the hand's phase, of the thing it acts on and of what that is brought to (in
@@ -49,14 +49,14 @@ class FrameLabels(_Part):
     states: list[list[int]] = []
 
 
-class Source(_Part):
+class ClipSource(_Described):
     """The user's video from which a clip was cut, and where in it the clip starts."""
 
     video: str
     start_s: float
 
 
-class Clip(_Part):
+class Clip(_Described):
     """A clip's description.
 
     fps: frames a second; 0 for snapshots, which are moments without order. study_questions: other questions about the
@@ -84,7 +84,7 @@ class Clip(_Part):
     room: str = ""
     style: str = ""
     goal: str | None = None
-    source: Source | None = None
+    source: ClipSource | None = None
     made_from: str = ""
 
     def to_json(self, *, indent: int | None = None, leave_out: frozenset[str] = frozenset()) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import assert_never
 
 from assistant.capture.protocol import Finished, Outlet, PictureMemory, SourceFailed, Start
 
@@ -41,6 +42,9 @@ def _reader_of(start: Start) -> Reader:
             from assistant.capture.whip_reader import read_whip
 
             return read_whip
-    from assistant.capture.video_reader import read_video
+        case "file" | "network" | "push":
+            from assistant.capture.video_reader import read_video
 
-    return read_video
+            return read_video
+        case _:
+            assert_never(start.kind)

@@ -130,7 +130,7 @@ class Keeper:
                 turn=self._turn,
                 place=self._place,
             )
-            if self._source.kind == "file":
+            if self._source.is_recording:
                 return  # it is repeated
             why = f"{self._source.shown}: it ended"
         except (SourceMissing, MediaError, WorkerFailed) as error:

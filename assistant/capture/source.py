@@ -42,6 +42,16 @@ class Source:
     stem: str
     tls_verify: bool = True
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether it has an end, can be read faster than it was made, and is shown again by a run without end."""
+        return self.kind == "file"
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Files that are read, by what they are called: nothing may be written over them."""
+        return {"the video": Path(self.target)} if self.kind == "file" else {}
+
 
 def source_of(section: CaptureSection, names: Mapping[str, str], text: str | None = None) -> Source:
     """The source that the configuration means, or the one that a command names. Raises as `parse_source`."""

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args, overrides)
     config = settings.config
     source = source_of(config.capture, config.sources, args.source)
-    if args.max_speed and source.kind != "file":
+    if args.max_speed and not source.is_recording:
         raise UsageError(f"--max-speed: {source.shown} is live; only a file can be watched faster than real time")
     questions = tuple(parse_question(text, number) for number, text in enumerate(args.ask))
     output = make_output(is_json=args.json, is_paced=not args.max_speed)
@@ -126,9 +126,7 @@ def _check_outputs(args: argparse.Namespace, settings: Settings, source: Source)
     """Raises OutputError for a file that cannot be written, or must not be; before the model is opened."""
     from model.outputs import check_all
 
-    others = inputs_of(settings)
-    if source.kind == "file":
-        others["the video"] = Path(source.target)
+    others = inputs_of(settings) | source.inputs
     outputs = [("--srt", args.srt)] if args.srt else []
     voice = settings.config.voice
     if voice.enabled and voice.output != "auto":
@@ -172,7 +170,7 @@ def parse_question(text: str, number: int) -> Query:
 
 def _open_voice(plan: WatchPlan, app: App, output: Output, srt: Path | None) -> Voice | None:
     automatic = absolute(Path("out") / f"{plan.source.stem}.wav")
-    taken = [path.resolve() for path in (srt, Path(plan.source.target)) if path is not None]
+    taken = [path.resolve() for path in (srt, *plan.source.inputs.values()) if path is not None]
     while automatic.resolve() in taken:
         automatic = automatic.with_name(f"{automatic.stem}-speech.wav")
     return open_voice(
@@ -180,7 +178,7 @@ def _open_voice(plan: WatchPlan, app: App, output: Output, srt: Path | None) -> 
         automatic,
         app.stop_event,
         output.warn,
-        is_file=plan.source.kind == "file",
+        is_file=plan.source.is_recording,
         lossless=plan.lossless,
     )
 

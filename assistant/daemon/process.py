@@ -60,8 +60,7 @@ def run_daemon(read: Callable[[], Settings], link: Link, *, log_path: Path | Non
     source = source_of(settings.config.capture, settings.config.sources)  # its mistakes come before the model is opened
     instance = Instance.claim()
     try:
-        video = {"the video": Path(source.target)} if source.kind == "file" else {}
-        _open_log(log_path, own_files(settings) | video)
+        _open_log(log_path, own_files(settings) | source.inputs)
         _show_stacks_on_demand(log_path)
         _serve(settings.config, source, instance, config_file, link, is_silent=is_silent)
     except ProcessSpoilt as error:

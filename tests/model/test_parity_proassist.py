@@ -7,6 +7,7 @@ import json
 import os
 import random
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,19 +37,15 @@ class Golden:
         return self.model.encode(self.tensors[f"s{index}.frames"])
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def golden(request) -> Golden:
-    return Golden(MODELS[request.param])
+@cache
+def golden_of(name: str) -> Golden:
+    return Golden(MODELS[name])
 
 
-def of_each(key: str) -> int:
-    return max(len(facts[key]) for facts in FACTS.values())
-
-
-def pick(golden: Golden, key: str, index: int) -> dict:
-    if index >= len(golden.facts[key]):
-        pytest.skip("this model has fewer")
-    return golden.facts[key][index]
+def each(key: str):
+    """Every model's every dialogue or stream."""
+    cases = [(name, index) for name, facts in FACTS.items() for index in range(len(facts[key]))]
+    return pytest.mark.parametrize(("name", "index"), cases)
 
 
 def with_prompt(grammar: Grammar, prompt: str) -> Grammar:
@@ -72,17 +69,18 @@ def test_there_are_golden_models():
     assert MODELS
 
 
-@pytest.mark.parametrize("index", range(of_each("dialogues")))
-def test_vision_features_and_tokens(golden, index):
-    pick(golden, "dialogues", index)
+@each("dialogues")
+def test_vision_features_and_tokens(name, index):
+    golden = golden_of(name)
     frames, tensors = golden.tensors[f"d{index}.frames"], golden.tensors
     torch.testing.assert_close(golden.model.vision(frames), tensors[f"d{index}.features"], atol=1e-4, rtol=0)
     torch.testing.assert_close(golden.model.encode(frames), tensors[f"d{index}.tokens"], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("index", range(of_each("dialogues")))
-def test_rendered_dialogue_and_loss(golden, index):
-    facts, model = pick(golden, "dialogues", index), golden.model
+@each("dialogues")
+def test_rendered_dialogue_and_loss(name, index):
+    golden = golden_of(name)
+    facts, model = golden.facts["dialogues"][index], golden.model
     prompt, turns = to_turns(facts["conversation"])
     rendered = with_prompt(model.grammar, prompt).render(turns)
     assert rendered.text == facts["text"]
@@ -95,7 +93,9 @@ def test_rendered_dialogue_and_loss(golden, index):
     assert float(loss) == pytest.approx(facts["loss"], abs=1e-4)
 
 
-def test_special_ids(golden):
+@pytest.mark.parametrize("name", MODELS)
+def test_special_ids(name):
+    golden = golden_of(name)
     grammar, ids = golden.model.grammar, golden.facts["ids"]
     assert (grammar.placeholder_id, grammar.silence_id) == (ids["image"], ids["w2t_target"])
     assert (grammar.eos_id, grammar.speak_id) == (ids["eos"], ids["bor"])
@@ -144,10 +144,11 @@ def check(told: Told, facts: dict) -> None:
     assert told.lengths == facts["lengths"]
 
 
-@pytest.mark.parametrize("index", range(of_each("streams")))
+@each("streams")
 @pytest.mark.parametrize("mode", ["one by one", "batched"])
-def test_stream(golden, index, mode):
-    facts, frames, rng = pick(golden, "streams", index), golden.tokens(index), random.Random(index)
+def test_stream(name, index, mode):
+    golden, rng = golden_of(name), random.Random(index)
+    facts, frames = golden.facts["streams"][index], golden.tokens(index)
     for _ in range(1 if mode == "one by one" else 3):
         stream, told = open_stream(golden, facts), Told()
         while len(told.probs) < len(frames):
@@ -155,9 +156,10 @@ def test_stream(golden, index, mode):
         check(told, facts)
 
 
-@pytest.mark.parametrize("index", range(of_each("streams")))
-def test_stream_saved_and_loaded(golden, index, tmp_path):
-    facts, frames = pick(golden, "streams", index), golden.tokens(index)
+@each("streams")
+def test_stream_saved_and_loaded(name, index, tmp_path):
+    golden = golden_of(name)
+    facts, frames = golden.facts["streams"][index], golden.tokens(index)
     stream, told = open_stream(golden, facts), Told()
     while len(told.probs) < len(frames):
         show(stream, frames, facts, told, 1)

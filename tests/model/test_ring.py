@@ -89,7 +89,7 @@ class StreamMachine(RuleBasedStateMachine):
     @invariant()
     def same_length(self):
         if hasattr(self, "real"):
-            assert self.real.num_tokens == len(self.plain.rows) <= self.real.capacity
+            assert self.real.num_tokens == len(self.plain.rows) <= self.real.cache.capacity
             assert self.real.kept_tokens == self.plain.kept
 
 
@@ -177,7 +177,7 @@ def test_memory_is_flat_over_50_000_frames():
         gc.collect()
         sizes.append(stream.cache.num_bytes)
         memory.append(psutil.Process().memory_info().rss)
-    assert stream.num_tokens <= stream.capacity
+    assert stream.num_tokens <= stream.cache.capacity
     assert len(set(sizes)) == 1
     quarter = len(memory) // 4
     assert memory[-1] - memory[quarter] < 8 * 2**20, "resident memory grew after the window was full"

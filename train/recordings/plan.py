@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from train.clip import Clip, ClipEvent, ClipQuestion, Source
+from train.clip import Clip, ClipEvent, ClipQuestion, ClipSource
 from train.recordings.cutting import choose_silent, choose_val, cut
 from train.recordings.footage import Footage
 from train.recordings.record import Recording, Spoken
@@ -88,7 +88,7 @@ def describe(
             for s in said
             if s.question is not None
         ],
-        source=Source(video=footage.path.name, start_s=round(start_s, 3)),
+        source=ClipSource(video=footage.path.name, start_s=round(start_s, 3)),
     )
     made_from = json.dumps([clip.to_json(), footage.num_bytes, footage.first_s, footage.end_s, size])
     return clip.model_copy(update={"made_from": hashlib.sha256(made_from.encode()).hexdigest()[:16]})
