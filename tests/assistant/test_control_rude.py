@@ -44,7 +44,8 @@ def served_with(daemon: Running) -> bool:
 
 
 def test_others_are_served_while_rude_clients_do_their_worst(directory, record_property):
-    """The figure the user feels: a `status` round trip, p99, on a machine that is busy with nothing but rudeness."""
+    """The figure the user feels: a `status` round trip, p99, on a machine that is busy with nothing but rudeness;
+    longer where other programs take their share."""
     with process(directory, publishes=True) as daemon, Client.connect(directory) as client:
         client.request("status")
         before_bytes = psutil.Process(daemon.pid).memory_info().rss
@@ -63,8 +64,8 @@ def test_others_are_served_while_rude_clients_do_their_worst(directory, record_p
         record_property("status_p99_ms", round(1000 * p99_s, 1))
         print(f"status under fire: {len(took_s)} times, p50 {1000 * took_s[len(took_s) // 2]:.1f} ms,", end=" ")
         print(f"p99 {1000 * p99_s:.1f} ms, max {1000 * took_s[-1]:.1f} ms; grown by {grown_bytes / 1e6:.0f} MB")
-        assert len(took_s) > 100
-        assert p99_s < MAX_P99_S
+        assert len(took_s) > 100 / pace()
+        assert p99_s < MAX_P99_S * pace()
         assert grown_bytes < MAX_GROWTH_BYTES
         assert daemon.poll() is None
         assert eventually(lambda: client.request("status") == {"state": "ready"})
