@@ -24,6 +24,7 @@ from model.decoder import open_decoder, resolve_attention, tied_names
 from model.engine import Kind, Weights, check_engine, make_encoder, make_engine
 from model.errors import CheckpointError
 from model.grammar import Grammar, GrammarSpec
+from model.published import PUBLISHED
 from model.reference import (
     CONNECTORS,
     PEFT_PREFIX,
@@ -240,8 +241,8 @@ def _assemble(
 
 
 def decoder_path(decoder: str) -> str | Path:
-    """Where transformers finds a spec's decoder: named weights are fetched, everything else is taken as it is."""
-    return named_weights.ensure(decoder) if decoder in named_weights.CATALOG else decoder
+    """Where transformers finds a spec's decoder: named weights are fetched, a hub's are taken from here if they are."""
+    return named_weights.ensure(decoder) if decoder in named_weights.CATALOG else named_weights.local(decoder)
 
 
 def open_tokenizer(path: str | Path):
@@ -259,6 +260,10 @@ def _local_folder(path: str | Path) -> Path:
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
+    if isinstance(path, str) and path in PUBLISHED:
+        if not named_weights.is_present(path):
+            raise CheckpointError(f"{path}: not on this machine; get it with `onlooker model pull {path}`")
+        return named_weights.ensure(path)
     if isinstance(path, str) and path.count("/") == 1 and not path.startswith((".", "/", "~")):
         return named_weights.ensure(path)
     raise CheckpointError(f"checkpoint {str(path)!r}: no such folder")

@@ -1,18 +1,26 @@
 """Files and whole repositories from the model hub, through its own client: its settings, cache and resume hold.
 
-Everything runs in the calling thread; the client shows its own bars for large files.
+Everything runs in the calling thread, but for what the client does in threads of its own.
 """
 
 import errno
-from collections.abc import Iterator
+import re
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from model.errors import WeightsError
+from model.fetching import file_sha256
 
 TIMEOUT_S = 20.0
 # The same weights in other formats would double the download for nothing.
-LEFT_OUT = ["original/*", "*.pth", "*.msgpack", "*.h5", "*.onnx"]
+LEFT_OUT = ["original/*", "*.pth", "*.msgpack", "*.h5", "*.onnx", "*.gguf"]
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+OnBytes = Callable[[int], None]
+"""Called with the bytes that have come so far."""
 
 
 @contextmanager
@@ -21,6 +29,7 @@ def _hub_errors(what: str) -> Iterator[None]:
 
     Its retry notices are held back meanwhile: the one message at the end says what there is to say.
     """
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
     from huggingface_hub.utils import logging as notices
 
     verbosity = notices.get_verbosity()
@@ -29,6 +38,15 @@ def _hub_errors(what: str) -> Iterator[None]:
         yield
     except WeightsError:
         raise
+    except GatedRepoError as error:
+        raise WeightsError(
+            f"{what}: its owners want its licence to be accepted first; do that on its page on the model hub, log in "
+            "here (`hf auth login`), and try again"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise WeightsError(
+            f"{what}: the model hub has no such repository, or shows it to some alone (`hf auth login`)"
+        ) from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
@@ -59,14 +77,77 @@ def cached_snapshot(repository: str) -> Path | None:
             return None
 
 
-def fetch_snapshot(repository: str) -> Path:
-    """The folder in the hub's cache that holds `repository`, whole; what is missing is downloaded.
+def missing_bytes(repository: str) -> int:
+    """What `fetch_snapshot` would still have to bring. Raises WeightsError, for a licence not accepted for example."""
+    with _hub_errors(repository):
+        from huggingface_hub import HfApi, auth_check, snapshot_download
 
-    Raises WeightsError if the hub does not answer, even when something lies in the cache.
+        HfApi().model_info(repository, timeout=TIMEOUT_S)
+        auth_check(repository)
+        files: Any = snapshot_download(
+            repository, ignore_patterns=LEFT_OUT, dry_run=True, tqdm_class=_counting(lambda _: None)
+        )
+        return sum(file.file_size or 0 for file in files if file.will_download)
+
+
+def fetch_snapshot(repository: str, on_bytes: OnBytes | None = None) -> Path:
+    """The folder in the hub's cache that holds `repository`, whole; what is missing is downloaded, and looked through.
+
+    Raises WeightsError if the hub does not answer, even when something lies in the cache, and for a file that came
+    otherwise than the hub describes it: that one is removed.
     """
     with _hub_errors(repository):
         from huggingface_hub import HfApi, snapshot_download
 
         # Asked first, because the client would silently give a half-filled cache when the hub is out of reach.
         revision = HfApi().model_info(repository, timeout=TIMEOUT_S).sha
-        return Path(snapshot_download(repository, revision=revision, ignore_patterns=LEFT_OUT))
+        bars = _counting(on_bytes) if on_bytes else None
+        folder = snapshot_download(repository, revision=revision, ignore_patterns=LEFT_OUT, tqdm_class=bars)
+        _remove_damaged(Path(folder), repository)
+        return Path(folder)
+
+
+def forget(repository: str) -> bool:
+    """Remove a repository from the hub's cache; whether it was there. Raises OSError."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    if not folder.is_dir():
+        return False
+    shutil.rmtree(folder)
+    return True
+
+
+def cache_folder() -> Path:
+    """Where the hub's client keeps what it brings."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def _remove_damaged(folder: Path, repository: str) -> None:
+    """The client looks at sizes alone. A file of the large kind is called by its SHA-256 in its cache."""
+    for path in sorted(folder.rglob("*")):
+        blob = path.resolve()
+        if path.is_file() and _SHA256.fullmatch(blob.name) and file_sha256(blob) != blob.name:
+            path.unlink()
+            blob.unlink(missing_ok=True)
+            raise WeightsError(f"{repository}: {path.name} came damaged (wrong SHA-256), and is removed; try again")
+
+
+def _counting(on_bytes: OnBytes) -> Any:
+    """A progress bar for the client that shows nothing, and tells of its bytes."""
+    from tqdm import tqdm
+
+    class Counting(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            desc = str(options.get("desc"))
+            self._counts, self._num_bytes = options.get("unit") == "B" and desc != "Downloading bytes", 0
+            super().__init__(*args, **options | {"disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            if self._counts:
+                self._num_bytes += int(n or 0)
+                on_bytes(self._num_bytes)
+
+    return Counting

@@ -207,7 +207,7 @@ class TransformersTower(VisionTower):
         from transformers import AutoConfig, CLIPVisionModel, SiglipVisionModel
 
         families = {"siglip": SiglipVisionModel, "clip": CLIPVisionModel}
-        name = spec.weights or spec.name
+        name = named_weights.local(spec.weights or spec.name)
         try:
             family = AutoConfig.from_pretrained(name).model_type.removesuffix("_vision_model")
             if family not in families:

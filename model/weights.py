@@ -4,20 +4,23 @@ Owns the folder `data_dir()`: one folder a name, with a manifest of sizes and SH
 lies in `.staging-NAME` and is renamed when whole, so that a folder that exists is complete; a lock file a name
 keeps two processes from making it at once. Everything runs in the caller's thread; any thread may call.
 
-Names of the form "org/name" are model-hub repositories; those live in the hub's own cache.
+Names of the form "org/name" are model-hub repositories; those live in the hub's own cache. A published checkpoint
+(`model.published`) is three of them.
 """
 
 import errno
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from model import hub, manifest, staging
-from model.catalog import CATALOG, Weights
+from model.catalog import CATALOG, SPARE_BYTES, Weights
 from model.errors import OnlookerError, WeightsError
 from model.fetching import OnProgress, Progress, fetch_package
+from model.published import PUBLISHED, Published
 
 __all__ = [
     "CATALOG",
@@ -28,6 +31,8 @@ __all__ = [
     "fetch_package",
     "is_present",
     "load",
+    "local",
+    "remove",
     "verify",
 ]
 
@@ -49,6 +54,8 @@ def data_dir() -> Path:
 
 def is_present(name: str) -> bool:
     """Whether `name` lies here and every file has its size; needs no network and reads no big file."""
+    if name in PUBLISHED:
+        return all(_whole_snapshot(part) for part in PUBLISHED[name].parts)
     if _is_hub_name(name):
         return _whole_snapshot(name) is not None
     folder = data_dir() / _entry(name).name
@@ -69,9 +76,12 @@ def verify(name: str, *, on_progress: OnProgress | None = None) -> list[str]:
 def ensure(name: str, *, on_progress: OnProgress | None = None, full_check: bool = False) -> Path:
     """The local folder of `name`, fetched, verified and converted first if it is not here yet.
 
-    Offline once it is here. Files of the wrong size (with `full_check`: the wrong SHA-256) are reported in
-    one log line and made anew. Raises WeightsError: unknown name, no source answers, no space, not writable.
+    Of a published checkpoint, the folder of its adapter. Offline once it is here. Files of the wrong size (with
+    `full_check`: the wrong SHA-256) are reported in one log line and made anew. Raises WeightsError: unknown name, no
+    source answers, no space, not writable.
     """
+    if name in PUBLISHED:
+        return _ensure_published(PUBLISHED[name], on_progress)
     if _is_hub_name(name):
         return _whole_snapshot(name) or _ensure_snapshot(name)
     entry = _entry(name)
@@ -93,6 +103,38 @@ def ensure(name: str, *, on_progress: OnProgress | None = None, full_check: bool
     return folder
 
 
+def local(name: str) -> str:
+    """The folder of a hub repository that is here, for libraries that would ask the hub for it; else the name."""
+    folder = _whole_snapshot(name) if _is_hub_name(name) else None
+    return name if folder is None else str(folder)
+
+
+def remove(name: str) -> list[str]:
+    """Delete `name` from this machine; parts that another published checkpoint here stands on stay.
+
+    Returns what was deleted. Raises WeightsError for an unknown name, or where something cannot be deleted.
+    """
+    if name in PUBLISHED:
+        others = [other for other in PUBLISHED.values() if other.name != name and is_present(other.name)]
+        parts = [part for part in PUBLISHED[name].parts if not any(part in other.parts for other in others)]
+    else:
+        parts = [name if _is_hub_name(name) else _entry(name).name]
+    removed = []
+    for part in parts:
+        try:
+            if _is_hub_name(part):
+                _snapshot_mark(part).unlink(missing_ok=True)
+                is_gone = hub.forget(part)
+            else:
+                is_gone = (data_dir() / part).is_dir()
+                if is_gone:
+                    shutil.rmtree(data_dir() / part)
+        except OSError as error:
+            raise WeightsError(f"{part}: cannot be deleted: {error.strerror or error}") from error
+        removed += [part] if is_gone else []
+    return removed
+
+
 def load(name: str, loader: Callable[[Path], Loaded], *, on_progress: OnProgress | None = None) -> Loaded:
     """`loader(folder)` of the named weights; if it fails on damaged files, once more after fetching again.
 
@@ -109,7 +151,7 @@ def load(name: str, loader: Callable[[Path], Loaded], *, on_progress: OnProgress
 
 def _entry(name: str) -> Weights:
     if name not in CATALOG:
-        known = ", ".join(sorted(CATALOG))
+        known = ", ".join(sorted((*CATALOG, *PUBLISHED)))
         raise WeightsError(f"weights {name!r} are not known; known are {known}, and model-hub names as org/name")
     return CATALOG[name]
 
@@ -141,9 +183,43 @@ def _ensure_snapshot(name: str) -> Path:
             raise
         log.warning("%s: the model hub is out of reach; taking %s unchecked", name, cached)
         return cached
+    _mark_whole(name, folder)
+    return folder
+
+
+def _mark_whole(name: str, folder: Path) -> None:
     mark = _snapshot_mark(name)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(str(folder), encoding="utf-8")
+
+
+def _ensure_published(checkpoint: Published, on_progress: OnProgress | None) -> Path:
+    """All its repositories. What is wanted, and whether there is room, is known before the first byte is fetched."""
+    missing = [part for part in checkpoint.parts if _whole_snapshot(part) is None]
+    sizes = [hub.missing_bytes(part) for part in missing]
+    if missing:
+        root = next(folder for folder in (hub.cache_folder(), *hub.cache_folder().parents) if folder.is_dir())
+        free = shutil.disk_usage(root).free
+        if free < sum(sizes) + SPARE_BYTES:
+            raise WeightsError(
+                f"{checkpoint.name}: {root} has {free:,} bytes free, {sum(sizes) + SPARE_BYTES:,} are needed; make "
+                "room, or set $HF_HOME to a folder on a larger disk"
+            )
+    before = 0
+    for part, size in zip(missing, sizes, strict=True):
+
+        def report(done: int, before: int = before, size: int = size) -> None:
+            if on_progress is not None:
+                on_progress(Progress(checkpoint.name, "download", before + min(done, size), sum(sizes)))
+
+        report(0)
+        try:
+            _mark_whole(part, hub.fetch_snapshot(part, report))
+        except OSError as error:
+            raise WeightsError(f"{part}: cannot be kept in {hub.cache_folder()}: {error.strerror or error}") from error
+        before += size
+    folder = _whole_snapshot(checkpoint.repository)
+    assert folder is not None
     return folder
 
 

@@ -73,7 +73,10 @@ class Section(BaseModel):
 
 
 class ModelSection(Section):
-    name: Annotated[Text, Must('"default", a checkpoint folder, or a model hub name such as "org/name"')] = "default"
+    name: Annotated[
+        Text,
+        Must('"default", a name of `onlooker model list`, a checkpoint folder, or a model hub name such as "org/name"'),
+    ] = "default"
     device: Annotated[Text, AfterValidator(_device), Must('"auto", "cpu", "cuda" or "cuda:N"')] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],

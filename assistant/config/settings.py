@@ -284,10 +284,15 @@ def _show(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def set_key(path: Path, section: str, key: str, value: str) -> None:
-    """Write one key into a configuration file, keeping comments and order; makes the file if there is none.
+def set_key(path: Path, section: str, key: str, value: str | float) -> None:
+    """`set_keys` for one."""
+    set_keys(path, {(section, key): value})
 
-    Atomic. Raises ConfigError (not TOML) or OutputError (not writable).
+
+def set_keys(path: Path, values: Mapping[tuple[str, str], str | float]) -> None:
+    """Write keys into a configuration file, keeping comments and order; makes the file if there is none.
+
+    values: by (section, key). Atomic. Raises ConfigError (not TOML) or OutputError (not writable).
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -296,8 +301,9 @@ def set_key(path: Path, section: str, key: str, value: str) -> None:
         document = tomlkit.parse(read_config(path)) if path.exists() else tomlkit.document()
     except TOMLKitError as error:
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
-    table = document.setdefault(section, tomlkit.table())
-    table[key] = value
+    for (section, key), value in values.items():
+        table = document.setdefault(section, tomlkit.table())
+        table[key] = value
     write_config(path, tomlkit.dumps(document))
 
 

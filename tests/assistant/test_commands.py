@@ -16,6 +16,7 @@ from assistant.config.keys import all_keys
 from assistant.config.settings import load_settings, user_config_path
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.machine import devices
+from model.published import GIB, PUBLISHED
 from tests.assistant.control_daemon import short_directory
 from tests.pace import pace
 
@@ -204,6 +205,69 @@ def test_model_list_and_path(capsys, monkeypatch, tmp_path):
     code, _, err = run(capsys, "model", "path", "nonsense")
     assert code == 2
     assert "nonsense" in err
+
+
+@pytest.fixture
+def pulled(monkeypatch, tmp_path) -> None:
+    """All parts of one published checkpoint, as far as `is_present` looks."""
+    monkeypatch.setenv("ONLOOKER_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "weights" / "hub").mkdir(parents=True)
+    for part in PUBLISHED["proassist-i10"].parts:
+        (tmp_path / "data" / "weights" / "hub" / f"{part.replace('/', '--')}.path").write_text(str(tmp_path))
+
+
+def with_gpu(monkeypatch, gibibytes: float) -> None:
+    monkeypatch.setattr("assistant.machine.memory.gpu_bytes", lambda: int(gibibytes * GIB))
+
+
+def test_model_list_says_what_fits(capsys, monkeypatch, pulled):
+    with_gpu(monkeypatch, 8)
+    facts = {one["name"]: one for one in json.loads(run(capsys, "model", "list", "--json")[1])["checkpoints"]}
+    assert facts.keys() == PUBLISHED.keys()
+    assert [name for name, one in facts.items() if one["present"]] == ["proassist-i10"]
+    assert {one["fits_as"] for one in facts.values()} == {"int4"}
+    assert [name for name, one in facts.items() if one["recommended"]] == ["videollm-online-8b-v1plus"]
+    assert "* videollm-online-8b-v1plus  fits" in run(capsys, "model", "list")[1]
+    with_gpu(monkeypatch, 0)
+    out = run(capsys, "model", "list")[1]
+    assert "videollm-online-8b-v1plus  needs GPU" in out
+    assert "recommended" not in out
+
+
+def test_model_use_of_a_published_one_sets_what_fits(capsys, monkeypatch, pulled):
+    with_gpu(monkeypatch, 12)
+    file = user_config_path()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("# mine\n[stream]\nfps = 1.0\n[voice]\nenabled = false\n")
+    code, out, _ = run(capsys, "model", "use", "proassist-i10")
+    assert code == 0
+    assert f'{file}: model.weights = "int8"\n' in out
+    text = file.read_text()
+    assert text.startswith("# mine\n")
+    settings = load_settings(file).config
+    assert (settings.model.name, settings.model.weights) == ("proassist-i10", "int8")
+    assert (settings.stream.fps, settings.stream.window_tokens, settings.voice.enabled) == (2.0, 4096, False)
+    code, _, err = run(capsys, "model", "remove", "proassist-i10")
+    assert code == 2
+    assert "the configuration uses it" in err
+
+
+def test_model_use_of_a_published_one_refuses_what_does_not_fit(capsys, monkeypatch, pulled):
+    with_gpu(monkeypatch, 6)
+    code, _, err = run(capsys, "model", "use", "proassist-i10")
+    assert code == 2
+    assert "needs a GPU with 5.7 GiB and some more to work in; this machine's has 6.0 GiB" in err
+    code, _, err = run(capsys, "model", "use", "proassist-i5")
+    assert "get it first with `onlooker model pull proassist-i5`" in err
+    assert not user_config_path().exists()
+
+
+def test_model_path_and_remove(capsys, pulled, tmp_path):
+    assert run(capsys, "model", "path", "proassist-i10") == (0, f"{tmp_path}\n", "")
+    code, _, err = run(capsys, "model", "remove", "nonsense")
+    assert code == 3
+    assert "'nonsense' are not known" in err
+    assert run(capsys, "model", "remove", "whisper-tiny.en")[1] == "whisper-tiny.en: was not here\n"
 
 
 def test_model_pull_of_an_unknown_name(capsys, monkeypatch, tmp_path):

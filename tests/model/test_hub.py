@@ -14,14 +14,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden_proassist" / "i5"
 REVISION = "5" * 40
 FILES = {"config.json": b'{"width": 3}', "model.bin": bytes(range(256)) * 120_000}  # three of the client's 10 MB pieces
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """Answers what the client asks for one repository, `ann/small`; ranges too, so that downloads can go on."""
+    """Answers what the client asks for its repositories; ranges too, so that downloads can go on."""
 
-    ranges: list[str] = []  # noqa: RUF012 - one list for all requests of a server, reset by the fixture
+    repositories: dict[str, dict[str, bytes]] = {}  # noqa: RUF012 - of all requests of a server; set by the fixture
+    refused: dict[str, tuple[int, str]] = {}  # noqa: RUF012 - by repository: status and error code for its files
+    damaged: set[str] = set()  # noqa: RUF012 - files that come otherwise than they are described
+    ranges: list[str] = []  # noqa: RUF012
     breaks_off_once = False
 
     def log_message(self, format: str, *args: object) -> None:
@@ -34,21 +38,26 @@ class Hub(http.server.BaseHTTPRequestHandler):
         self.answer(with_body=True)
 
     def answer(self, with_body: bool) -> None:
-        if self.path.startswith("/api/models/ann/small"):
-            facts = {
-                "_id": "1",
-                "id": "ann/small",
-                "sha": REVISION,
-                "siblings": [{"rfilename": name} for name in FILES],
-            }
-            listing = [{"type": "file", "path": name, "size": len(data), "oid": "0"} for name, data in FILES.items()]
-            body = json.dumps(listing if "/tree/" in self.path else facts).encode()
-            return self.send(200, body, {"Content-Type": "application/json"}, with_body)
-        name = self.path.rsplit("/", 1)[-1].split("?")[0]
-        if not self.path.startswith("/ann/small/resolve/") or name not in FILES:
+        path = self.path.split("?")[0].removeprefix("/api/models")
+        name = "/".join(path.split("/")[1:3])
+        if name not in self.repositories:
             return self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
-        data = FILES[name]
+        files, is_api = self.repositories[name], self.path.startswith("/api/")
+        if name in self.refused and (not is_api or path.endswith("/auth-check")):
+            status, code = self.refused[name]
+            return self.send(status, b"{}", {"X-Error-Code": code}, with_body)
+        if is_api:
+            siblings = [{"rfilename": name} for name in files]
+            facts = {"_id": "1", "id": name, "sha": REVISION, "siblings": siblings}
+            listing = [{"type": "file", "path": name, "size": len(data), "oid": "0"} for name, data in files.items()]
+            body = json.dumps(listing if "/tree/" in path else facts).encode()
+            return self.send(200, body, {"Content-Type": "application/json"}, with_body)
+        file = path.rsplit("/", 1)[-1]
+        if "/resolve/" not in path or file not in files:
+            return self.send(404, b"{}", {"X-Error-Code": "EntryNotFound"}, with_body)
+        data = files[file]
         headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": REVISION, "Accept-Ranges": "bytes"}
+        data = bytes(len(data)) if file in self.damaged else data
         wanted = self.headers.get("Range")
         if not wanted:
             return self.send(200, data, headers, with_body)
@@ -62,7 +71,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         for key, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(key, value)
         self.end_headers()
-        if with_body and Hub.breaks_off_once and len(body) > 10_000:
+        if with_body and Hub.breaks_off_once and len(body) > 2_000_000:
             Hub.breaks_off_once = False
             self.wfile.write(body[: len(body) // 2])
             self.close_connection = True
@@ -70,10 +79,22 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
+def proassist() -> dict[str, dict[str, bytes]]:
+    """The golden checkpoint as its three repositories."""
+    folders = {"ann/adapter": "checkpoint", "ann/base": "Meta-Llama-3-tiny", "ann/tower": "siglip-tiny"}
+    found = {
+        name: {path.name: path.read_bytes() for path in (GOLDEN / folder).iterdir()} for name, folder in folders.items()
+    }
+    config = json.loads(found["ann/adapter"]["config.json"])
+    config |= {"llm_pretrained": "ann/base", "vision_pretrained": "ann/tower"}
+    found["ann/adapter"]["config.json"] = json.dumps(config).encode()
+    return found
+
+
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    Hub.ranges.clear()
-    Hub.breaks_off_once = False
+    Hub.repositories, Hub.refused, Hub.damaged = {"ann/small": FILES, **proassist()}, {}, set()
+    Hub.ranges, Hub.breaks_off_once = [], False
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -95,7 +116,7 @@ def run(script: str, endpoint: str, tmp_path: Path) -> str:
         "PIP_NO_INDEX": "1",
     }
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -132,3 +153,126 @@ def test_the_hub_stands_in_for_the_package_index(endpoint: str, tmp_path: Path) 
     folder = Path(run(script, endpoint, tmp_path))
     assert (folder / "model.bin").read_bytes() == data
     assert json.loads((folder / "manifest.json").read_text())["origin"] == f"ann/small@{REVISION}"
+
+
+PUBLISHED = """
+    import json, sys
+    from model import published, weights
+    from model.errors import OnlookerError
+
+    published.PUBLISHED["small"] = published.Published(
+        "small", "tests", "ann/adapter", "ann/base", "ann/tower", "MIT", 1, {"dtype": 1}
+    )
+    published.PUBLISHED["twin"] = published.Published(
+        "twin", "tests", "ann/small", "ann/base", "ann/tower", "MIT", 1, {"dtype": 1}
+    )
+    told = []
+
+    def pull(name="small"):
+        try:
+            weights.ensure(name, on_progress=told.append)
+        except OnlookerError as error:
+            print(error)
+
+"""
+OFFLINE = "http://127.0.0.1:9"
+
+
+def published(script: str, endpoint: str, tmp_path: Path) -> str:
+    return run(textwrap.dedent(PUBLISHED) + textwrap.dedent(script), endpoint, tmp_path)
+
+
+def test_a_published_checkpoint_comes_with_all_its_parts_and_opens_without_the_hub(endpoint, tmp_path):
+    said = published(
+        """
+        pull()
+        assert weights.is_present("small")
+        print({one.name for one in told}, {one.stage for one in told}, len({one.total for one in told}))
+        print(told[0].done, told[-1].done == told[-1].total, sorted(told, key=lambda one: one.done) == told)
+        """,
+        endpoint,
+        tmp_path,
+    )
+    assert said == "{'small'} {'download'} 1\n0 True True"
+    said = published(
+        """
+        from model.checkpoint import open_checkpoint
+
+        model = open_checkpoint("small")
+        print(model.grammar.spec.template, model.num_frame_tokens, model.image_size)
+        """,
+        OFFLINE,
+        tmp_path,
+    )
+    assert said == "proassist 5 48"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_licence_that_is_not_accepted_is_told_before_anything_is_fetched(endpoint, tmp_path, status):
+    Hub.refused = {"ann/base": (status, "GatedRepo")}
+    said = published("pull(); print(weights.is_present('small'), told)", endpoint, tmp_path)
+    assert said.splitlines() == [
+        "ann/base: its owners want its licence to be accepted first; do that on its page on the model hub, log in here "
+        "(`hf auth login`), and try again",
+        "False []",
+    ]
+
+
+def test_a_repository_that_is_not_there_is_told(endpoint, tmp_path):
+    del Hub.repositories["ann/tower"]
+    said = published("pull(); print(told)", endpoint, tmp_path)
+    assert said.splitlines() == [
+        "ann/tower: the model hub has no such repository, or shows it to some alone (`hf auth login`)",
+        "[]",
+    ]
+
+
+def test_half_a_file_goes_on_where_it_stopped(endpoint, tmp_path):
+    Hub.breaks_off_once = True
+    said = published("pull('twin'); print(weights.is_present('twin'))", endpoint, tmp_path)
+    assert said == "True"
+    assert len(Hub.ranges) == 1
+
+
+def test_a_file_that_comes_damaged_is_told_and_comes_right_the_next_time(endpoint, tmp_path):
+    Hub.damaged = {"adapter_model.safetensors"}
+    said = published("pull(); print(weights.is_present('small'))", endpoint, tmp_path)
+    assert said.splitlines() == [
+        "ann/adapter: adapter_model.safetensors came damaged (wrong SHA-256), and is removed; try again",
+        "False",
+    ]
+    Hub.damaged = set()
+    assert published("pull(); print(weights.is_present('small'))", endpoint, tmp_path) == "True"
+
+
+def test_a_disk_without_room_is_told_before_anything_is_fetched(endpoint, tmp_path):
+    script = """
+        import shutil, types
+
+        shutil.disk_usage = lambda path: types.SimpleNamespace(free=10_000)
+        pull()
+        print(weights.is_present("small"), told)
+    """
+    first, second = published(script, endpoint, tmp_path).splitlines()
+    assert "has 10,000 bytes free" in first
+    assert "set $HF_HOME to a folder on a larger disk" in first
+    assert second == "False []"
+
+
+def test_what_another_checkpoint_stands_on_is_not_removed_with_the_first(endpoint, tmp_path):
+    script = """
+        pull()
+        pull("twin")
+        print(weights.remove("small"), weights.is_present("small"), weights.is_present("twin"))
+        print(weights.remove("twin"), weights.remove("twin"))
+    """
+    assert published(script, endpoint, tmp_path).splitlines() == [
+        "['ann/adapter'] False True",
+        "['ann/small', 'ann/tower', 'ann/base'] []",
+    ]
+
+
+def test_without_the_hub_it_is_told_in_one_line(tmp_path):
+    said = published("pull()", OFFLINE, tmp_path)
+    assert said.startswith("ann/adapter: the model hub says: ")
+    assert len(said.splitlines()) == 1
