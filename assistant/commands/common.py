@@ -11,6 +11,10 @@ from assistant.runtime.folders import absolute
 
 if TYPE_CHECKING:
     from assistant.config.settings import Settings
+    from model.published import Fit
+
+Values = dict[tuple[str, str], str | float | bool]
+"""What is to be written, by section and key of the configuration."""
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +44,32 @@ def inputs_of(settings: Settings) -> dict[str, Path]:
 
     checkpoint = checkpoint_path(settings.config.model.name)
     return own_files(settings) | ({"the folder of the model": checkpoint} if isinstance(checkpoint, Path) else {})
+
+
+def keys_of(name: str, fit: Fit | None) -> Values:
+    """What the configuration says of a checkpoint that fits so; fit: None for one that runs anywhere, as it is."""
+    from assistant.config.keys import Config
+    from model.published import PUBLISHED
+
+    defaults = Config()
+    return {
+        ("model", "name"): name,
+        ("model", "weights"): fit.weights if fit else defaults.model.weights,
+        ("stream", "fps"): PUBLISHED[name].fps if name in PUBLISHED else defaults.stream.fps,
+        ("stream", "silence_threshold"): defaults.stream.silence_threshold,
+        ("stream", "window_tokens"): fit.window_tokens if fit else defaults.stream.window_tokens,
+    }
+
+
+def changes(values: Values, settings: Settings) -> Values:
+    """Those that are not so already."""
+    config = settings.config
+    return {(section, key): v for (section, key), v in values.items() if getattr(getattr(config, section), key) != v}
+
+
+def show_value(value: str | float | bool) -> str:
+    """As it stands in the file."""
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
 
 
 def confirms(question: str, unanswered: str) -> bool:

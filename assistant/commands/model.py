@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from assistant.commands.common import add_config_option, settings_of
+from assistant.commands.common import Values, add_config_option, changes, keys_of, settings_of, show_value
 from assistant.errors import UsageError
 from assistant.runtime.progress import PullBar
+
+if TYPE_CHECKING:
+    from assistant.config.settings import Settings
 
 
 def add_parser(commands) -> None:
@@ -122,13 +126,15 @@ def run_use(args: argparse.Namespace) -> int:
     from model.weights import is_present
 
     file = find_config(args.config, os.environ) or user_config_path()
+    settings = settings_of(args)
     if args.name in PUBLISHED:
-        return _use_published(args.name, file)
+        return _use_published(args.name, file, settings)
+    if args.name == "default":
+        return _write(file, keys_of("default", None), settings)
     path = checkpoint_path(args.name)
     name = args.name
     if isinstance(path, Path):
-        if name != "default":
-            name = str(path.resolve())
+        name = str(path.resolve())
         if not any((path / part).is_file() for part in MARKS):
             raise UsageError(f"{args.name}: no checkpoint in this folder (it has neither {' nor '.join(MARKS)})")
     elif name.count("/") != 1 or name.startswith((".", "/", "~")):
@@ -141,8 +147,7 @@ def run_use(args: argparse.Namespace) -> int:
     return 0
 
 
-def _use_published(name: str, file: Path) -> int:
-    from assistant.config.settings import load_settings, set_keys
+def _use_published(name: str, file: Path, settings: Settings) -> int:
     from assistant.machine.memory import gpu_bytes
     from model.published import GIB, PUBLISHED, fit
     from model.weights import is_present
@@ -155,17 +160,19 @@ def _use_published(name: str, file: Path) -> int:
         here = f"this machine's has {total_bytes / GIB:.1f} GiB" if total_bytes else "this machine has none"
         least = min(checkpoint.memory_bytes.values()) / GIB
         raise UsageError(f'{name}: needs a GPU with {least:.1f} GiB and some more to work in; {here}; take "default"')
-    values: dict[tuple[str, str], str | float] = {
-        ("model", "name"): name,
-        ("model", "weights"): found.weights,
-        ("stream", "fps"): checkpoint.fps,
-        ("stream", "silence_threshold"): "checkpoint",
-        ("stream", "window_tokens"): found.window_tokens,
-    }
+    return _write(file, keys_of(name, found), settings)
+
+
+def _write(file: Path, values: Values, settings: Settings) -> int:
+    """Write what is to be changed, and the name in any case."""
+    from assistant.config.settings import load_settings, set_keys
+
+    name = ("model", "name")
+    values = {name: values[name]} | changes(values, settings)
     set_keys(file, values)
     load_settings(file)
     for (section, key), value in values.items():
-        print(f"{file}: {section}.{key} = {json.dumps(value)}")
+        print(f"{file}: {section}.{key} = {show_value(value)}")
     return 0
 
 

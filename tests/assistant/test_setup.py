@@ -1,0 +1,150 @@
+"""`onlooker setup` as a newcomer answers it, on a machine without camera, GPU and sound; and where there is a GPU."""
+
+import io
+import stat
+import sys
+
+import av
+import numpy as np
+import pytest
+
+from assistant import cli
+from assistant.capture.source import demo_path, parse_source
+from assistant.capture.trial import try_source
+from assistant.config.settings import load_settings, sources_path, user_config_path
+from assistant.errors import SpeechError
+from assistant.machine import devices
+from model.errors import WeightsError
+from model.published import GIB
+from tests.assistant.camera import Camera
+
+NOTHING = "\n"
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch):
+    """No camera, no GPU, no sound, whatever this machine has; all weights there."""
+
+    def no_output():
+        raise SpeechError("no sound device")
+
+    monkeypatch.setattr("model.weights.ensure", lambda name, *, on_progress=None: None)
+    monkeypatch.setattr(devices, "list_cameras", list)
+    monkeypatch.setattr(devices, "list_screens", list)
+    monkeypatch.setattr("assistant.machine.memory.gpu_bytes", lambda: 0)
+    monkeypatch.setattr("assistant.sound.device_player.default_output", no_output)
+
+
+def answer(monkeypatch, capsys, answers: str, *more: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answers))
+    capsys.readouterr()
+    code = cli.main(["setup", *more])
+    shown = capsys.readouterr()
+    return code, shown.out, shown.err
+
+
+def test_a_newcomer_without_camera_gpu_and_sound_is_told_what_there_is_and_what_helps(monkeypatch, capsys):
+    code, out, err = answer(monkeypatch, capsys, NOTHING)
+    assert (code, err) == (0, "")
+    assert "there is none here. The default model runs anywhere" in out
+    assert "No camera is connected. A camera in the network has an address" in out
+    assert "No sound can be heard here (no sound device)" in out
+    assert "Nothing has to be changed." in out
+    assert "`onlooker run` watches and speaks" in out
+    assert not user_config_path().exists()
+
+
+def test_answers_that_end_too_early_write_nothing(monkeypatch, capsys):
+    code, _, err = answer(monkeypatch, capsys, "")
+    assert code == 2
+    assert "the answers ended; nothing was written" in err
+    code, _, err = answer(monkeypatch, capsys, "demo\n")
+    assert code == 2
+    assert not user_config_path().exists()
+
+
+def test_a_source_is_tried_until_it_is_one(monkeypatch, capsys, tmp_path):
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    code, out, _ = answer(monkeypatch, capsys, f"camera:x\n{empty}\n99\n{demo_path()}\ny\n")
+    assert code == 0
+    assert "a camera is camera:N" in out
+    assert "the file is empty" in out
+    assert "99: no such file" in out
+    assert "480 × 480 pixels" in out
+    assert load_settings().config.capture.source == str(demo_path())
+
+
+def test_no_is_taken_for_no(monkeypatch, capsys):
+    code, out, _ = answer(monkeypatch, capsys, "demo\nn\n")
+    assert code == 0
+    assert "Nothing was written." in out
+    assert not user_config_path().exists()
+
+
+def test_an_address_is_kept_where_only_its_owner_reads_it(monkeypatch, capsys):
+    camera = Camera()
+    camera.plug()
+    try:
+        code, out, _ = answer(monkeypatch, capsys, f"{camera.address}?token=secret\ny\n")
+    finally:
+        camera.unplug()
+    assert code == 0
+    assert "64 × 48 pixels" in out
+    assert "secret" not in out + user_config_path().read_text()
+    settings = load_settings().config
+    assert (settings.capture.source, settings.sources["mine"]) == ("mine", f"{camera.address}?token=secret")
+    assert stat.S_IMODE(sources_path().stat().st_mode) == 0o600
+
+
+def test_a_camera_that_is_not_there_now_may_be_kept_all_the_same(monkeypatch, capsys):
+    code, out, _ = answer(monkeypatch, capsys, f"{Camera().address}\ny\ny\n")
+    assert code == 0
+    assert "Keep it all the same?" in out
+    assert load_settings().config.capture.source == "mine"
+
+
+def test_yes_takes_what_is_proposed(monkeypatch, capsys):
+    code, out, _ = answer(monkeypatch, capsys, "", "--yes")
+    assert code == 0
+    assert "Nothing has to be changed." in out
+
+
+def test_a_model_that_cannot_be_had_leaves_the_default_one(monkeypatch, capsys):
+    def ensure(name: str, *, on_progress=None) -> None:
+        if name == "videollm-online-8b-v1plus":
+            raise WeightsError("meta-llama/x: its owners want its licence to be accepted first")
+
+    monkeypatch.setattr("assistant.machine.memory.gpu_bytes", lambda: 24 * GIB)
+    monkeypatch.setattr("model.weights.ensure", ensure)
+    code, out, _ = answer(monkeypatch, capsys, "7\n1\n\n")
+    assert code == 0
+    assert "1 videollm-online-8b-v1plus: narrates" in out
+    assert "7: a number from 1 to 5 is meant" in out
+    assert "its owners want its licence to be accepted first" in out
+    assert "later: `onlooker model pull videollm-online-8b-v1plus`" in out
+    assert "Nothing has to be changed." in out
+
+
+def test_a_model_that_is_had_is_configured_as_it_fits(monkeypatch, capsys):
+    monkeypatch.setattr("assistant.machine.memory.gpu_bytes", lambda: 8 * GIB)
+    code, out, _ = answer(monkeypatch, capsys, "1\n\ny\n")
+    assert code == 0
+    config = load_settings().config
+    assert (config.model.name, config.model.weights) == ("videollm-online-8b-v1plus", "int4")
+    assert config.stream.window_tokens == 8192
+    code, out, _ = answer(monkeypatch, capsys, "5\n\ny\n")
+    assert 'model.weights = "dtype"' in out
+    config = load_settings().config
+    assert (config.model.name, config.model.weights, config.stream.window_tokens) == ("default", "dtype", 2048)
+
+
+def test_a_dark_picture_is_told_of(tmp_path):
+    path = tmp_path / "dark.mp4"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(30):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")))
+        file.mux(stream.encode())
+    assert try_source(parse_source(str(path)), 2.0) == "64 × 48 pixels, almost black: is the lens covered?"
