@@ -36,6 +36,7 @@ from model.reference import (
 from model.tensors import first_few, first_line, load_tensors
 from model.videolm import VideoLM
 from model.vision import VisionSpec, open_vision
+from model.world import WORLD_FILE, World, read_world, write_world
 
 FORMAT = 1
 SPEC_FILE, WEIGHTS_FILE = "onlooker.json", "weights.safetensors"
@@ -89,7 +90,9 @@ class CheckpointSpec:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A spec with its tensors: the connector's, PEFT's LoRA names, the tower's and decoder's if they were trained."""
+    """A spec with its tensors: the connector's, PEFT's LoRA names, the tower's and decoder's if they were trained; and
+    what its own world looks like, if that was learned.
+    """
 
     spec: CheckpointSpec
     connector: dict[str, Tensor]
@@ -97,6 +100,7 @@ class Checkpoint:
     vision: dict[str, Tensor] = field(default_factory=dict)
     decoder: dict[str, Tensor] = field(default_factory=dict)
     earlier_loras: tuple[dict[str, Tensor], ...] = ()
+    world: World | None = None
     folder: Path | None = field(default=None, compare=False)
     """Where it was read."""
 
@@ -152,6 +156,10 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     drafts[SPEC_FILE].write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
     for name, draft in drafts.items():
         draft.replace(folder / name)
+    if checkpoint.world is not None:
+        write_world(checkpoint.world, folder)
+    else:
+        (folder / WORLD_FILE).unlink(missing_ok=True)
 
 
 def write_reference(checkpoint: Checkpoint, folder: Path) -> None:
@@ -232,7 +240,7 @@ def _assemble(
     return VideoLM(
         name=spec.name,
         engine=make_engine(decoder, grammar, device, kind=engine, weights=weights),
-        encoder=make_encoder(vision, connector, kind=engine),
+        encoder=make_encoder(vision, connector, kind=engine, world=checkpoint.world),
         grammar=grammar,
         fps=spec.fps,
         silence_threshold=spec.silence_threshold,
@@ -288,7 +296,7 @@ def _read_native(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: cannot be read: {error!r}") from error
     groups = _split(_read_tensors(folder / WEIGHTS_FILE), len(earlier), folder / WEIGHTS_FILE)
     loras = tuple(groups.pop(f"{_EARLIER}{number}") for number in range(len(earlier)))
-    return Checkpoint(spec, **groups, earlier_loras=loras, folder=folder)
+    return Checkpoint(spec, **groups, earlier_loras=loras, world=read_world(folder), folder=folder)
 
 
 def _read_reference(folder: Path) -> Checkpoint:

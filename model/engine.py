@@ -27,6 +27,7 @@ from model.errors import CheckpointError
 from model.grammar import Cursor, Grammar
 from model.graphs import Recorder, Shelf
 from model.vision import VisionTower
+from model.world import World
 
 MAX_ROWS = 256
 """Rows of the largest pass of a `GraphEngine`; what is longer goes in several."""
@@ -224,16 +225,29 @@ def _to_readings(results_W3: Tensor) -> list[Reading]:
     return [Reading(prob, int(winner), int(other)) for prob, winner, other in results_W3.tolist()]
 
 
+class Encoded(NamedTuple):
+    """B pictures as frame tokens; how strange each is in the model's own world, if it knows that (`model.world`)."""
+
+    tokens_BNE: Tensor
+    strangeness_B: Tensor | None
+
+
 class Encoder:
     """Pictures to frame tokens: the tower and the connector as they are."""
 
-    def __init__(self, vision: VisionTower, connector: nn.Module) -> None:
-        self.vision, self.connector = vision, connector
+    def __init__(self, vision: VisionTower, connector: nn.Module, world: World | None = None) -> None:
+        self.vision, self.connector, self.world = vision, connector, world
 
-    @torch.inference_mode()
     def __call__(self, frames_u8_B3SS: Tensor) -> Tensor:
         """uint8 → B × N × E, in the connector's dtype, on its device."""
-        return self.connect(self.vision(frames_u8_B3SS))
+        return self.encode(frames_u8_B3SS).tokens_BNE
+
+    @torch.inference_mode()
+    def encode(self, frames_u8_B3SS: Tensor) -> Encoded:
+        """uint8 → frame tokens, and their strangeness."""
+        features_BNF = self.vision(frames_u8_B3SS)
+        strangeness_B = None if self.world is None else self.world.strangeness(features_BNF)
+        return Encoded(self.connect(features_BNF), strangeness_B)
 
     def prepare(self) -> bool:
         """Make one more thing ready that will make this faster; False if all is."""
@@ -249,8 +263,8 @@ class Encoder:
 class GraphEncoder(Encoder):
     """The same on a CUDA stream of its own, which the decoder does not wait for, with a graph for 1 to 16 pictures."""
 
-    def __init__(self, vision: VisionTower, connector: nn.Module) -> None:
-        super().__init__(vision, connector)
+    def __init__(self, vision: VisionTower, connector: nn.Module, world: World | None = None) -> None:
+        super().__init__(vision, connector, world)
         self._device = next(vision.parameters()).device
         self._stream = torch.cuda.Stream(self._device)
         self._shelf = Shelf[int](Recorder(self._device, f"the vision tower {vision.spec.name}"), ENCODER_SIZES)
@@ -261,16 +275,19 @@ class GraphEncoder(Encoder):
         self._stream.wait_stream(torch.cuda.current_stream(self._device))  # on which all of this was made
 
     @torch.inference_mode()
-    def __call__(self, frames_u8_B3SS: Tensor) -> Tensor:
+    def encode(self, frames_u8_B3SS: Tensor) -> Encoded:
         caller = torch.cuda.current_stream(self._device)
         if frames_u8_B3SS.is_cuda:
             self._stream.wait_stream(caller)
         with torch.cuda.stream(self._stream):
-            tokens = [self._encode(part) for part in frames_u8_B3SS.split(ENCODER_SIZES[-1])]
-            joined = torch.cat(tokens) if len(tokens) > 1 else tokens[0]
+            packed = [self._encode(part) for part in frames_u8_B3SS.split(ENCODER_SIZES[-1])]
+            joined = torch.cat(packed) if len(packed) > 1 else packed[0]
         self._stream.synchronize()
         joined.record_stream(caller)  # who drops it may still be reading it there
-        return joined
+        if self.world is None:
+            return Encoded(joined, None)
+        tokens_BNE = joined[:, :-1].unflatten(1, (self.vision.spec.num_frame_tokens, -1))
+        return Encoded(tokens_BNE, joined[:, -1])
 
     @torch.inference_mode()
     def prepare(self) -> bool:
@@ -290,7 +307,11 @@ class GraphEncoder(Encoder):
         return self._shelf.run(size, self._compute)[:count].clone()
 
     def _compute(self, size: int) -> Tensor:
-        return super().__call__(self._frames[:size])
+        """The tokens; where there is a world, all of a picture's numbers in a row, its strangeness behind them."""
+        tokens_BNE, strangeness_B = super().encode(self._frames[:size])
+        if strangeness_B is None:
+            return tokens_BNE
+        return torch.cat((tokens_BNE.flatten(1), strangeness_B[:, None].to(tokens_BNE.dtype)), dim=1)
 
 
 def make_engine(
@@ -339,10 +360,13 @@ def _asked(kind: Kind, weights: Weights) -> str:
     return f"weights = {weights!r}" if weights != "dtype" else f"engine = {kind!r}"
 
 
-def make_encoder(vision: VisionTower, connector: nn.Module, *, kind: Kind = "auto") -> Encoder:
+def make_encoder(
+    vision: VisionTower, connector: nn.Module, *, kind: Kind = "auto", world: World | None = None
+) -> Encoder:
     """The encoder of a tower and a connector that are where they are to run."""
-    has_graphs = kind != "plain" and next(vision.parameters()).is_cuda
-    return (GraphEncoder if has_graphs else Encoder)(vision, connector)
+    device = next(vision.parameters()).device
+    has_graphs = kind != "plain" and device.type == "cuda"
+    return (GraphEncoder if has_graphs else Encoder)(vision, connector, world.to(device) if world else None)
 
 
 def _usual_sizes(grammar: Grammar) -> list[Size]:

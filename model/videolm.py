@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from model import frames, stream_file
-from model.engine import Encoder, Engine
+from model.engine import Encoded, Encoder, Engine
 from model.grammar import Grammar
 from model.stream import Eviction, Stream, StreamOptions
 from model.vision import VisionTower
@@ -80,6 +80,10 @@ class VideoLM:
     def encode(self, frames_u8_B3SS: Tensor) -> Tensor:
         """uint8 frames → frame tokens B × N × D, in the decoder's dtype, on its device."""
         return self.encoder(frames_u8_B3SS)
+
+    def look(self, frames_u8_B3SS: Tensor) -> Encoded:
+        """`encode`, and how strange each frame is in the model's own world, if it knows that."""
+        return self.encoder.encode(frames_u8_B3SS)
 
     def connect(self, features_BNF: Tensor) -> Tensor:
         """Vision features B × N × F → frame tokens B × N × D."""

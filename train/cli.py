@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
             "evaluate": _evaluate,
             "compare": _compare,
             "ways": _ways,
+            "world": _world,
         }
         return run[arguments.command](arguments)
     except OnlookerError as error:
@@ -68,6 +69,11 @@ def _make_parser() -> argparse.ArgumentParser:
             sub.add_argument("--encoded", type=Path, help="folder of the run that encoded the clips, if it is another")
     _add_evaluate(commands.add_parser("evaluate", help="score checkpoints on held-out clips"))
     _add_compare(commands.add_parser("compare", help="one table of several reports of `evaluate`"))
+    _add_world(
+        commands.add_parser(
+            "world", help="learn what a checkpoint's own world looks like, so that it is silent in others"
+        )
+    )
     _add_ways(commands.add_parser("ways", help="measure speed and memory of three ways of inference"))
     return parser
 
@@ -99,6 +105,18 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
 def _add_compare(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="folders that `evaluate` wrote")
     sub.add_argument("--out", type=Path, required=True, help="folder of the comparison")
+
+
+def _add_world(parser: argparse.ArgumentParser) -> None:
+    from train import own_world
+
+    own_world.add_arguments(parser)
+
+
+def _world(arguments: argparse.Namespace) -> int:
+    from train import own_world
+
+    return own_world.run(arguments)
 
 
 def _tabletop(arguments: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from model.videolm import VideoLM
 
 NOTHING_SEEN = "I have not seen anything yet."
+STRANGE = "This does not look like the world I was trained in, so I keep silent."
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Conversation:
         self._publish, self._post = publish, post
         self.questions, self._sight = Questions(), Sight()
         self.num_remarks = 0
+        self.is_strange = False  # what was seen last does not look like the world that the model was trained in
         self._time_s = 0.0  # in the stream, of the last frame that was looked at
         self._texts: dict[int, str] = {}  # of replies that are being written, by their number
 
@@ -98,6 +100,9 @@ class Conversation:
         """A frame was looked at."""
         self._sight.note_frame(seen.captured_s)
         self._time_s = seen.time_s
+        if seen.is_strange and not self.is_strange and not self._modes.now.muted:
+            self._voice.say(Sentence(STRANGE, seen.time_s))
+        self.is_strange = seen.is_strange
 
     def note_capture(self, status: Status) -> None:
         """The camera has something to say of itself."""

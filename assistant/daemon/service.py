@@ -246,6 +246,7 @@ class Service:
             "latency_s": round(self._latency_s, 3) if self._num_seen else None,
             "questions_open": len(self._conversation.questions),
             "restarts": watching.num_restarts,
+            "unfamiliar": self._conversation.is_strange,
         }
 
     def ask(self, text: str, asker: Asker) -> None:

@@ -71,8 +71,10 @@ def run_encoder(
             if not batch:
                 continue
             squares = np.stack([model.preprocess(frame.pixels) for frame in batch])
-            for frame, tokens_ND in zip(batch, model.encode(torch.from_numpy(squares)), strict=True):
-                encoded = FrameTokens(tokens_ND, frame.time_s, frame.captured_s, frame.index)
+            seen = model.look(torch.from_numpy(squares))
+            strange = [None] * len(batch) if seen.strangeness_B is None else seen.strangeness_B.tolist()
+            for frame, tokens_ND, strangeness in zip(batch, seen.tokens_BNE, strange, strict=True):
+                encoded = FrameTokens(tokens_ND, frame.time_s, frame.captured_s, frame.index, strangeness)
                 if lossless:
                     put_until(tokens, encoded, stop)
                 else:

@@ -17,6 +17,7 @@ from assistant.config.keys import Config
 from assistant.errors import WorkerFailed
 from assistant.mind.encoder import FrameSkip
 from assistant.mind.loop import MAX_BATCH, Pacing, Report
+from assistant.mind.opening import familiarity_of
 from assistant.mind.pipeline import Pipeline, QueueSizes
 from assistant.mind.thumbnails import Thumbnails
 from assistant.runtime.mailbox import Mailbox
@@ -67,6 +68,7 @@ class LivePipeline(Pipeline):
             threads=Threads(self._note_failure),
             ended=self._must_be_stopped,
             pacing=pacing,
+            familiarity=familiarity_of(model, config.stream),
             note=self.thumbnails.note,
             wants=frame_skip.wants,
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from assistant.mind.familiarity import UNFAMILIAR, WARNING, Familiarity
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Asked, Event, FrameTokens, Query, Seen, Status, Words
 from assistant.runtime.states import State
@@ -81,15 +82,17 @@ def run_mind(
     stop: threading.Event,
     *,
     pacing: Pacing | None = None,
+    familiarity: Familiarity | None = None,
     max_batch: int = MAX_BATCH,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Look at every frame, speak when the stream and the pacing want to, answer questions in their turn.
 
     Ends when `frames` is drained and everything is answered, or soon after `stop` is set: a sentence that is being
-    written is then cut and closed. Frames that queued meanwhile go through the decoder together.
+    written is then cut and closed. Frames that queued meanwhile go through the decoder together. familiarity: while
+    what is seen is strange, nothing is said of it, and questions get that for an answer.
     """
-    mind = _Mind(stream, report, stop, pacing or Pacing(), max_batch, clock)
+    mind = _Mind(stream, report, stop, pacing or Pacing(), familiarity or Familiarity(None, 1.0), max_batch, clock)
     while not stop.is_set():
         mind.note_questions(questions.take_many(questions.capacity, timeout_s=0))
         if mind.room:
@@ -128,12 +131,14 @@ class _Mind:
         report: Report,
         stop: threading.Event,
         pacing: Pacing,
+        familiarity: Familiarity,
         max_batch: int,
         clock: Callable[[], float],
     ):
         self.pending: deque[FrameTokens] = deque()
         self._max_batch = max_batch
         self._pacing, self._threshold = pacing, stream.silence_threshold
+        self._familiarity, self._has_warned = familiarity, False
         self._stream, self._report, self._stop, self._clock = stream, report, stop, clock
         self._waiting: list[Query] = []
         self._last_s: float | None = None  # time in the stream of the last frame it has seen
@@ -171,18 +176,29 @@ class _Mind:
         batch = [frame for frame in self.pending if frame.time_s <= until_s][: self._batch_size]
         self._stream.silence_threshold = self._pacing.threshold(self._threshold)
         started_s = self._clock()
-        wants = _Once(self._pacing.wants)
+        shown, strange = iter(batch), []
+
+        def asks(decision: Decision) -> bool:
+            strange.append(self._familiarity.note(next(shown).strangeness))
+            return self._pacing.wants(decision) and not strange[-1]
+
+        wants = _Once(asks)
         decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]), wants)
         is_speaking = wants(decisions[-1])
         is_slow = self._clock() - started_s > SLOW_S
-        for frame, decision in zip(batch, decisions, strict=False):
+        for frame, decision, is_strange in zip(batch, decisions, strange, strict=False):
             self.pending.popleft()
             self._last_s = frame.time_s
             latency_s, behind_reply = self._clock() - frame.captured_s, frame.captured_s < self._replied_at_s
-            self._report(Seen(frame.time_s, frame.index, decision, latency_s, behind_reply, frame.captured_s))
+            self._report(
+                Seen(frame.time_s, frame.index, decision, latency_s, behind_reply, frame.captured_s, is_strange)
+            )
         last = batch[len(decisions) - 1]
         shrinks = is_speaking or is_slow
         self._batch_size = max(1, self._batch_size // 2) if shrinks else min(self._max_batch, self._batch_size * 2)
+        if self._familiarity.is_strange and not self._has_warned:
+            self._has_warned = True
+            self._report(Status("mind", State.WARNING, WARNING, self._clock()))
         if is_speaking:
             self._reply(last.time_s, last.captured_s, None, decisions[-1].silence_prob)
 
@@ -192,6 +208,13 @@ class _Mind:
             self._leave_unanswered(query)
             return
         asked_at_s = self._clock()
+        if self._familiarity.is_strange:
+            self._report(Asked(query, self._last_s, late=query.asked_s > self._last_s + LATE_S))
+            words = Words(self._num_replies, UNFAMILIAR, False, self._last_s, query.id, None, 0.0)
+            self._num_replies += 1
+            self._report(words)
+            self._report(replace(words, text="", final=True))
+            return
         try:
             self._stream.ask(query.text, query.notes)
         except StreamError as error:

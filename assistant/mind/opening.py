@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import model
 from assistant.config.keys import ModelSection, StreamSection
 from assistant.errors import ConfigError, DeviceMissing
+from assistant.mind.familiarity import Familiarity
 from assistant.runtime.faults import fault_of
 from assistant.runtime.folders import absolute
 
@@ -145,6 +146,12 @@ def open_stream(model: VideoLM, section: StreamSection) -> Stream:
         )
     except StreamError as error:
         raise ConfigError([f"stream.{error}"]) from None
+
+
+def familiarity_of(model: VideoLM, section: StreamSection) -> Familiarity:
+    """What tells the model's own world from others, if the model knows it, and the configuration asks for it."""
+    world = model.encoder.world if section.unfamiliar == "silent" else None
+    return Familiarity(None if world is None else world.limit, section.fps)
 
 
 def check_stream(model: VideoLM, section: StreamSection) -> None:

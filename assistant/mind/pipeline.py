@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from assistant.mind.encoder import run_encoder
+from assistant.mind.familiarity import Familiarity
 from assistant.mind.loop import MAX_BATCH, Pacing, Report, run_mind
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Frame, FrameTokens, Query
@@ -61,6 +62,7 @@ class Pipeline:
         threads: Threads,
         ended: Callable[[str], None],
         pacing: Pacing | None = None,
+        familiarity: Familiarity | None = None,
         note: Callable[[Frame], object] = lambda _: None,
         wants: Callable[[], bool] = lambda: True,
     ):
@@ -69,6 +71,7 @@ class Pipeline:
         self._tokens = Mailbox[FrameTokens](sizes.num_tokens, name="tokens")
         self._capture, self._model, self._stream, self._report, self._sizes = capture, model, stream, report, sizes
         self._stop, self._threads, self._ended, self._pacing = stop, threads, ended, pacing
+        self._familiarity = familiarity
         self._note, self._wants = note, wants
 
     @property
@@ -125,5 +128,6 @@ class Pipeline:
             self._report,
             self._stop,
             pacing=self._pacing,
+            familiarity=self._familiarity,
             max_batch=self._sizes.max_batch,
         )

@@ -33,12 +33,14 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class FrameTokens:
-    """The same frame after the encoder. tokens: N tokens × D width, on the model's device."""
+    """The same frame after the encoder. tokens: N tokens × D width, on the model's device. strangeness: in the model's
+    own world (`model.world`); None where it does not know that."""
 
     tokens: Tensor
     time_s: float
     captured_s: float
     index: int
+    strangeness: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Seen:
     """The mind has looked at one frame. latency_s: from its capture to this decision.
 
     behind_reply: it was captured while a reply was being written, and had to wait for its end. captured_s: monotonic.
+    is_strange: it does not look like the model's own world, and nothing is said of it.
     """
 
     time_s: float
@@ -70,6 +73,7 @@ class Seen:
     latency_s: float
     behind_reply: bool = False
     captured_s: float = 0.0
+    is_strange: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from assistant.capture.worker import run_capture, turn_of
 from assistant.config.keys import Config
 from assistant.errors import WorkerFailed
 from assistant.mind.loop import MAX_BATCH
-from assistant.mind.opening import open_stream
+from assistant.mind.opening import familiarity_of, open_stream
 from assistant.mind.pipeline import Pipeline, QueueSizes
 from assistant.runtime.mailbox import Mailbox, put_until
 from assistant.runtime.messages import Ended, Event, Frame, Opened, Query, Seen
@@ -89,6 +89,7 @@ class App:
             stop=self.stop_event,
             threads=self._threads,
             ended=self._note_end,
+            familiarity=familiarity_of(self._model, plan.config.stream),
         )
         for query in plan.questions:
             pipeline.questions.put(query)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from assistant.mind.familiarity import UNFAMILIAR, WARNING, Familiarity
 from assistant.mind.loop import Pacing, run_mind
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Asked, Event, FrameTokens, Query, Seen, Status, Words
@@ -60,11 +61,17 @@ class ScriptedStream:
             self.log.append("reply")
 
 
-def frame(index: int, *, speaks: bool = False, fps: float = 2.0) -> FrameTokens:
-    return FrameTokens(torch.tensor([[float(index), float(speaks)]]), index / fps, 100 + index / fps, index)
+def frame(index: int, *, speaks: bool = False, fps: float = 2.0, strangeness: float | None = None) -> FrameTokens:
+    tokens = torch.tensor([[float(index), float(speaks)]])
+    return FrameTokens(tokens, index / fps, 100 + index / fps, index, strangeness)
 
 
-def run(frames: list[FrameTokens], questions: list[Query], stream: ScriptedStream | None = None) -> list[Event]:
+def run(
+    frames: list[FrameTokens],
+    questions: list[Query],
+    stream: ScriptedStream | None = None,
+    familiarity: Familiarity | None = None,
+) -> list[Event]:
     stream = stream or ScriptedStream()
     tokens, queries, events = Mailbox[FrameTokens](1000, name="tokens"), Mailbox[Query](99, name="questions"), []
     for item in frames:
@@ -72,7 +79,7 @@ def run(frames: list[FrameTokens], questions: list[Query], stream: ScriptedStrea
     for query in questions:
         queries.put(query)
     tokens.close()
-    run_mind(stream, tokens, queries, events.append, threading.Event(), clock=lambda: 200.0)
+    run_mind(stream, tokens, queries, events.append, threading.Event(), familiarity=familiarity, clock=lambda: 200.0)
     return events
 
 
@@ -273,3 +280,23 @@ def test_live_question_is_answered_while_no_frame_comes():
     assert not thread.is_alive()
     assert stream.num_prepared
     assert replies_in(events) == [(0.0, 3, " You see it.")]
+
+
+def test_in_another_world_nothing_is_said_and_that_is_told_once():
+    frames = [frame(k, speaks=k % 3 == 0, strangeness=3.0 if k < 6 else 9.0) for k in range(40)]
+    frames += [frame(k, speaks=k == 79, strangeness=1.0) for k in range(40, 80)]
+    events = run(frames, [Query("What is it?", 15.0, 5)], familiarity=Familiarity(5.0, fps=2.0))
+    seen = [event for event in events if isinstance(event, Seen)]
+    assert [event.index for event in seen] == list(range(80))
+    first, last = (next(event.index for event in order if event.is_strange) for order in (seen, seen[::-1]))
+    assert 6 < first <= 10  # the mean of all so far: 3, 3, 3, 3, 3, 3, 9, 9, 9 and 9
+    assert 45 < last < 60  # and of the last twenty
+    said = replies_in(events)
+    assert [text for _, query_id, text in said if query_id is not None] == [UNFAMILIAR]
+    assert [time_s for time_s, query_id, _ in said if query_id is None] == [0.0, 1.5, 3.0, 39.5]
+    assert [event.detail for event in events if isinstance(event, Status)] == [WARNING]
+
+
+def test_a_model_that_does_not_know_its_world_speaks_anywhere():
+    frames = [frame(k, speaks=k == 3, strangeness=99.0) for k in range(6)]
+    assert len(replies_in(run(frames, [], familiarity=Familiarity(None, fps=2.0)))) == 1

@@ -25,6 +25,7 @@ from assistant.errors import UsageError
 from assistant.mind.opening import open_model
 from assistant.runtime.messages import Seen
 from assistant.watch.app import App, WatchPlan
+from model.engine import Encoded
 from model.videolm import VideoLM
 from tests.pace import pace
 
@@ -137,9 +138,9 @@ def test_overload_drops_the_oldest_and_counts(model, make_video):
             self.preprocess, self.open_stream, self.device = model.preprocess, model.open_stream, model.device
             self.encoder, self.silence_threshold = model.encoder, model.silence_threshold
 
-        def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        def look(self, frames: torch.Tensor) -> Encoded:
             time.sleep(0.1 * len(frames))
-            return model.encode(frames)
+            return model.look(frames)
 
     config = Config.model_validate({"stream": {"fps": 20, "silence_threshold": 0.01}})
     app = App(WatchPlan(parse_source(str(make_video(seconds=5))), config), SlowModel())  # type: ignore[arg-type]
@@ -158,7 +159,7 @@ def test_a_failing_part_ends_the_run_with_its_error(model, busy_video):
             self.preprocess, self.open_stream, self.device = model.preprocess, model.open_stream, model.device
             self.encoder, self.silence_threshold = model.encoder, model.silence_threshold
 
-        def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        def look(self, frames: torch.Tensor) -> Encoded:
             raise RuntimeError("out of memory")
 
     app = App(WatchPlan(parse_source(str(busy_video)), Config(), lossless=True), BrokenModel())  # type: ignore[arg-type]
