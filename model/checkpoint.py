@@ -36,7 +36,7 @@ from model.reference import (
 from model.tensors import first_few, first_line, load_tensors
 from model.videolm import VideoLM
 from model.vision import VisionSpec, open_vision
-from model.world import WORLD_FILE, World, read_world, write_world
+from model.world import WORLD_FILE, OwnWorld, read_world, write_world
 
 FORMAT = 1
 SPEC_FILE, WEIGHTS_FILE = "onlooker.json", "weights.safetensors"
@@ -100,7 +100,7 @@ class Checkpoint:
     vision: dict[str, Tensor] = field(default_factory=dict)
     decoder: dict[str, Tensor] = field(default_factory=dict)
     earlier_loras: tuple[dict[str, Tensor], ...] = ()
-    world: World | None = None
+    world: OwnWorld | None = None
     folder: Path | None = field(default=None, compare=False)
     """Where it was read."""
 

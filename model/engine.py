@@ -27,7 +27,7 @@ from model.errors import CheckpointError
 from model.grammar import Cursor, Grammar
 from model.graphs import Recorder, Shelf
 from model.vision import VisionTower
-from model.world import World
+from model.world import OwnWorld
 
 MAX_ROWS = 256
 """Rows of the largest pass of a `GraphEngine`; what is longer goes in several."""
@@ -235,7 +235,7 @@ class Encoded(NamedTuple):
 class Encoder:
     """Pictures to frame tokens: the tower and the connector as they are."""
 
-    def __init__(self, vision: VisionTower, connector: nn.Module, world: World | None = None) -> None:
+    def __init__(self, vision: VisionTower, connector: nn.Module, world: OwnWorld | None = None) -> None:
         self.vision, self.connector, self.world = vision, connector, world
 
     def __call__(self, frames_u8_B3SS: Tensor) -> Tensor:
@@ -263,7 +263,7 @@ class Encoder:
 class GraphEncoder(Encoder):
     """The same on a CUDA stream of its own, which the decoder does not wait for, with a graph for 1 to 16 pictures."""
 
-    def __init__(self, vision: VisionTower, connector: nn.Module, world: World | None = None) -> None:
+    def __init__(self, vision: VisionTower, connector: nn.Module, world: OwnWorld | None = None) -> None:
         super().__init__(vision, connector, world)
         self._device = next(vision.parameters()).device
         self._stream = torch.cuda.Stream(self._device)
@@ -328,7 +328,7 @@ def make_engine(
     graphs, or another format, which only they have, cannot be had.
     """
     check_engine(device, kind=kind, weights=weights)
-    if device.type == "cuda" and kind != "plain":
+    if has_graphs(device) and kind != "plain":
         from model.fused import FAMILIES, is_supported
 
         if is_supported(decoder):
@@ -341,13 +341,21 @@ def make_engine(
     return PlainEngine(decoder.to(device))  # pyright: ignore[reportArgumentType]
 
 
+def has_graphs(device: torch.device) -> bool:
+    """Whether its kernels and graphs run there: on NVIDIA's GPUs. AMD's, which torch calls "cuda" as well, Apple's and
+    CPUs run the plain engine, many times slower for the same chip.
+    """
+    return device.type == "cuda" and torch.version.hip is None
+
+
 def check_engine(device: torch.device, *, kind: Kind, weights: Weights) -> None:
     """Raises CheckpointError for what `make_engine` would refuse whatever the decoder."""
     asked = _asked(kind, weights)
     if weights != "dtype" and kind == "plain":
         raise CheckpointError(f"{asked}: the plain engine knows only the weights as they are; set engine to 'auto'")
-    if _needs_graphs(kind, weights) and device.type != "cuda":
-        raise CheckpointError(f"{asked}: needs a CUDA GPU, and the device is {str(device)!r}; leave it out")
+    if _needs_graphs(kind, weights) and not has_graphs(device):
+        named = "an AMD GPU" if device.type == "cuda" else repr(str(device))
+        raise CheckpointError(f"{asked}: needs an NVIDIA GPU, and the device is {named}; leave it out")
     if weights == "fp8" and torch.cuda.get_device_capability(device) < (8, 9):
         raise CheckpointError(f"{asked}: needs a GPU of compute capability 8.9 or more; take 'int8'")
 
@@ -361,12 +369,12 @@ def _asked(kind: Kind, weights: Weights) -> str:
 
 
 def make_encoder(
-    vision: VisionTower, connector: nn.Module, *, kind: Kind = "auto", world: World | None = None
+    vision: VisionTower, connector: nn.Module, *, kind: Kind = "auto", world: OwnWorld | None = None
 ) -> Encoder:
     """The encoder of a tower and a connector that are where they are to run."""
     device = next(vision.parameters()).device
-    has_graphs = kind != "plain" and device.type == "cuda"
-    return (GraphEncoder if has_graphs else Encoder)(vision, connector, world.to(device) if world else None)
+    is_fast = kind != "plain" and has_graphs(device)
+    return (GraphEncoder if is_fast else Encoder)(vision, connector, world.to(device) if world else None)
 
 
 def _usual_sizes(grammar: Grammar) -> list[Size]:

@@ -22,7 +22,7 @@ NUM_AXES = 128
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class OwnWorld:
     """mean_F, axes_KF (orthonormal): of the features of CLS tokens. limit: above this strangeness, on average over some
     seconds, it is another world."""
 
@@ -36,20 +36,20 @@ class World:
         inside_MK = off_MF @ self.axes_KF.T
         return (off_MF.square().sum(-1) - inside_MK.square().sum(-1)).clamp(min=1e-6).log()
 
-    def to(self, device: torch.device) -> "World":
+    def to(self, device: torch.device) -> "OwnWorld":
         """The same there."""
-        return World(self.mean_F.to(device), self.axes_KF.to(device), self.limit)
+        return OwnWorld(self.mean_F.to(device), self.axes_KF.to(device), self.limit)
 
 
-def learn_world(features_MNF: Tensor, limit: float, num_axes: int = NUM_AXES) -> World:
+def learn_world(features_MNF: Tensor, limit: float, num_axes: int = NUM_AXES) -> OwnWorld:
     """The subspace of these frames, which should be of many arrangements: at least ten times as many as axes."""
     cls_MF = features_MNF[:, 0].to(torch.float32)
     mean_F = cls_MF.mean(0)
     _, _, axes = torch.linalg.svd(cls_MF - mean_F, full_matrices=False)
-    return World(mean_F, axes[:num_axes].contiguous(), limit)
+    return OwnWorld(mean_F, axes[:num_axes].contiguous(), limit)
 
 
-def write_world(world: World, folder: Path) -> None:
+def write_world(world: OwnWorld, folder: Path) -> None:
     """Into a checkpoint's folder; float16, 0.3 MB."""
     draft = folder / f".{WORLD_FILE}.draft"
     tensors = {"mean": world.mean_F.half().cpu(), "axes": world.axes_KF.half().cpu()}
@@ -57,7 +57,7 @@ def write_world(world: World, folder: Path) -> None:
     draft.replace(folder / WORLD_FILE)
 
 
-def read_world(folder: Path) -> World | None:
+def read_world(folder: Path) -> OwnWorld | None:
     """Of a checkpoint's folder; None where nothing of the kind was learned. Raises CheckpointError."""
     path = folder / WORLD_FILE
     if not path.is_file():
@@ -65,6 +65,6 @@ def read_world(folder: Path) -> World | None:
     try:
         with safe_open(path, framework="pt") as file:
             limit = float(file.metadata()["limit"])
-            return World(file.get_tensor("mean").float(), file.get_tensor("axes").float(), limit)
+            return OwnWorld(file.get_tensor("mean").float(), file.get_tensor("axes").float(), limit)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}; get the checkpoint again, or delete it") from error

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.checkpoint import read_checkpoint
 from model.vision import VisionTower
-from model.world import NUM_AXES, World, learn_world, write_world
+from model.world import NUM_AXES, OwnWorld, learn_world, write_world
 from train.clips import ClipFile, list_clips
 from train.recipe import RecipeError
 from train.scoring.towers import encode_once, open_tower
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         )
     learned = learn_world(frames_MNF, limit=0.0)
     held_out = moments(learned, encode_once(tower, list_clips(args.held_out)))
-    world = World(learned.mean_F, learned.axes_KF, float(torch.cat(held_out).quantile(FAMILIAR_SHARE)))
+    world = OwnWorld(learned.mean_F, learned.axes_KF, float(torch.cat(held_out).quantile(FAMILIAR_SHARE)))
     write_world(world, args.checkpoint)
     print(f"{args.checkpoint}: limit {world.limit:.2f}, learned from {len(frames_MNF)} frames")
     for folder, found in (
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def moments(world: World, features: Sequence[Tensor]) -> list[Tensor]:
+def moments(world: OwnWorld, features: Sequence[Tensor]) -> list[Tensor]:
     """Of each clip (T × N × F), the strangeness at each of its T moments: the mean of up to AVERAGED_FRAMES frames."""
     found = []
     for features_TNF in features:
@@ -73,6 +73,6 @@ def moments(world: World, features: Sequence[Tensor]) -> list[Tensor]:
     return found
 
 
-def _moments_of(folder: Path, tower: VisionTower, world: World) -> list[Tensor]:
+def _moments_of(folder: Path, tower: VisionTower, world: OwnWorld) -> list[Tensor]:
     clips: list[ClipFile] = list_clips(folder)
     return moments(world, encode_once(tower, clips))

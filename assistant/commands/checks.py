@@ -66,12 +66,19 @@ def _device(config: Config) -> Check:
     from assistant.mind.opening import resolve_device, resolve_dtype
 
     try:
+        import torch
+
         device = resolve_device(config.model.device)
         names = {found.use: found.name for found in list_compute()}
     except (OnlookerError, ImportError, OSError) as error:
         return Check("device", False, _first_line(error), 'set model.device to "auto" or "cpu"')
     name = names.get("cuda:0" if device == "cuda" else device, device)
-    return Check("device", True, f"{device}, {resolve_dtype(config.model.dtype, device)}: {name}")
+    from model.engine import has_graphs
+
+    slow = device != "cpu" and not has_graphs(torch.device(device))
+    detail = f"{device}, {resolve_dtype(config.model.dtype, device)}: {name}"
+    remedy = "it runs the plain engine, many times slower than graphs on an NVIDIA GPU" if slow else ""
+    return Check("device", True, detail, remedy)
 
 
 def _checkpoint(config: Config) -> Check:

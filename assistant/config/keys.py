@@ -31,7 +31,7 @@ def _no_bool(value: Any) -> Any:
 
 
 def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", value):
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", value):
         raise ValueError("not a device")
     return value
 
@@ -77,7 +77,7 @@ class ModelSection(Section):
         Text,
         Must('"default", a name of `onlooker model list`, a checkpoint folder, or a model hub name such as "org/name"'),
     ] = "default"
-    device: Annotated[Text, AfterValidator(_device), Must('"auto", "cpu", "cuda" or "cuda:N"')] = "auto"
+    device: Annotated[Text, AfterValidator(_device), Must('"auto", "cpu", "mps", "cuda" or "cuda:N"')] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         Must('"auto", "float32", "bfloat16" or "float16"'),

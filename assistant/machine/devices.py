@@ -127,4 +127,6 @@ def list_compute() -> list[Device]:
         for index in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(index)
             found.append(Device("compute", f"cuda:{index}", f"{about.name}, {about.total_memory / 1e9:.0f} GB"))
+    if torch.backends.mps.is_available():
+        found.append(Device("compute", "mps", "Apple GPU"))
     return found

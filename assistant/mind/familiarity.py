@@ -18,7 +18,7 @@ WARNING = (
 
 
 class Familiarity:
-    """Use: `note` for every frame in order. limit: of `model.world.World`; None: everything is familiar."""
+    """Use: `note` for every frame in order. limit: of `model.world.OwnWorld`; None: everything is familiar."""
 
     def __init__(self, limit: float | None, fps: float):
         self._limit = limit

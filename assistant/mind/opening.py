@@ -48,8 +48,15 @@ def resolve_device(device: str) -> str:
     import torch
 
     num_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
     if device == "auto":
-        return "cuda" if num_devices else "cpu"
+        return "cuda" if num_devices else "mps" if has_mps else "cpu"
+    if device == "mps":
+        if not has_mps:
+            raise DeviceMissing(
+                'model.device = "mps": no Apple GPU here; set it to "auto" or "cpu" (`onlooker doctor`)'
+            )
+        return device
     index = int(device.partition(":")[2] or 0)
     if index >= num_devices:
         there = f"{num_devices} CUDA device(s) here" if num_devices else "no CUDA device here"
@@ -61,7 +68,7 @@ def resolve_dtype(dtype: str, device: str) -> str:
     """The number format that "auto" means on this device."""
     if dtype != "auto":
         return dtype
-    return "float32" if device == "cpu" else "bfloat16"
+    return "bfloat16" if device.startswith("cuda") else "float32"
 
 
 def open_model(section: ModelSection, *, on_progress: Callable[[Progress], None] | None = None) -> VideoLM:

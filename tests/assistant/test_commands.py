@@ -9,13 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from assistant import cli
 from assistant.commands import bench
-from assistant.config.keys import all_keys
+from assistant.commands.checks import examine
+from assistant.config.keys import Config, all_keys
 from assistant.config.settings import load_settings, user_config_path
 from assistant.control.instance import RUNTIME_VARIABLE
 from assistant.machine import devices
+from assistant.mind.opening import resolve_device, resolve_dtype
+from model.engine import check_engine, has_graphs
+from model.errors import OnlookerError
 from model.published import GIB, PUBLISHED
 from tests.assistant.control_daemon import short_directory
 from tests.pace import pace
@@ -455,3 +460,27 @@ def test_a_new_configuration_begins_with_every_key_in_comments(capsys, tmp_path,
     values = json.loads(shown)["values"]
     assert values["stream"]["fps"] == 4.0
     assert values["voice"] == Config().voice.model_dump()
+
+
+def test_an_apple_gpu_is_taken_where_there_is_no_other(monkeypatch):
+    """As far as can be tried without one: what is chosen, and what is said."""
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(OnlookerError, match="no Apple GPU here"):
+        resolve_device("mps")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert resolve_device("auto") == resolve_device("mps") == "mps"
+    assert (resolve_dtype("auto", "mps"), resolve_dtype("auto", "cuda:1")) == ("float32", "bfloat16")
+    (device,) = [check for check in examine(Config()) if check.name == "device"]
+    assert device.ok
+    assert device.remedy.startswith("it runs the plain engine")
+
+
+def test_an_amd_gpu_runs_the_plain_engine(monkeypatch):
+    """torch calls it "cuda"; no such GPU is here, so that only the choice is tried."""
+    gpu = torch.device("cuda")
+    assert has_graphs(gpu)
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert not has_graphs(gpu)
+    check_engine(gpu, kind="auto", weights="dtype")
+    with pytest.raises(OnlookerError, match="weights = 'int8': needs an NVIDIA GPU, and the device is an AMD GPU"):
+        check_engine(gpu, kind="auto", weights="int8")

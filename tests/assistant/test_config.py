@@ -57,7 +57,10 @@ def test_documented_file_says_what_each_key_must_be():
             "[stream]\nwindow_tokens = 300.5",
             "config.toml: stream.window_tokens = 300.5: must be a whole number, 256–131072",
         ),
-        ('[model]\ndevice = "gpu"', 'config.toml: model.device = "gpu": must be "auto", "cpu", "cuda" or "cuda:N"'),
+        (
+            '[model]\ndevice = "gpu"',
+            'config.toml: model.device = "gpu": must be "auto", "cpu", "mps", "cuda" or "cuda:N"',
+        ),
         (
             '[voice]\noutput = "a.mp3"',
             'config.toml: voice.output = "a.mp3": must be "auto", or the path of a .wav file',

@@ -10,7 +10,7 @@ import torch
 from model.checkpoint import open_checkpoint, read_checkpoint, write_checkpoint
 from model.engine import Encoder
 from model.errors import CheckpointError
-from model.world import WORLD_FILE, World, learn_world, read_world
+from model.world import WORLD_FILE, OwnWorld, learn_world, read_world
 from train.cli import main
 from train.clip import Clip
 from train.own_world import AVERAGED_FRAMES, moments
@@ -65,7 +65,7 @@ def test_a_damaged_one_is_refused(tmp_path):
 
 
 def test_moments_are_means_of_the_last_frames():
-    world = World(torch.zeros(4), torch.zeros(1, 4), 0.0)
+    world = OwnWorld(torch.zeros(4), torch.zeros(1, 4), 0.0)
     features_TNF = torch.rand(50, 1, 4) + 0.5
     (means,) = moments(world, [features_TNF])
     single = world.strangeness(features_TNF)
