@@ -352,7 +352,7 @@ class Decided(Engine):
             self._num_frames += 1
             if self._reply_every and self._num_frames % self._reply_every == 0:
                 self.speak()
-                yield reading._replace(winner=self._word, other=self._word)
+                yield Reading(0.0, self._word, self._word)
                 return
             yield reading._replace(winner=self._silence)
 

@@ -1,7 +1,7 @@
 """Models by their sizes alone, with random weights: for measuring what a size costs, without any checkpoint."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from model.decoder import resolve_attention
 from model.engine import Kind, Weights, make_encoder, make_engine
 from model.errors import CheckpointError
 from model.grammar import Grammar, GrammarSpec
-from model.templates import VIDEOLLM_ONLINE
+from model.templates import PROASSIST, VIDEOLLM_ONLINE
 from model.videolm import VideoLM
 from model.vision import VisionSpec, open_vision
 
@@ -26,21 +26,30 @@ class Shape:
 
     decoder: dict[str, Any]
     vision: VisionSpec
+    grammar: GrammarSpec = field(default_factory=GrammarSpec)
+
+
+LLAMA_8B = {
+    "vocab_size": 128256,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "tie_word_embeddings": False,
+}
+
+
+def _proassist(grid: int) -> Shape:
+    vision = VisionSpec("open_clip", "ViT-SO400M-14-SigLIP-384", "", 384, grid=grid, fit="stretch")
+    return Shape(LLAMA_8B, vision, GrammarSpec(1 + grid**2, has_interval=False, template="proassist"))
 
 
 SHAPES = {
-    "8b-v1plus": Shape(
-        {
-            "vocab_size": 128256,
-            "hidden_size": 4096,
-            "intermediate_size": 14336,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "tie_word_embeddings": False,
-        },
-        SIGLIP,
-    ),
+    "8b-v1plus": Shape(LLAMA_8B, SIGLIP),
+    "proassist-i10": _proassist(3),
+    "proassist-i5": _proassist(2),
+    "proassist-i1": _proassist(0),
     "135m": Shape(
         {
             "vocab_size": 49152,
@@ -66,7 +75,8 @@ SHAPES = {
         VisionSpec("timm", "test_vit", "", 160),
     ),
 }
-"""8b-v1plus: the published model. 135m: the default checkpoint. tiny: for trying things out, ready in a second."""
+"""8b-v1plus, proassist-i…: published models. 135m: the default checkpoint. tiny: to try things out, ready in a second.
+"""
 
 
 def open_shape(
@@ -80,7 +90,7 @@ def open_shape(
 ) -> VideoLM:
     """The model of that shape, ready to run, on `device` in `dtype`; its weights are random, its words mean nothing.
 
-    A frame is 10 tokens. engine, weights: see `make_engine`. Raises CheckpointError for a name that is not in SHAPES,
+    engine, weights: see `make_engine`. Raises CheckpointError for a name that is not in SHAPES,
     and what `resolve_attention` and `make_engine` raise.
     """
     if name not in SHAPES:
@@ -93,7 +103,10 @@ def open_shape(
     vision.fold()
     vision = vision.to(device, dtype).to(memory_format=torch.channels_last)  # a sixth faster on a CPU
     connector = connector.eval().requires_grad_(False).to(dtype)
-    grammar = Grammar(ShapeTokenizer(), GrammarSpec())
+    grammar = Grammar(
+        ShapeTokenizer(),
+        replace(shape.grammar, eos_token="<|eot_id|>" if shape.grammar.template == "proassist" else None),
+    )
     return VideoLM(
         name=f"{name}, random weights",
         engine=make_engine(decoder, grammar, device, kind=engine, weights=weights),
@@ -126,11 +139,18 @@ class ShapeTokenizer:
     bos_token: str | None = "<s>"
     eos_token: str | None = "</s>"
 
-    _SPECIAL, _UNKNOWN = ("<s>", "</s>"), " ?"
+    _SPECIAL, _UNKNOWN = ("<s>", "</s>", *PROASSIST.special_tokens), " ?"
     _PIECE = re.compile(r" ?\w{1,10}|[^\w\s]+\n*|\s")
 
     def __init__(self) -> None:
-        texts = (f"{VIDEOLLM_ONLINE.system_prompt}\n\n", "[", ",", "]\nAssistant: a\nUser:")
+        texts = (
+            f"{VIDEOLLM_ONLINE.system_prompt}\n\n",
+            "[",
+            ",",
+            "]\nAssistant: a\nUser:",
+            f"{PROASSIST.system_prompt}system",
+            "\n\n",
+        )
         words = [word for text in texts for word in self._PIECE.findall(text)]
         self._words = list(dict.fromkeys([*self._SPECIAL, self._UNKNOWN, *words]))
         self._ids = {word: index for index, word in enumerate(self._words)}

@@ -50,7 +50,9 @@ def add_parser(commands) -> None:
     subject = parser.add_mutually_exclusive_group()
     subject.add_argument("--model", metavar="NAME", help="checkpoint (model.name)")
     subject.add_argument(
-        "--shape", metavar="NAME", help="random weights of this size instead: 8b-v1plus, 135m, or tiny to try it out"
+        "--shape",
+        metavar="NAME",
+        help="random weights of this size instead: 8b-v1plus, proassist-i10, 135m …, or tiny to try it out",
     )
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (model.device)")
     parser.add_argument("--engine", metavar="ENGINE", help="auto, graphs or plain (model.engine)")

@@ -1,11 +1,15 @@
 """Models by their sizes: as large as they are called, as many tokens as the real ones, and they run."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from model.bench import Decided
 from model.errors import CheckpointError
 from model.grammar import Cursor
 from model.shapes import SHAPES, build_decoder, open_shape
+from model.stream import Stream, StreamOptions
 
 CPU = torch.device("cpu")
 
@@ -56,5 +60,34 @@ def test_random_words_can_be_said_and_any_question_asked(model):
 
 
 def test_an_unknown_shape_is_refused_with_those_that_are_known():
-    with pytest.raises(CheckpointError, match=r"shape '8b': must be one of 8b-v1plus, 135m, tiny"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"shape '8b': must be one of 8b-v1plus, proassist-i10, proassist-i5, proassist-i1, 135m, tiny",
+    ):
         open_shape("8b", device=CPU, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("proassist-i10", 10), ("proassist-i5", 5), ("proassist-i1", 1)])
+def test_a_chat_of_random_weights_streams_and_speaks(monkeypatch, name, tokens):
+    """With a small decoder and tower in its place: the grammar is what differs."""
+    small = replace(
+        SHAPES[name],
+        decoder=SHAPES["tiny"].decoder,
+        vision=replace(SHAPES["tiny"].vision, grid=SHAPES[name].vision.grid),
+    )
+    monkeypatch.setitem(SHAPES, "small", small)
+    model = open_shape("small", device=CPU, dtype=torch.float32)
+    stream = model.open_stream(silence_threshold=0.0, window_tokens=1024, max_reply_tokens=20)
+    frame = torch.randn(tokens, model.decoder.config.hidden_size)
+    assert not stream.observe(frame).speaks
+    before = stream.num_tokens
+    stream.observe(frame)
+    assert stream.num_tokens == before + tokens
+    stream.ask("What now?")
+    "".join(stream.reply())
+    assert 0 < len(stream.reply_ids) <= 20
+    decided = Decided(model, reply_every=3)
+    stream = Stream(decided, model.grammar, StreamOptions(0.0, 1024, 20))
+    assert [stream.observe(frame).speaks for _ in range(3)] == [False, False, True]
+    list(stream.reply())
+    assert len(stream.reply_ids) == 20
