@@ -1,4 +1,4 @@
-"""The commands that talk to the running daemon: status, ask, pause, resume, mute, unmute, private, reload, stop."""
+"""The commands that talk to the running daemon."""
 
 from __future__ import annotations
 

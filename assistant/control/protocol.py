@@ -2,7 +2,7 @@
 
 A request has `v`, the caller's own `id` (whole number or string) and what to `do`:
 
-    {"v": 1, "id": 1, "do": "status"}       also: hello pause resume mute unmute stop reload devices
+    {"v": 1, "id": 1, "do": "status"}       and all that `control.requests.REQUESTS` names
     {"v": 1, "id": 2, "do": "ask", "text": "Where is my mug?"}
     {"v": 1, "id": 3, "do": "cancel", "request": 2}
     {"v": 1, "id": 4, "do": "private", "on": true}
