@@ -37,6 +37,7 @@ from assistant.journal.reading import entries, thumbnail
 from assistant.journal.thread import Forget, JournalThread
 from assistant.journal.writer import Journal, JournalLine
 from assistant.machine.systemd import Notifier
+from assistant.mind.familiarity import UNFAMILIAR, WARNING
 from assistant.mind.pacing import PolicyPacing
 from assistant.mind.policy import Policy, PolicySettings
 from assistant.runtime.faults import ProcessSpoilt
@@ -47,6 +48,7 @@ from assistant.voice.engines import EspeakEngine
 from assistant.voice.speaker import Voice
 from assistant.web.metrics import MetricsKeeper
 from model.checkpoint import open_checkpoint
+from model.world import OwnWorld
 from tests.assistant.camera import Camera, wait_for
 from tests.assistant.control_daemon import short_directory
 from tests.pace import pace
@@ -141,6 +143,28 @@ def running(camera: Camera, model, open_stream=None, config: Config | None = Non
         assert time.monotonic() - start_s < 5 * pace()
         assert not multiprocessing.active_children()
         wait_for(lambda: not any(thread.name.startswith("onlooker-") for thread in threading.enumerate()), 5)
+
+
+def test_in_another_world_it_keeps_silent_and_says_so(camera, model, monkeypatch):
+    width = model.vision.feature_width
+    elsewhere = OwnWorld(torch.full((width,), 99.0), torch.zeros(1, width), limit=0.0)
+    monkeypatch.setattr(model.encoder, "world", elsewhere)
+    with running(camera, model) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 5, 30)
+        answer = daemon.ask("What is this?")
+        assert answer.is_over.wait(20 * pace())
+        facts = daemon.service.facts()
+    assert answer.text == UNFAMILIAR
+    assert (facts["unfamiliar"], facts["remarks"]) == (True, 0)
+    told = [said["detail"] for kind, said in daemon.published if kind == "status" and said["state"] == "warning"]
+    assert told.count(WARNING) == 1
+    speaks = Config.model_validate({"stream": {"fps": 10, "unfamiliar": "speak"}, "capture": {"timeout_s": 2}})
+    with running(camera, model, config=speaks) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 5, 30)
+        answer = daemon.ask("What is this?")
+        assert answer.is_over.wait(20 * pace())
+        assert not daemon.service.facts()["unfamiliar"]
+    assert UNFAMILIAR not in answer.text
 
 
 def test_it_watches_and_answers_in_order(camera, model):
