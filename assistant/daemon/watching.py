@@ -170,7 +170,7 @@ class Watching:
         if "stream.window_tokens" in changed:
             self._reduced = ""
         self._pacing.update(config)
-        if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens", "stream.fps"}:
+        if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens", "stream.fps", "stream.unfamiliar"}:
             stuck = self.end("the configuration was changed")
             if stuck:
                 raise ProcessSpoilt(f"after an edit of the configuration these threads hang: {', '.join(stuck)}")

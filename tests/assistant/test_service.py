@@ -145,25 +145,26 @@ def running(camera: Camera, model, open_stream=None, config: Config | None = Non
         wait_for(lambda: not any(thread.name.startswith("onlooker-") for thread in threading.enumerate()), 5)
 
 
-def test_in_another_world_it_keeps_silent_and_says_so(camera, model, monkeypatch):
-    width = model.vision.feature_width
+def test_in_another_world_it_keeps_silent_and_says_so(camera, model, monkeypatch, tmp_path):
+    width, path = model.vision.feature_width, tmp_path / "config.toml"
     elsewhere = OwnWorld(torch.full((width,), 99.0), torch.zeros(1, width), limit=0.0)
     monkeypatch.setattr(model.encoder, "world", elsewhere)
-    with running(camera, model) as daemon:
+    source = f'[capture]\nsource = "{camera.address}"\ntimeout_s = 2\n'
+    path.write_text(f"{source}[stream]\nfps = 10\n")
+    file = ConfigFile(lambda: load_settings(path, environ={}), load_settings(path, environ={}), path)
+    with running(camera, model, config_file=file) as daemon:
         wait_for(lambda: daemon.service.facts()["frames"] > 5, 30)
         answer = daemon.ask("What is this?")
         assert answer.is_over.wait(20 * pace())
+        assert answer.text == UNFAMILIAR
         facts = daemon.service.facts()
-    assert answer.text == UNFAMILIAR
-    assert (facts["unfamiliar"], facts["remarks"]) == (True, 0)
-    told = [said["detail"] for kind, said in daemon.published if kind == "status" and said["state"] == "warning"]
-    assert told.count(WARNING) == 1
-    speaks = Config.model_validate({"stream": {"fps": 10, "unfamiliar": "speak"}, "capture": {"timeout_s": 2}})
-    with running(camera, model, config=speaks) as daemon:
-        wait_for(lambda: daemon.service.facts()["frames"] > 5, 30)
+        assert (facts["unfamiliar"], facts["remarks"]) == (True, 0)
+        told = [said["detail"] for kind, said in daemon.published if kind == "status" and said["state"] == "warning"]
+        assert told.count(WARNING) == 1
+        path.write_text(f'{source}[stream]\nfps = 10\nunfamiliar = "speak"\n')
+        wait_for(lambda: not daemon.service.facts()["unfamiliar"] and daemon.state("mind") == "ready", 20)
         answer = daemon.ask("What is this?")
         assert answer.is_over.wait(20 * pace())
-        assert not daemon.service.facts()["unfamiliar"]
     assert UNFAMILIAR not in answer.text
 
 
