@@ -15,6 +15,7 @@ from assistant.runtime.folders import absolute
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,11}")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}(?:%25[\w.-]{1,32})?\]|[\w.-]{1,253})(?::\d{1,5})?")
 _DEVICE = re.compile(r"(?:camera|screen):\d*|[a-z]+:\d{0,2}|camera:/dev(?:/[\w.:+-]+)+")  # two digits hide nothing
+_KIND_OF_FILE = re.compile(r"[a-z]{2,12}:(/.+)")  # shown if what is behind the colon is there
 _NOT_IN_A_NAME = re.compile(r"[@:?&=#%;|\\]")
 MAX_SHOWN = 300
 MAX_STEM = 80
@@ -33,7 +34,8 @@ def shown_name(text: str) -> str:
     if is_address and scheme.lower() != "file":
         return f"{scheme.lower()}://{_host_of(rest)}#{_mark(text)}"
     path = rest if is_address else text
-    if _DEVICE.fullmatch(text) or _is_there(path):
+    of_a_kind = _KIND_OF_FILE.fullmatch(text)
+    if _DEVICE.fullmatch(text) or _is_there(path) or (of_a_kind and _is_there(of_a_kind[1])):
         return text
     if re.match(r"~|/|\.{1,2}/", path) and path.isprintable() and not _NOT_IN_A_NAME.search(path) and "//" not in path:
         return text[:MAX_SHOWN] + "…" * (len(text) > MAX_SHOWN)  # nobody begins an address so

@@ -222,3 +222,9 @@ def test_a_pipe_or_device_is_no_file(tmp_path):
 def test_what_is_no_address_is_a_mistake_and_nothing_worse(text):
     with pytest.raises(UsageError):
         parse_source(text)
+
+
+def test_a_kind_of_source_that_names_a_file_is_shown_where_the_file_is_there(tmp_path):
+    assert shown_name(f"pictures:{tmp_path}") == f"pictures:{tmp_path}"
+    assert "secret" not in shown_name("pictures:/secret@host/1")
+    assert "secret" not in shown_name("rtsp:/me:secret@cam/1")
