@@ -7,6 +7,7 @@ its tensors.
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,21 @@ DEFAULT = Path(__file__).parent / "checkpoints" / "default"
 
 _GROUPS = ("connector", "lora", "vision", "decoder")
 _EARLIER = "lora_"
+PLAIN_LORA = {
+    "peft_type": "LORA",
+    "use_rslora": False,
+    "use_dora": False,
+    "use_qalora": False,
+    "fan_in_fan_out": False,
+    "bias": "none",
+    "alpha_pattern": {},
+    "rank_pattern": {},
+    "layers_to_transform": None,
+    "layer_replication": None,
+    "target_parameters": None,
+}
+"""Settings of an adapter that change what it computes, as they are where it is what `LoraSpec` describes."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -233,6 +249,12 @@ def _assemble(
         raise CheckpointError(f"{checkpoint.where}: holds no vision tower, and names no weights of one; get it again")
     connector = make_connector(vision.feature_width, decoder.config.hidden_size)
     load_tensors(connector, checkpoint.connector, f"{checkpoint.where}: its connector")
+    world = checkpoint.world
+    if world is not None and len(world.mean_F) != vision.feature_width:
+        raise CheckpointError(
+            f"{checkpoint.where}: its {WORLD_FILE} is of features {len(world.mean_F)} wide, the tower's are "
+            f"{vision.feature_width}; learn it anew (`python -m train world`), or delete it"
+        )
     vision.fold()
     vision = vision.to(device, dtype).to(memory_format=torch.channels_last)  # a sixth faster on a CPU
     connector = connector.eval().requires_grad_(False).to(device, dtype)
@@ -240,7 +262,7 @@ def _assemble(
     return VideoLM(
         name=spec.name,
         engine=make_engine(decoder, grammar, device, kind=engine, weights=weights),
-        encoder=make_encoder(vision, connector, kind=engine, world=checkpoint.world),
+        encoder=make_encoder(vision, connector, kind=engine, world=world),
         grammar=grammar,
         fps=spec.fps,
         silence_threshold=spec.silence_threshold,
@@ -300,7 +322,13 @@ def _read_native(folder: Path) -> Checkpoint:
 
 
 def _read_reference(folder: Path) -> Checkpoint:
-    found = find_reference(folder)
+    try:
+        found = find_reference(folder)
+    except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{folder}: its adapter_config.json, config.json or onlooker.json cannot be understood: {error}; get the "
+            "checkpoint again"
+        ) from error
     try:
         loras = [_lora_spec(config) for config in found.configs.values()]
         spec = CheckpointSpec(
@@ -315,8 +343,8 @@ def _read_reference(folder: Path) -> Checkpoint:
         )
     except (TypeError, KeyError) as error:
         raise CheckpointError(f"{found.adapter}: its adapter_config.json or onlooker.json lacks {error}") from error
-    *earlier, tensors = [_read_tensors(adapter / "adapter_model.safetensors") for adapter in found.configs]
     prefix = f"{PEFT_PREFIX}{CONNECTORS[spec.grammar.template]}."
+    *earlier, tensors = [_read_adapter(adapter / "adapter_model.safetensors", prefix) for adapter in found.configs]
     return Checkpoint(
         spec,
         connector={k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
@@ -327,8 +355,28 @@ def _read_reference(folder: Path) -> Checkpoint:
 
 
 def _lora_spec(config: dict) -> LoraSpec:
-    targets = config["target_modules"]
-    return LoraSpec(config["r"], config["lora_alpha"], targets if isinstance(targets, str) else tuple(targets))
+    """Raises CheckpointError for LoRA of another kind, TypeError or KeyError for what is none."""
+    for key, plain in PLAIN_LORA.items():
+        if config.get(key, plain) not in (plain, None):
+            raise CheckpointError(f"adapter_config.json: {key} = {config[key]!r}: only {plain!r} is known here")
+    targets, r, alpha = config["target_modules"], config["r"], config["lora_alpha"]
+    if not (type(r) is int and type(alpha) is int and r > 0):
+        raise TypeError(f"whole numbers r = {r!r} and lora_alpha = {alpha!r}")
+    if not targets or not isinstance(targets, str | list) or not all(isinstance(name, str) for name in targets):
+        raise TypeError(f"names in target_modules = {targets!r}")
+    return LoraSpec(r, alpha, targets if isinstance(targets, str) else tuple(targets))
+
+
+def _read_adapter(path: Path, connector: str) -> dict[str, Tensor]:
+    """The tensors of one adapter, none of them left over. connector: how the names of the connector's begin."""
+    tensors = _read_tensors(path)
+    left_over = [name for name in tensors if not name.startswith(connector) and name not in _of_lora(tensors)]
+    if left_over:
+        raise CheckpointError(f"{path}: holds more than LoRA and a connector: {first_few(sorted(left_over))}")
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds numbers that are none; get the checkpoint again")
+    return tensors
 
 
 def _of_lora(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -356,7 +404,10 @@ def _split(tensors: dict[str, Tensor], num_earlier: int, path: Path) -> dict[str
 
 def _merge_lora(decoder: PreTrainedModel, spec: LoraSpec, tensors: dict[str, Tensor], name: str) -> PreTrainedModel:
     with decoder.device:  # on a CPU, the random adapters of an 8B decoder take seconds
-        adapted = get_peft_model(decoder, spec.to_peft())
+        try:
+            adapted = get_peft_model(decoder, spec.to_peft())
+        except (ValueError, TypeError, re.error) as error:
+            raise CheckpointError(f"{name}: its LoRA does not fit the decoder: {first_line(error)}") from error
     load_lora(adapted, tensors, name)
     return adapted.merge_and_unload().requires_grad_(False)  # type: ignore[operator]
 

@@ -283,7 +283,8 @@ class Grammar:
 
     def _special_id(self, token: str) -> int:
         token_id = self._tokenizer.convert_tokens_to_ids(token)
-        if token_id is None or (token in self.template.special_tokens and self._tokenizer.decode([token_id]) != token):
+        is_named = token in self.template.special_tokens or (token == self.eos_token and self.template.special_tokens)
+        if token_id is None or (is_named and self._tokenizer.decode([token_id], skip_special_tokens=True)):
             raise CheckpointError(f"the tokenizer has no token {token!r}: it is not this checkpoint's")
         return token_id
 

@@ -9,6 +9,7 @@ ProAssist: a `config.json` beside the adapter says all of that. Adapters of earl
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def find_reference(folder: Path) -> ReferenceParts:
     adapter = next((f for f in (folder, folder / "adapter", folder / "checkpoint") if _is_adapter(f)), folder)
     config = _read_json(adapter / "adapter_config.json", required=True)
     saved = config.get("modules_to_save") or []
-    if config.get("peft_type") != "LORA" or not set(saved) & set(CONNECTORS.values()):
+    if config.get("peft_type") != "LORA" or len(saved) != 1 or saved[0] not in CONNECTORS.values():
         raise CheckpointError(
             f"{adapter}: not an adapter of VideoLLM-online or ProAssist (LoRA, connector), nor a native checkpoint"
         )
@@ -80,7 +81,10 @@ def _find_proassist(name: str, adapter: Path, config: dict) -> ReferenceParts:
         grid, base, vision = said["img_patch_token_size"], said["llm_pretrained"], said["vision_pretrained"]
     except KeyError as error:
         raise CheckpointError(f"{path}: lacks {error}; get the checkpoint again") from None
-    if grid not in (0, 2, 3):
+    for key in ("llm_pretrained", "vision_pretrained", "eos_token"):
+        if not isinstance(said.get(key, ""), str):
+            raise CheckpointError(f"{path}: {key} = {said[key]!r}: must be a text; get the checkpoint again")
+    if grid not in (0, 2, 3) or type(grid) is not int:
         raise CheckpointError(f"{path}: img_patch_token_size = {grid!r}: must be 0, 2 or 3")
     found = Path(_beside(adapter, vision, "vision"))
     tower = _vision(found, grid=grid) | {"fit": "stretch"}
@@ -92,9 +96,22 @@ def _find_proassist(name: str, adapter: Path, config: dict) -> ReferenceParts:
         "has_interval": False,
         "eos_token": said.get("eos_token") or "<|eot_id|>",
     }
-    rounds = sorted((int(f.name[8:]), f) for f in adapter.glob("adapter_*") if f.name[8:].isdigit() and _is_adapter(f))
-    configs = {f: _read_json(f / "adapter_config.json", required=True) for _, f in rounds} | {adapter: config}
+    rounds = _rounds(adapter)
+    configs = {f: _read_json(f / "adapter_config.json", required=True) for f in rounds} | {adapter: config}
     return ReferenceParts(name, configs, _beside(adapter, base, "base"), tower, grammar, PROASSIST_THRESHOLD)
+
+
+def _rounds(adapter: Path) -> list[Path]:
+    """The folders of earlier rounds, adapter_0 and on. Raises CheckpointError if one is missing, or is none."""
+    found = [path for path in adapter.glob("adapter_*") if re.fullmatch(r"adapter_[0-9]+", path.name)]
+    wanted = [adapter / f"adapter_{number}" for number in range(len(found))]
+    for path in (*found, *wanted):
+        if path not in wanted or not _is_adapter(path):
+            raise CheckpointError(
+                f"{path}: earlier rounds are folders adapter_0, adapter_1 … without a gap, each with its "
+                "adapter_config.json; get the checkpoint again"
+            )
+    return wanted
 
 
 def _is_adapter(folder: Path) -> bool:
@@ -142,8 +159,11 @@ def _read_json(path: Path, *, required: bool) -> dict:
     if not path.is_file() and not required:
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no table of keys")
+        return found
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: cannot be read: {error}; a checkpoint folder holds onlooker.json and weights.safetensors, or "
             "adapter_config.json and adapter_model.safetensors"

@@ -213,7 +213,7 @@ class Stream:
         Raises StreamError if the questions together would take more than an eighth of the window.
         """
         self._check_idle()
-        text = self._grammar.with_notes(text, notes)
+        text = self._grammar.said_by_user(self._grammar.with_notes(text, notes))
         cursor = replace(self.cursor, questions=(*self.cursor.questions, text))
         self._window.check_question(sum(len(self._grammar.ids(question)) for question in cursor.questions))
         self.cursor = cursor

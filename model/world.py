@@ -7,6 +7,7 @@ the residual of principal components). `python -m train world` learns subspace a
 Shapes: M frames, N tokens a frame, F feature width, K axes.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,11 @@ def read_world(folder: Path) -> OwnWorld | None:
     try:
         with safe_open(path, framework="pt") as file:
             limit = float(file.metadata()["limit"])
-            return OwnWorld(file.get_tensor("mean").float(), file.get_tensor("axes").float(), limit)
+            mean_F, axes_KF = file.get_tensor("mean").float(), file.get_tensor("axes").float()
+        if mean_F.ndim != 1 or axes_KF.ndim != 2 or not len(axes_KF) or axes_KF.shape[1] != len(mean_F):
+            raise ValueError(f"mean of {tuple(mean_F.shape)} and axes of {tuple(axes_KF.shape)} numbers")
+        if not (math.isfinite(limit) and mean_F.isfinite().all() and axes_KF.isfinite().all()):
+            raise ValueError("some of its numbers are none")
+        return OwnWorld(mean_F, axes_KF, limit)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}; get the checkpoint again, or delete it") from error

@@ -116,7 +116,7 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
 def _world(arguments: argparse.Namespace) -> int:
     from train import own_world
 
-    return own_world.run(arguments)
+    return own_world.run(arguments, _device(arguments.device))
 
 
 def _tabletop(arguments: argparse.Namespace) -> int:

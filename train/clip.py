@@ -1,13 +1,14 @@
 """What happens in a clip, as it is kept beside its frames: events, questions, labels of frames. Pure."""
 
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from train.recipe import RecipeError
 
-Seconds = Annotated[float, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, le=1e7)]
 """From the clip's first frame on."""
 
 
@@ -68,8 +69,8 @@ class Clip(_Described):
     split: str = ""
     group: str = ""
     seed: int | None = None
-    fps: float = Field(ge=0)
-    num_frames: int = Field(ge=1)
+    fps: float = Field(ge=0, le=1000)
+    num_frames: int = Field(ge=1, le=10**8)
     snapshots: bool = False
     times_s: list[float] = []
     measuring_only: bool = False
@@ -87,6 +88,13 @@ class Clip(_Described):
     source: ClipSource | None = None
     made_from: str = ""
 
+    @model_validator(mode="after")
+    def _check_labels(self) -> "Clip":
+        for name, labels in self.frames or ():
+            if labels and len(labels) != self.num_frames:
+                raise ValueError(f"frames.{name} is of {len(labels)} frames, not {self.num_frames}")
+        return self
+
     def to_json(self, *, indent: int | None = None, leave_out: frozenset[str] = frozenset()) -> str:
         """As `read_clip` reads it; what is not known is left out, as are the fields named in `leave_out`."""
         return self.model_dump_json(by_alias=True, exclude_defaults=True, exclude=set(leave_out), indent=indent) + "\n"
@@ -95,7 +103,7 @@ class Clip(_Described):
 def read_clip(path: Path) -> Clip:
     """A description. Keys that are not ours are passed over. Raises RecipeError."""
     try:
-        clip = Clip.model_validate_json(path.read_bytes())
+        clip = Clip.model_validate_json(path.read_bytes().removeprefix(BOM_UTF8))
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}; make the clip again") from None
     except ValidationError as error:

@@ -34,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=Path, required=True, help="clips it was trained on, of many arrangements")
     parser.add_argument("--held-out", type=Path, required=True, help="clips of the same world, not trained on")
     parser.add_argument("--others", type=Path, nargs="*", default=[], metavar="FOLDER", help="clips of other worlds")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, device: torch.device) -> int:
     """Learn, write, and say how often each folder's moments are found strange. Returns the exit code."""
     checkpoint = read_checkpoint(args.checkpoint)
-    tower = open_tower(checkpoint, torch.device(args.device))
+    tower = open_tower(checkpoint, device)
     seen = encode_once(tower, list_clips(args.clips))
     frames_MNF = torch.cat(seen)
     if len(frames_MNF) < 10 * NUM_AXES:
