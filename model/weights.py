@@ -9,6 +9,7 @@ Names of the form "org/name" are model-hub repositories; those live in the hub's
 """
 
 import errno
+import json
 import logging
 import os
 import shutil
@@ -32,6 +33,7 @@ __all__ = [
     "is_present",
     "load",
     "local",
+    "parts_of",
     "remove",
     "verify",
 ]
@@ -109,16 +111,22 @@ def local(name: str) -> str:
     return name if folder is None else str(folder)
 
 
+def parts_of(name: str) -> list[str]:
+    """What `name` is made of: repositories of the hub, or itself. Raises WeightsError for an unknown name."""
+    if name in PUBLISHED:
+        return list(PUBLISHED[name].parts)
+    return [name if _is_hub_name(name) else _entry(name).name]
+
+
 def remove(name: str) -> list[str]:
     """Delete `name` from this machine; parts that another published checkpoint here stands on stay.
 
     Returns what was deleted. Raises WeightsError for an unknown name, or where something cannot be deleted.
     """
+    parts = parts_of(name)
     if name in PUBLISHED:
         others = [other for other in PUBLISHED.values() if other.name != name and is_present(other.name)]
-        parts = [part for part in PUBLISHED[name].parts if not any(part in other.parts for other in others)]
-    else:
-        parts = [name if _is_hub_name(name) else _entry(name).name]
+        parts = [part for part in parts if not any(part in other.parts for other in others)]
     removed = []
     for part in parts:
         try:
@@ -166,12 +174,14 @@ def _snapshot_mark(name: str) -> Path:
 
 
 def _whole_snapshot(name: str) -> Path | None:
-    """The folder of a hub repository that has been fetched whole before, if it still lies there."""
+    """The folder of a hub repository that has been fetched whole before, if all its files still lie there."""
     try:
-        folder = Path(_snapshot_mark(name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        mark = json.loads(_snapshot_mark(name).read_text(encoding="utf-8"))
+        folder, sizes = Path(mark["folder"]), mark["sizes"]
+        is_whole = bool(sizes) and all((folder / file).stat().st_size == size for file, size in sizes.items())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return folder if folder.is_dir() else None
+    return folder if is_whole else None
 
 
 def _ensure_snapshot(name: str) -> Path:
@@ -189,8 +199,14 @@ def _ensure_snapshot(name: str) -> Path:
 
 def _mark_whole(name: str, folder: Path) -> None:
     mark = _snapshot_mark(name)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(str(folder), encoding="utf-8")
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(json.dumps({"folder": str(folder), "sizes": sizes}, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise WeightsError(
+            f"{name}: {mark}: cannot be written: {error.strerror}; set $ONLOOKER_DATA elsewhere"
+        ) from error
 
 
 def _ensure_published(checkpoint: Published, on_progress: OnProgress | None) -> Path:

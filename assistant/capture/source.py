@@ -33,7 +33,8 @@ class Source:
 
     kind: "push" is an address of our own, to which glasses, phones or OBS send. target: a camera's index or device
     path, a file's path, or an address with its password. shown: without secrets.
-    stem: a name for files made from it. tls_verify: whether a certificate that is not trusted is refused.
+    stem: a name for files made from it. tls_verify: whether a certificate that is not trusted is refused. written: what
+    names it in a configuration, wherever one stands.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class Source:
     shown: str
     stem: str
     tls_verify: bool = True
+    written: str = field(default="", repr=False)
 
     @property
     def is_recording(self) -> bool:
@@ -72,7 +74,8 @@ def parse_source(text: str, names: Mapping[str, str] | None = None) -> Source:
     """
     if names and text in names:
         return replace(_parse(names[text], text), shown=text, stem=text)
-    return _parse(text, shown_name(text))
+    source = _parse(text, shown_name(text))
+    return replace(source, written=source.target if source.kind == "file" and text != "demo" else text)
 
 
 def _parse(text: str, name: str) -> Source:

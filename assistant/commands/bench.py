@@ -52,7 +52,8 @@ def add_parser(commands) -> None:
     subject.add_argument(
         "--shape",
         metavar="NAME",
-        help="random weights of this size instead: 8b-v1plus, proassist-i10, 135m …, or tiny to try it out",
+        help="random weights of this size instead: 8b-v1plus, proassist-i10, proassist-i5, proassist-i1, 135m, or tiny "
+        "to try it out",
     )
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (model.device)")
     parser.add_argument("--engine", metavar="ENGINE", help="auto, graphs or plain (model.engine)")

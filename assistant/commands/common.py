@@ -62,8 +62,12 @@ def keys_of(name: str, fit: Fit | None) -> Values:
 
 
 def changes(values: Values, settings: Settings) -> Values:
-    """Those that are not so already."""
-    config = settings.config
+    """Those that are not so already; of a checkpoint that stays the same, what was set for it stays, too, but for the
+    format of its weights.
+    """
+    config, name = settings.config, ("model", "name")
+    if values.get(name) == config.model.name:
+        values = {key: v for key, v in values.items() if key[0] != "stream"}
     return {(section, key): v for (section, key), v in values.items() if getattr(getattr(config, section), key) != v}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from assistant.commands.common import Values, add_config_option, changes, keys_of, settings_of, show_value
 from assistant.errors import UsageError
 from assistant.runtime.progress import PullBar
+from model.errors import OnlookerError
 
 if TYPE_CHECKING:
     from assistant.config.settings import Settings
@@ -120,13 +121,13 @@ def run_use(args: argparse.Namespace) -> int:
     """Write model.name into the configuration, keeping everything else in it as it is. Raises UsageError."""
     import os
 
-    from assistant.config.settings import find_config, load_settings, set_key, user_config_path
+    from assistant.config.settings import find_config, load_settings, user_config_path
     from assistant.mind.opening import checkpoint_path
     from model.published import PUBLISHED
     from model.weights import is_present
 
     file = find_config(args.config, os.environ) or user_config_path()
-    settings = settings_of(args)
+    settings = load_settings(args.config, environ={})  # what the environment says is not in the file
     if args.name in PUBLISHED:
         return _use_published(args.name, file, settings)
     if args.name == "default":
@@ -141,10 +142,8 @@ def run_use(args: argparse.Namespace) -> int:
         raise UsageError(f'{name}: no such folder; a checkpoint is "default", a folder, or a hub name "org/name"')
     elif not is_present(name):
         raise UsageError(f"{name}: not on this machine; get it first with `onlooker model pull {name}`")
-    set_key(file, "model", "name", name)
-    load_settings(file)
-    print(f'{file}: model.name = "{name}"')
-    return 0
+    others = {("model", "weights"): "dtype", ("stream", "silence_threshold"): "checkpoint"}  # of the last one
+    return _write(file, {("model", "name"): name, **others}, settings)
 
 
 def _use_published(name: str, file: Path, settings: Settings) -> int:
@@ -178,11 +177,10 @@ def _write(file: Path, values: Values, settings: Settings) -> int:
 
 def run_remove(args: argparse.Namespace) -> int:
     """Raises UsageError for what the configuration uses, WeightsError."""
-    from assistant.mind.opening import needed_weights
-    from model.weights import remove
+    from model.weights import parts_of, remove
 
     name = settings_of(args).config.model.name
-    if args.name == name or args.name in needed_weights(name):
+    if args.name == name or set(_parts_in_use(name)) & set(parts_of(args.name)):
         raise UsageError(
             f"{args.name}: the configuration uses it (model.name = {name!r}); choose another checkpoint first"
         )
@@ -192,6 +190,26 @@ def run_remove(args: argparse.Namespace) -> int:
     if not removed:
         print(f"{args.name}: was not here")
     return 0
+
+
+def _parts_in_use(name: str) -> list[str]:
+    """What a checkpoint stands on: named weights, and repositories of the hub."""
+    from assistant.mind.opening import checkpoint_path, needed_weights
+    from model.published import PUBLISHED
+    from model.reference import find_reference
+    from model.weights import local
+
+    parts = [name, *needed_weights(name), *(PUBLISHED[name].parts if name in PUBLISHED else ())]
+    for one in PUBLISHED.values():
+        if name == one.repository:
+            parts += one.parts
+    folder = checkpoint_path(name) if name not in PUBLISHED else ""
+    try:
+        found = find_reference(Path(local(str(folder))))
+        parts += [found.base, str(found.vision["name"])]
+    except (OnlookerError, TypeError, KeyError, ValueError, AttributeError):  # of our own format, or damaged
+        pass
+    return parts
 
 
 FORMATS = {"dtype": "it is", "int8": "int8", "int4": "int4"}

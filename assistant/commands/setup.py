@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from assistant.config.settings import Settings
     from model.published import Fit
 
+Kept = dict[str, str]
+"""Addresses to be kept under names, once that is agreed to."""
+
 OWN_SOURCE = "mine"
 """The name under which an address is kept that was given here."""
 
@@ -37,8 +40,18 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Raises UsageError where the answers end too early, and what reading and writing the configuration raises."""
-    from assistant.config.settings import find_config, load_settings, set_keys, user_config_path
+    from assistant.config.settings import (
+        find_config,
+        load_settings,
+        only_one_writer,
+        read_sources,
+        set_keys,
+        sources_path,
+        user_config_path,
+        write_sources,
+    )
 
+    kept: dict[str, str] = {}
     person = Person(takes_all=args.yes)
     settings = settings_of(args)
     file = find_config(args.config, os.environ) or user_config_path()
@@ -46,16 +59,22 @@ def run(args: argparse.Namespace) -> int:
     for title, step in (("Machine", show_machine), ("Model", choose_model), ("Camera", choose_camera),
                         ("Voice", choose_voice)):  # fmt: skip
         print(f"\n{title}\n{'-' * len(title)}")
-        values |= step(person, settings)
+        values |= step(person, settings, kept)
     print("\nConfiguration\n-------------")
     values = changes(values, settings)
     for (section, key), value in values.items():
         print(f"  {section}.{key} = {show_value(value)}")
-    if not values:
+    for name in kept:
+        print(f"  and the address of {name!r}, in {sources_path()}, where only you can read it")
+    if not (values or kept):
         print("Nothing has to be changed.")
     elif person.agrees(f"Write this to {file}?"):
-        set_keys(file, values)
-        load_settings(file)
+        if kept:
+            with only_one_writer():
+                write_sources({**read_sources(sources_path()), **kept})
+        if values:
+            set_keys(file, values)
+            load_settings(file)
         print(f"{file}: written")
     else:
         print("Nothing was written.")
@@ -84,6 +103,8 @@ class Person:
         except EOFError:
             print()
             raise UsageError("setup: the answers ended; nothing was written (--yes takes what is proposed)") from None
+        except UnicodeDecodeError:
+            raise UsageError("setup: an answer is not text in this terminal's encoding; nothing was written") from None
 
     def chooses(self, question: str, names: Sequence[str]) -> int:
         """The index of one of several; an empty line means the first."""
@@ -94,7 +115,7 @@ class Person:
             print(f"{said}: a number from 1 to {len(names)} is meant")
 
 
-def show_machine(person: Person, settings: Settings) -> Values:
+def show_machine(person: Person, settings: Settings, kept: Kept) -> Values:
     """What is there, in a few lines."""
     import psutil
 
@@ -106,11 +127,14 @@ def show_machine(person: Person, settings: Settings) -> Values:
     return {}
 
 
-def choose_model(person: Person, settings: Settings) -> Values:
+def choose_model(person: Person, settings: Settings, kept: Kept) -> Values:
     """The checkpoint, fetched if it is not here; the default one where no other can be had."""
     from assistant.machine.memory import gpu_bytes
     from model.published import GIB, PUBLISHED, fit
 
+    in_use = settings.config.model.name
+    if in_use != "default" and person.agrees(f"Your configuration names {in_use}. Keep it?"):
+        return {}
     total_bytes = gpu_bytes()
     fits = {name: found for name, one in PUBLISHED.items() if (found := fit(one, total_bytes))}
     if not fits:
@@ -151,7 +175,7 @@ def _fetched(name: str, found: Fit | None = None) -> Values:
     return keys_of(name, found)
 
 
-def choose_camera(person: Person, settings: Settings) -> Values:
+def choose_camera(person: Person, settings: Settings, kept: Kept) -> Values:
     """The source, tried."""
     from assistant.machine.devices import list_cameras, list_screens
 
@@ -170,21 +194,21 @@ def choose_camera(person: Person, settings: Settings) -> Values:
             print("  None yet: connect one, or run this again; camera:0 is what `onlooker run` will look for.")
             return {}
         text = cameras[int(said) - 1].use if said.isdecimal() and 1 <= int(said) <= len(cameras) else said
-        values = _tried(person, settings, text)
+        values = _tried(person, settings, text, kept)
         if values is not None:
             return values
 
 
-def _tried(person: Person, settings: Settings, text: str) -> Values | None:
+def _tried(person: Person, settings: Settings, text: str, kept: Kept) -> Values | None:
     """The keys of a source that works, or that is wanted all the same; None: another one."""
     from assistant.capture.source import parse_source
     from assistant.capture.trial import try_source
-    from assistant.config.settings import only_one_writer, read_sources, sources_path, write_sources
 
     try:
+        text.encode()
         source = parse_source(text, settings.config.sources)
-    except OnlookerError as error:
-        print(f"  {error}")
+    except (OnlookerError, UnicodeEncodeError) as error:
+        print(f"  {error}" if isinstance(error, OnlookerError) else "  its name is not UTF-8; rename it")
         return {} if person.takes_all else None
     try:
         print(f"  {source.shown}: {try_source(source, settings.config.capture.timeout_s)}")
@@ -193,14 +217,16 @@ def _tried(person: Person, settings: Settings, text: str) -> Values | None:
         if not person.takes_all and not person.agrees("Keep it all the same?"):
             return None
     if "://" not in text:
-        return {("capture", "source"): source.target if source.is_recording and text != "demo" else text}
-    with only_one_writer():  # not in the configuration, which others may read: it may hold a password
-        write_sources({**read_sources(sources_path()), OWN_SOURCE: text})
-    print(f"  Kept as {OWN_SOURCE!r} in {sources_path()}, where only you can read it.")
-    return {("capture", "source"): OWN_SOURCE}
+        return {("capture", "source"): source.written or text}
+    known = settings.config.sources
+    names = (OWN_SOURCE, *(f"{OWN_SOURCE}-{number}" for number in range(2, len(known) + 3)))
+    name = next(name for name in names if known.get(name, text) == text)
+    if name not in known:
+        kept[name] = text  # not in the configuration, which others may read: it may hold a password
+    return {("capture", "source"): name}
 
 
-def choose_voice(person: Person, settings: Settings) -> Values:
+def choose_voice(person: Person, settings: Settings, kept: Kept) -> Values:
     """Whether remarks are spoken; a sentence is, to hear it."""
     from assistant.errors import SpeechError
     from assistant.sound.device_player import default_output

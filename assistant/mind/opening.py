@@ -26,7 +26,10 @@ def checkpoint_path(name: str) -> str | Path:
     if name == "default":
         return Path(model.__file__).parent / "checkpoints" / "default"
     folder = absolute(name)
-    return folder if folder.is_dir() else name
+    try:
+        return folder if folder.is_dir() else name
+    except OSError:  # a name that is too long
+        return name
 
 
 def needed_weights(name: str) -> list[str]:

@@ -217,8 +217,10 @@ def pulled(monkeypatch, tmp_path) -> None:
     """All parts of one published checkpoint, as far as `is_present` looks."""
     monkeypatch.setenv("ONLOOKER_DATA", str(tmp_path / "data"))
     (tmp_path / "data" / "weights" / "hub").mkdir(parents=True)
+    (tmp_path / "file").write_text("here")
+    mark = json.dumps({"folder": str(tmp_path), "sizes": {"file": 4}})
     for part in PUBLISHED["proassist-i10"].parts:
-        (tmp_path / "data" / "weights" / "hub" / f"{part.replace('/', '--')}.path").write_text(str(tmp_path))
+        (tmp_path / "data" / "weights" / "hub" / f"{part.replace('/', '--')}.path").write_text(mark)
 
 
 def with_gpu(monkeypatch, gibibytes: float) -> None:
@@ -252,9 +254,10 @@ def test_model_use_of_a_published_one_sets_what_fits(capsys, monkeypatch, pulled
     settings = load_settings(file).config
     assert (settings.model.name, settings.model.weights) == ("proassist-i10", "int8")
     assert (settings.stream.fps, settings.stream.window_tokens, settings.voice.enabled) == (2.0, 4096, False)
-    code, _, err = run(capsys, "model", "remove", "proassist-i10")
-    assert code == 2
-    assert "the configuration uses it" in err
+    for name in ("proassist-i10", "594zyc/ProAssist-Model-L4096-I10", "google/siglip-so400m-patch14-384"):
+        code, _, err = run(capsys, "model", "remove", name)
+        assert code == 2
+        assert "the configuration uses it" in err
 
 
 def test_model_use_of_a_published_one_refuses_what_does_not_fit(capsys, monkeypatch, pulled):
@@ -265,6 +268,35 @@ def test_model_use_of_a_published_one_refuses_what_does_not_fit(capsys, monkeypa
     code, _, err = run(capsys, "model", "use", "proassist-i5")
     assert "get it first with `onlooker model pull proassist-i5`" in err
     assert not user_config_path().exists()
+
+
+def test_what_has_lost_a_file_is_not_present(capsys, monkeypatch, pulled, tmp_path):
+    with_gpu(monkeypatch, 24)
+    (tmp_path / "file").write_text("less")
+    assert run(capsys, "model", "use", "proassist-i10")[0] == 0
+    (tmp_path / "file").write_text("les")
+    assert "get it first" in run(capsys, "model", "use", "proassist-i10")[2]
+    for damaged in (b"\xff", b"[]", b"{}", b'{"folder": 1, "sizes": 2}'):
+        mark = tmp_path / "data" / "weights" / "hub" / "google--siglip-so400m-patch14-384.path"
+        mark.write_bytes(damaged)
+        assert "get it first" in run(capsys, "model", "use", "proassist-i10")[2]
+
+
+def test_another_checkpoint_does_not_inherit_the_last_ones_format(capsys, monkeypatch):
+    file = user_config_path()
+    file.parent.mkdir(parents=True)
+    file.write_text('[model]\nname = "x/y"\nweights = "int8"\n[stream]\nfps = 1.0\nsilence_threshold = 0.9\n')
+    monkeypatch.setenv("ONLOOKER_MODEL__WEIGHTS", "dtype")
+    assert run(capsys, "model", "use", str(GOLDEN))[0] == 0
+    config = load_settings(file, environ={}).config
+    assert (config.model.weights, config.stream.silence_threshold, config.stream.fps) == ("dtype", "checkpoint", 1.0)
+
+
+def test_names_of_any_length_are_names(capsys, pulled):
+    for action in ("use", "path", "pull", "remove"):
+        code, _, err = run(capsys, "model", action, "x" * 3000)
+        assert code in (2, 3)
+        assert err.count("\n") == 1
 
 
 def test_model_path_and_remove(capsys, pulled, tmp_path):
@@ -395,7 +427,7 @@ def test_bench_helps_with_the_names_of_all_shapes(capsys):
         (["--seconds", "-1"], "--seconds -1"),
         (["--window", "100"], '--window = "100": must be a whole number'),
         (["--model", "nothing-there"], "nothing-there"),
-        (["--shape", "8b"], "must be one of 8b-v1plus, 135m, tiny"),
+        (["--shape", "8b"], "must be one of 8b-v1plus, proassist-i10, proassist-i5, proassist-i1, 135m, tiny"),
         (["--frames", "9"], "--frames 9: must be at least 10"),
         (["--check", "demo", "--shape", "tiny"], "--check with --shape tiny"),
         (["--check", "no-such.mp4"], "no-such.mp4"),

@@ -3,6 +3,7 @@
 import io
 import stat
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,13 +12,20 @@ import pytest
 from assistant import cli
 from assistant.capture.source import demo_path, parse_source
 from assistant.capture.trial import try_source
-from assistant.config.settings import load_settings, sources_path, user_config_path
+from assistant.config.settings import (
+    load_settings,
+    read_sources,
+    sources_path,
+    user_config_path,
+    write_sources,
+)
 from assistant.errors import SpeechError
 from assistant.machine import devices
 from model.errors import WeightsError
 from model.published import GIB
 from tests.assistant.camera import Camera
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 NOTHING = "\n"
 
 
@@ -97,6 +105,38 @@ def test_an_address_is_kept_where_only_its_owner_reads_it(monkeypatch, capsys):
     assert stat.S_IMODE(sources_path().stat().st_mode) == 0o600
 
 
+def test_an_address_that_was_kept_before_is_not_lost(monkeypatch, capsys):
+    old = "rtsp://me:OLD@10.0.0.9/door"
+    write_sources({"mine": old})
+    new = f"{Camera().address}?token=new"
+    for answers, code in ((f"{new}\ny\nn\n", 0), (f"{new}\ny\n", 2)):
+        assert answer(monkeypatch, capsys, answers)[0] == code
+        assert read_sources(sources_path()) == {"mine": old}
+    assert answer(monkeypatch, capsys, f"{new}\ny\ny\n")[0] == 0
+    assert read_sources(sources_path()) == {"mine": old, "mine-2": new}
+    assert load_settings().config.capture.source == "mine-2"
+
+
+def test_what_a_user_has_set_is_kept(monkeypatch, capsys, tmp_path):
+    file = user_config_path()
+    file.parent.mkdir(parents=True)
+    mine = f'[model]\nname = "{GOLDEN}"\n[stream]\nfps = 4.0  # I need four\nsilence_threshold = 0.9\n'
+    file.write_text(mine)
+    code, out, _ = answer(monkeypatch, capsys, "", "--yes")
+    assert code == 0
+    assert "Nothing has to be changed." in out
+    assert file.read_text() == mine
+    assert answer(monkeypatch, capsys, "n\n\ny\n")[0] == 0
+    config = load_settings().config
+    assert (config.model.name, config.stream.fps, config.stream.silence_threshold) == ("default", 2.0, "checkpoint")
+
+
+def test_an_answer_that_is_not_text_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8"))
+    assert cli.main(["setup"]) == 2
+    assert "is not text in this terminal's encoding" in capsys.readouterr().err
+
+
 def test_a_camera_that_is_not_there_now_may_be_kept_all_the_same(monkeypatch, capsys):
     code, out, _ = answer(monkeypatch, capsys, f"{Camera().address}\ny\ny\n")
     assert code == 0
@@ -133,7 +173,7 @@ def test_a_model_that_is_had_is_configured_as_it_fits(monkeypatch, capsys):
     config = load_settings().config
     assert (config.model.name, config.model.weights) == ("videollm-online-8b-v1plus", "int4")
     assert config.stream.window_tokens == 8192
-    code, out, _ = answer(monkeypatch, capsys, "5\n\ny\n")
+    code, out, _ = answer(monkeypatch, capsys, "n\n5\n\ny\n")
     assert 'model.weights = "dtype"' in out
     config = load_settings().config
     assert (config.model.name, config.model.weights, config.stream.window_tokens) == ("default", "dtype", 2048)

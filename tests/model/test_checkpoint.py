@@ -116,6 +116,81 @@ def test_a_proassist_checkpoint_of_another_making_is_refused(rounds, key, value,
         read_checkpoint(rounds)
 
 
+OTHER_LORA = {
+    "use_rslora": True,
+    "use_dora": True,
+    "alpha_pattern": {"q_proj": 4},
+    "rank_pattern": {"q_proj": 4},
+    "layers_to_transform": [0],
+    "bias": "all",
+    "fan_in_fan_out": True,
+    "modules_to_save": ["mm_projector", "lm_head"],
+    "peft_type": "LOHA",
+    "r": "16",
+    "lora_alpha": None,
+    "target_modules": [],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), OTHER_LORA.items())
+@pytest.mark.parametrize("where", [".", "adapter_0"])
+def test_lora_of_another_kind_is_refused(rounds, where, key, value):
+    if where != "." and key == "modules_to_save":
+        value = ["lm_head"]
+    path = rounds / where / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    if where != "." and key == "modules_to_save":  # an earlier round's connector is another one's by now
+        return
+    with pytest.raises(CheckpointError):
+        read_checkpoint(rounds)
+
+
+WRONG_JSON = ["null", "[]", '"x"', "1", "{", "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", WRONG_JSON, ids=range(len(WRONG_JSON)))
+@pytest.mark.parametrize("file", ["config.json", "adapter_config.json", "adapter_0/adapter_config.json"])
+def test_what_is_no_description_is_refused_by_its_name(rounds, file, text):
+    (rounds / file).write_text(text)
+    with pytest.raises(CheckpointError, match=re.escape(file)):
+        read_checkpoint(rounds)
+
+
+@pytest.mark.parametrize("name", ["adapter_2", "adapter_00", "adapter_01"])
+def test_rounds_without_order_are_refused(rounds, name):
+    shutil.copytree(rounds / "adapter_0", rounds / name)
+    with pytest.raises(CheckpointError, match="without a gap"):
+        read_checkpoint(rounds)
+    shutil.rmtree(rounds / name)
+    (rounds / "adapter_1").mkdir()
+    with pytest.raises(CheckpointError, match=r"adapter_1: earlier rounds are folders"):
+        read_checkpoint(rounds)
+
+
+@pytest.mark.parametrize("name", ["model.lm_head.weight", "model.binary_decision_head.weight"])
+def test_tensors_that_would_be_left_out_are_refused(rounds, name):
+    path = rounds / "adapter_model.safetensors"
+    save_file({**load_file(path), f"base_model.{name}": torch.zeros(2)}, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="holds more than LoRA and a connector"):
+        read_checkpoint(rounds)
+
+
+def test_numbers_that_are_none_are_refused(rounds):
+    path = rounds / "adapter_0" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    next(iter(tensors.values()))[0, 0] = torch.nan
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="holds numbers that are none"):
+        read_checkpoint(rounds)
+
+
+def test_a_word_is_no_end_of_sequence(rounds):
+    config = json.loads((rounds / "config.json").read_text())
+    (rounds / "config.json").write_text(json.dumps(config | {"eos_token": "a"}))
+    with pytest.raises(CheckpointError, match="has no token 'a'"):
+        open_checkpoint(rounds)
+
+
 def test_a_proassist_checkpoint_needs_its_special_tokens(rounds):
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(GOLDEN / "base" / file, rounds.parent / "Meta-Llama-3-tiny")

@@ -10,7 +10,7 @@ import torch
 from model.checkpoint import open_checkpoint, read_checkpoint, write_checkpoint
 from model.engine import Encoder
 from model.errors import CheckpointError
-from model.world import WORLD_FILE, OwnWorld, learn_world, read_world
+from model.world import WORLD_FILE, OwnWorld, learn_world, read_world, write_world
 from train.cli import main
 from train.clip import Clip
 from train.own_world import AVERAGED_FRAMES, moments
@@ -62,6 +62,30 @@ def test_a_damaged_one_is_refused(tmp_path):
     (tmp_path / WORLD_FILE).write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"world\.safetensors: cannot be read"):
         read_checkpoint(tmp_path)
+
+
+BAD_WORLDS = {
+    "no numbers": (torch.full((48,), torch.nan), torch.zeros(1, 48), 1.0),
+    "no axes": (torch.zeros(48), torch.zeros(0, 48), 1.0),
+    "other axes": (torch.zeros(48), torch.zeros(1, 47), 1.0),
+    "no limit": (torch.zeros(48), torch.zeros(1, 48), float("nan")),
+    "no end": (torch.zeros(48), torch.zeros(1, 48), float("inf")),
+}
+
+
+@pytest.mark.parametrize("world", BAD_WORLDS.values(), ids=BAD_WORLDS.keys())
+def test_one_that_cannot_be_is_refused(tmp_path, world):
+    write_checkpoint(read_checkpoint(GOLDEN), tmp_path)
+    write_world(OwnWorld(*world), tmp_path)
+    with pytest.raises(CheckpointError, match=r"world\.safetensors: cannot be read"):
+        read_checkpoint(tmp_path)
+
+
+def test_one_of_another_tower_is_refused(tmp_path):
+    write_checkpoint(read_checkpoint(GOLDEN), tmp_path)
+    write_world(OwnWorld(torch.zeros(47), torch.zeros(1, 47), 1.0), tmp_path)
+    with pytest.raises(CheckpointError, match="features 47 wide, the tower's are 48"):
+        open_checkpoint(tmp_path)
 
 
 def test_moments_are_means_of_the_last_frames():
