@@ -322,13 +322,7 @@ def _read_native(folder: Path) -> Checkpoint:
 
 
 def _read_reference(folder: Path) -> Checkpoint:
-    try:
-        found = find_reference(folder)
-    except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{folder}: its adapter_config.json, config.json or onlooker.json cannot be understood: {error}; get the "
-            "checkpoint again"
-        ) from error
+    found = find_reference(folder)
     try:
         loras = [_lora_spec(config) for config in found.configs.values()]
         spec = CheckpointSpec(
@@ -370,7 +364,8 @@ def _lora_spec(config: dict) -> LoraSpec:
 def _read_adapter(path: Path, connector: str) -> dict[str, Tensor]:
     """The tensors of one adapter, none of them left over. connector: how the names of the connector's begin."""
     tensors = _read_tensors(path)
-    left_over = [name for name in tensors if not name.startswith(connector) and name not in _of_lora(tensors)]
+    known = _of_lora(tensors)
+    left_over = [name for name in tensors if not name.startswith(connector) and name not in known]
     if left_over:
         raise CheckpointError(f"{path}: holds more than LoRA and a connector: {first_few(sorted(left_over))}")
     for name, tensor in tensors.items():

@@ -114,7 +114,7 @@ class PlainEngine(Engine):
 
     def read(self, cache: KVRing, embeds_TE: Tensor, wanted: Sequence[int], watched_id: int) -> list[Reading]:
         logits_WV = append(self.decoder, cache, embeds_TE, list(wanted))
-        return _to_readings(_judge(logits_WV, watched_id))
+        return read_logits(logits_WV, watched_id)
 
 
 class GraphEngine(Engine):
@@ -210,6 +210,11 @@ class GraphEngine(Engine):
         logits_WV = self._fused.run(cache, self._residual_TE[:rows], self._meta, wanted_W)
         read_W3 = self._read[:num_wanted]
         return read_W3.copy_(_judge(logits_WV, self._meta[_WATCHED : _WATCHED + 1]))
+
+
+def read_logits(logits_WV: Tensor, watched_id: int) -> list[Reading]:
+    """What is predicted by each row of logits; one transfer from the device."""
+    return _to_readings(_judge(logits_WV, watched_id))
 
 
 def _judge(logits_WV: Tensor, watched: Tensor | int) -> Tensor:

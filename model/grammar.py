@@ -204,11 +204,11 @@ class Grammar:
         said = [i for i in ids if i != self.eos_id]
         if not self.template.writes_header or not said or said[0] != self.speak_id:
             return self._tokenizer.decode(said, skip_special_tokens=True)
-        last_of_header = self._special_ids[self.template.special_tokens[1]]
-        if last_of_header not in said:
+        *_, last = self._glue_pattern.finditer(self.template.reply_header)
+        last_id, gap = self._special_ids[last[0]], self.template.reply_header[last.end() :]
+        if last_id not in said:
             return ""
-        gap = self.template.reply_header.rpartition(self.template.special_tokens[1])[2]
-        text = self._tokenizer.decode(said[said.index(last_of_header) + 1 :], skip_special_tokens=True)
+        text = self._tokenizer.decode(said[said.index(last_id) + 1 :], skip_special_tokens=True)
         return "" if gap.startswith(text) else text.removeprefix(gap)
 
     def is_silence(self, prob: float, winner: int, threshold: float) -> bool:

@@ -109,9 +109,7 @@ def fetch_snapshot(repository: str, on_bytes: OnBytes | None = None) -> Path:
 
 def forget(repository: str) -> bool:
     """Remove a repository from the hub's cache; whether it was there. Raises OSError."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    folder = cache_folder() / f"models--{repository.replace('/', '--')}"
     if not folder.is_dir():
         return False
     shutil.rmtree(folder)

@@ -50,6 +50,16 @@ class ReferenceParts:
 
 def find_reference(folder: Path) -> ReferenceParts:
     """The parts of a reference checkpoint in `folder` (or its `adapter` subfolder). Raises CheckpointError."""
+    try:
+        return _find(folder)
+    except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as error:  # JSON of another shape
+        raise CheckpointError(
+            f"{folder}: its adapter_config.json, config.json or onlooker.json cannot be understood: {error}; get the "
+            "checkpoint again"
+        ) from error
+
+
+def _find(folder: Path) -> ReferenceParts:
     adapter = next((f for f in (folder, folder / "adapter", folder / "checkpoint") if _is_adapter(f)), folder)
     config = _read_json(adapter / "adapter_config.json", required=True)
     saved = config.get("modules_to_save") or []

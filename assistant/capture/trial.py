@@ -24,6 +24,8 @@ def try_source(source: Source, timeout_s: float) -> str:
 
     timeout_s: as `run_capture`. Raises SourceMissing, MediaError or WorkerFailed if no picture comes.
     """
+    if source.kind == "push":
+        return "waits for who sends to it"
     frames, stop, failures = Mailbox[Frame](1, name="trial"), threading.Event(), []
 
     def work() -> None:
@@ -32,8 +34,6 @@ def try_source(source: Source, timeout_s: float) -> str:
         except Exception as error:
             failures.append(error)
 
-    if source.kind == "push":
-        return "waits for who sends to it"
     thread = make_thread("trial", work)
     thread.start()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -199,16 +200,13 @@ def _parts_in_use(name: str) -> list[str]:
     from model.reference import find_reference
     from model.weights import local
 
-    parts = [name, *needed_weights(name), *(PUBLISHED[name].parts if name in PUBLISHED else ())]
     for one in PUBLISHED.values():
-        if name == one.repository:
-            parts += one.parts
-    folder = checkpoint_path(name) if name not in PUBLISHED else ""
-    try:
-        found = find_reference(Path(local(str(folder))))
+        if name in (one.name, one.repository):
+            return [name, *one.parts]
+    parts = [name, *needed_weights(name)]
+    with contextlib.suppress(OnlookerError):  # of our own format, or damaged
+        found = find_reference(Path(local(str(checkpoint_path(name)))))
         parts += [found.base, str(found.vision["name"])]
-    except (OnlookerError, TypeError, KeyError, ValueError, AttributeError):  # of our own format, or damaged
-        pass
     return parts
 
 

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         write_sources,
     )
 
-    kept: dict[str, str] = {}
+    kept: Kept = {}
     person = Person(takes_all=args.yes)
     settings = settings_of(args)
     file = find_config(args.config, os.environ) or user_config_path()
@@ -150,7 +150,8 @@ def choose_model(person: Person, settings: Settings, kept: Kept) -> Values:
         print(f"  {number} {name}: {one.good_at}")
         print(f"    about {one.download_bytes / 1e9:.0f} GB; here as {fits[name].weights}; licence {one.licence}")
     print(f"  {len(names) + 1} default: small, made in a simulated world; for trying things out")
-    chosen = [*names, "default"][person.chooses("Which one?", [*names, "default"])]
+    options = [*names, "default"]
+    chosen = options[person.chooses("Which one?", options)]
     return _fetched(chosen, fits.get(chosen))
 
 

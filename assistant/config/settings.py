@@ -284,11 +284,6 @@ def _show(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def set_key(path: Path, section: str, key: str, value: str | float | bool) -> None:
-    """`set_keys` for one."""
-    set_keys(path, {(section, key): value})
-
-
 def set_keys(path: Path, values: Mapping[tuple[str, str], str | float | bool]) -> None:
     """Write keys into a configuration file, keeping comments and order; makes the file if there is none.
 

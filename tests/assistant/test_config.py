@@ -13,7 +13,7 @@ from assistant.cli import main
 from assistant.config import migration
 from assistant.config.keys import Config, all_keys
 from assistant.config.migration import FORMAT
-from assistant.config.settings import find_config, load_settings, set_key, sources_path, user_config_path
+from assistant.config.settings import find_config, load_settings, set_keys, sources_path, user_config_path
 from assistant.errors import ConfigError
 
 DOCUMENTED = Path(__file__).parents[2] / "config.toml"
@@ -83,7 +83,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
     path = tmp_path / "config.toml"
     path.write_bytes(b"\xef\xbb\xbf[stream]\r\nfps = 3\r\n")
     assert load_settings(path, environ={}).config.stream.fps == 3
-    set_key(path, "model", "name", "org/new")
+    set_keys(path, {("model", "name"): "org/new"})
     assert load_settings(path, environ={}).config.model.name == "org/new"
 
 
@@ -268,7 +268,7 @@ def test_a_named_file_must_exist(tmp_path):
 def test_set_key_keeps_comments_and_order(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text("# mine\n[stream]\nfps = 3  # slow\n\n[model]\nname = 'old'  # which\n")
-    set_key(path, "model", "name", "org/new")
+    set_keys(path, {("model", "name"): "org/new"})
     text = path.read_text()
     assert "# mine" in text
     assert "fps = 3  # slow" in text
@@ -278,7 +278,7 @@ def test_set_key_keeps_comments_and_order(tmp_path):
 
 def test_set_key_makes_a_file(tmp_path):
     path = tmp_path / "new" / "config.toml"
-    set_key(path, "model", "name", "default")
+    set_keys(path, {("model", "name"): "default"})
     assert load_settings(path, environ={}).config.model.name == "default"
 
 

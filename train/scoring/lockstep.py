@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from model.engine import Reading
+from model.engine import Reading, read_logits
 from model.grammar import Cursor, Grammar
 from model.stream import StreamOptions, decide
 from model.templates import Place
@@ -112,15 +112,11 @@ class _Lanes:
         embeds_BTD = torch.where(codes_BT[..., None] < 0, frames_BTD, embeds_BTD)
         starts = [row.num_tokens if row else 0 for row in self._rows]
         logits_BV = append_rows(self._model.decoder, self._cache, embeds_BTD, starts, [len(c) for c in chunks])
-        silence_B = logits_BV.softmax(-1)[:, self._model.grammar.silence_id]
-        others_BV = logits_BV.clone()
-        others_BV[:, self._model.grammar.silence_id] = float("-inf")
-        ids = (logits_BV.argmax(-1), others_BV.argmax(-1))
-        read = torch.stack((silence_B, *(some.to(torch.float32) for some in ids))).tolist()  # ids fit: one transfer
+        readings = read_logits(logits_BV, self._model.grammar.silence_id)
         before = self._count_frames()
-        for row, chunk, silence_prob, winner, other in zip(self._rows, chunks, *read, strict=True):
+        for row, chunk, reading in zip(self._rows, chunks, readings, strict=True):
             if row and chunk:
-                row.advance(len(chunk), Reading(silence_prob, int(winner), int(other)))
+                row.advance(len(chunk), reading)
         return self._count_frames() - before
 
     def _count_frames(self) -> int:
