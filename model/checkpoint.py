@@ -19,10 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 
+from model import kept
 from model import weights as named_weights
 from model.connector import make_connector
-from model.decoder import open_decoder, resolve_attention, tied_names
-from model.engine import Kind, Weights, check_engine, make_encoder, make_engine
+from model.decoder import bare_decoder, open_decoder, resolve_attention, tied_names
+from model.engine import GraphEngine, Kind, Weights, check_engine, make_encoder, make_engine
 from model.errors import CheckpointError
 from model.grammar import Grammar, GrammarSpec
 from model.published import PUBLISHED
@@ -134,11 +135,13 @@ def open_checkpoint(
     attention: str = "auto",
     engine: Kind = "auto",
     weights: Weights = "dtype",
+    keep_in: Path | None = None,
 ) -> VideoLM:
     """The model in `path`, ready to run: a native folder, a reference folder, or a hub name of either.
 
     device: "cpu", "cuda", "cuda:N". dtype: float32, bfloat16, float16. attention: of the plain engine, see
-    `resolve_attention`. engine, weights: see `make_engine`. Raises CheckpointError, WeightsError, MissingDependency.
+    `resolve_attention`. engine, weights: see `make_engine`. keep_in: where quantized weights are kept for the next
+    start (`model.kept`). Raises CheckpointError, WeightsError, MissingDependency.
     """
     if dtype not in DTYPES:
         raise CheckpointError(f"dtype = {dtype!r}: must be one of {', '.join(DTYPES)}")
@@ -149,6 +152,7 @@ def open_checkpoint(
         attention=attention,
         engine=engine,
         weights=weights,
+        keep_in=keep_in,
     )
 
 
@@ -212,13 +216,17 @@ def assemble(
     attention: str,
     engine: Kind = "plain",
     weights: Weights = "dtype",
+    keep_in: Path | None = None,
 ) -> VideoLM:
-    """A running model: weights fetched, LoRA merged into the decoder, everything on `device` in `dtype`."""
+    """A running model: weights fetched, LoRA merged into the decoder, everything on `device` in `dtype`.
+
+    keep_in: see `open_checkpoint`.
+    """
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CheckpointError(f"device = {str(device)!r}: this machine has no usable CUDA GPU; set it to 'cpu'")
     check_engine(device, kind=engine, weights=weights)
     try:
-        return _assemble(checkpoint, device, dtype, attention, engine, weights)
+        return _assemble(checkpoint, device, dtype, attention, engine, weights, keep_in)
     except torch.OutOfMemoryError as error:
         raise CheckpointError(
             f"{checkpoint.spec.name}: does not fit into the memory of {device}; set weights to 'int8' or device to "
@@ -227,21 +235,24 @@ def assemble(
 
 
 def _assemble(
-    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, attention: str, engine: Kind, weights: Weights
+    checkpoint: Checkpoint,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+    engine: Kind,
+    weights: Weights,
+    keep_in: Path | None,
 ) -> VideoLM:
     spec = checkpoint.spec
     base = decoder_path(spec.decoder)
-    # What is to be rounded goes to the GPU layer by layer: there may be no room for all of it as it is.
-    at_once = device if device.type == "cuda" and weights == "dtype" else None
-    decoder = open_decoder(base, dtype=dtype, attention=resolve_attention(attention, device), device=at_once)
-    for lora, tensors in zip(spec.earlier_loras, checkpoint.earlier_loras, strict=True):
-        decoder = _merge_lora(decoder, lora, tensors, checkpoint.where)
-    if spec.lora is not None:
-        decoder = _merge_lora(decoder, spec.lora, checkpoint.lora, checkpoint.where)
-    elif checkpoint.lora:
-        raise CheckpointError(f"{checkpoint.where}: holds LoRA weights, but no description of them; get it again")
-    if checkpoint.decoder:
-        load_tensors(decoder, checkpoint.decoder, f"{checkpoint.where}: its decoder", may_miss=tied_names(decoder))
+    sources = [folder for folder in (Path(base), checkpoint.folder) if folder is not None and folder.is_dir()]
+    is_kept = keep_in is not None and weights != "dtype" and len(sources) == 2  # else there are no files to tell it by
+    kept_at = kept.place(keep_in, spec.name, weights, dtype, sources) if keep_in and is_kept else None
+    made = kept.load(kept_at, device) if kept_at else None
+    if made is None:
+        decoder = _open_merged(checkpoint, base, device, dtype, resolve_attention(attention, device), weights)
+    else:
+        decoder = bare_decoder(base, dtype=dtype)
     vision = open_vision(spec.vision, device)
     if checkpoint.vision:
         load_tensors(vision, checkpoint.vision, f"{checkpoint.where}: its vision tower")
@@ -259,15 +270,37 @@ def _assemble(
     vision = vision.to(device, dtype).to(memory_format=torch.channels_last)  # a sixth faster on a CPU
     connector = connector.eval().requires_grad_(False).to(device, dtype)
     grammar = Grammar(open_tokenizer(base), spec.grammar)
+    runner = make_engine(decoder, grammar, device, kind=engine, weights=weights, made=made)
+    if kept_at and made is None and isinstance(runner, GraphEngine):
+        kept.save(kept_at, runner.tensors(), sources)
     return VideoLM(
         name=spec.name,
-        engine=make_engine(decoder, grammar, device, kind=engine, weights=weights),
+        engine=runner,
         encoder=make_encoder(vision, connector, kind=engine, world=world),
         grammar=grammar,
         fps=spec.fps,
         silence_threshold=spec.silence_threshold,
         reads_notes=spec.reads_notes,
     )
+
+
+def _open_merged(
+    checkpoint: Checkpoint, base: str | Path, device: torch.device, dtype: torch.dtype, attention: str, weights: Weights
+) -> PreTrainedModel:
+    """The decoder with what the checkpoint changes in it."""
+    spec = checkpoint.spec
+    # What is to be rounded goes to the GPU layer by layer: there may be no room for all of it as it is.
+    at_once = device if device.type == "cuda" and weights == "dtype" else None
+    decoder = open_decoder(base, dtype=dtype, attention=attention, device=at_once)
+    for lora, tensors in zip(spec.earlier_loras, checkpoint.earlier_loras, strict=True):
+        decoder = _merge_lora(decoder, lora, tensors, checkpoint.where)
+    if spec.lora is not None:
+        decoder = _merge_lora(decoder, spec.lora, checkpoint.lora, checkpoint.where)
+    elif checkpoint.lora:
+        raise CheckpointError(f"{checkpoint.where}: holds LoRA weights, but no description of them; get it again")
+    if checkpoint.decoder:
+        load_tensors(decoder, checkpoint.decoder, f"{checkpoint.where}: its decoder", may_miss=tied_names(decoder))
+    return decoder
 
 
 def decoder_path(decoder: str) -> str | Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from model.attention import register
@@ -60,6 +60,17 @@ def open_decoder(
         raise CheckpointError(
             f"decoder {str(path)!r}: {len(missing)} of its tensors are missing: {first_few(missing)}; get it again"
         )
+    return decoder.eval().requires_grad_(False)
+
+
+def bare_decoder(path: str | Path, *, dtype: torch.dtype) -> PreTrainedModel:
+    """The structure of the causal LM in a folder, without weights (on the meta device). Raises CheckpointError."""
+    try:
+        config = AutoConfig.from_pretrained(path)
+        with torch.device("meta"):
+            decoder = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"decoder {str(path)!r}: cannot be loaded: {first_line(error)}") from error
     return decoder.eval().requires_grad_(False)
 
 

@@ -12,7 +12,7 @@ Shapes: T rows of a pass, E decoder width, W wanted rows, B pictures, S their si
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -120,7 +120,7 @@ class PlainEngine(Engine):
 class GraphEngine(Engine):
     """A fused decoder on a GPU. usual: sizes of pass that recur, to be made ready beforehand.
 
-    The decoder is moved to `device`, and taken over.
+    The decoder is moved to `device`, and taken over. made: see `FusedDecoder`.
 
     A size that has no graph runs without one the first time, and gets one the second time.
     """
@@ -128,12 +128,17 @@ class GraphEngine(Engine):
     kind = "graphs"
 
     def __init__(
-        self, decoder: PreTrainedModel, device: torch.device, usual: Sequence[Size], weights: Weights = "dtype"
+        self,
+        decoder: PreTrainedModel,
+        device: torch.device,
+        usual: Sequence[Size],
+        weights: Weights = "dtype",
+        made: Mapping[str, Tensor] | None = None,
     ) -> None:
         from model.fused import FusedDecoder
 
         self.weights = weights
-        self._fused = FusedDecoder(decoder, device, None if weights == "dtype" else weights)
+        self._fused = FusedDecoder(decoder, device, None if weights == "dtype" else weights, made)
         super().__init__(decoder)
         self._usual = sorted(set(usual))
         self._residual_TE = torch.zeros((MAX_ROWS, self.width), dtype=self.dtype, device=self.device)
@@ -144,6 +149,10 @@ class GraphEngine(Engine):
         self._read = self._read_host.to(self.device)  # of all graphs: one of their own each would be memory that grows
         self._shelves: WeakKeyDictionary[KVRing, Shelf[Size]] = WeakKeyDictionary()
         self._recorder = Recorder(self.device, "the decoder") if is_cuda else None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the decoder became in its format, to be kept and given back as `made`."""
+        return self._fused.tensors()
 
     def is_out_of_memory(self, cache: KVRing) -> bool:
         return self._shelf(cache).is_out_of_memory
@@ -326,18 +335,20 @@ def make_engine(
     *,
     kind: Kind = "auto",
     weights: Weights = "dtype",
+    made: Mapping[str, Tensor] | None = None,
 ) -> Engine:
     """The decoder's engine, on `device`. kind: "auto" is graphs where they can be, else plain.
 
-    weights: how they are kept, in the decoder's dtype or in a `model.quantized.Format`. Raises CheckpointError where
-    graphs, or another format, which only they have, cannot be had.
+    weights: how they are kept, in the decoder's dtype or in a `model.quantized.Format`. made: in such a format, what
+    `GraphEngine.tensors` of an equal decoder was; the decoder is its bare structure then (`bare_decoder`). Raises
+    CheckpointError where graphs, or another format, which only they have, cannot be had.
     """
     check_engine(device, kind=kind, weights=weights)
     if has_graphs(device) and kind != "plain":
         from model.fused import FAMILIES, is_supported
 
         if is_supported(decoder):
-            return GraphEngine(decoder, device, _usual_sizes(grammar), weights)
+            return GraphEngine(decoder, device, _usual_sizes(grammar), weights, made)
         if _needs_graphs(kind, weights):
             raise CheckpointError(
                 f"{_asked(kind, weights)}: the decoder is a {decoder.config.model_type}; must be one of "

@@ -6,6 +6,7 @@ The projections of queries, keys and values are one matrix product, and so are g
 Shapes: T rows of a pass, E decoder width, W wanted rows, V vocabulary, C cache capacity, D head width.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 
 from model import kernels
 from model.cache import KVRing
+from model.errors import CheckpointError
 from model.quantized import Format, QuantizedLinear
 
 FAMILIES = ("llama", "mistral", "qwen2")
@@ -36,7 +38,7 @@ def is_supported(decoder: PreTrainedModel) -> bool:
     )
 
 
-def _projections(decoder: PreTrainedModel) -> list[nn.Module]:
+def _projections(decoder: PreTrainedModel) -> list[Any]:
     return [part for layer in decoder.model.layers for part in layer.modules() if hasattr(part, "in_features")]
 
 
@@ -55,24 +57,40 @@ class _Layer:
     gate_up: nn.Module
     down: nn.Module
 
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        """Each field's name and value."""
+        return ((name, getattr(self, name)) for name in _Layer.__dataclass_fields__)
+
 
 class FusedDecoder:
     """One decoder's weights on a GPU, and how to run them. The model is taken over and moved there, layer by layer.
 
     weight_format: None keeps the weights as they are, and the transformers model usable; in another format (see
     `model.quantized`) they are kept here alone, and the head is int8 at the coarsest, if it is not the embedding too.
+    made: what `tensors` of an equal decoder in that format was, on the device; the model is its bare structure then, on
+    the meta device. Raises CheckpointError where they do not fit.
     """
 
-    def __init__(self, decoder: PreTrainedModel, device: torch.device, weight_format: Format | None = None) -> None:
+    def __init__(
+        self,
+        decoder: PreTrainedModel,
+        device: torch.device,
+        weight_format: Format | None = None,
+        made: Mapping[str, Tensor] | None = None,
+    ) -> None:
         model, config = decoder.model, decoder.config
-        self._layers = [_fuse_layer(layer.to(device), weight_format) for layer in model.layers]
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # the parts that were joined lie in pieces too small to be used again
-        decoder.to(device)  # pyright: ignore[reportArgumentType]
-        self._norm = model.norm
         self._head: Any = decoder.get_output_embeddings()
-        if weight_format and self._head.weight is not decoder.get_input_embeddings().weight:
-            self._head = _convert(self._head, "int8" if weight_format == "int4" else weight_format)
+        if made is not None:
+            assert weight_format
+            self._layers, self._head = _restore(decoder, device, weight_format, made)
+        else:
+            self._layers = [_fuse_layer(layer.to(device), weight_format) for layer in model.layers]
+            if device.type == "cuda":
+                torch.cuda.empty_cache()  # the parts that were joined lie in pieces too small to be used again
+            decoder.to(device)  # pyright: ignore[reportArgumentType]
+            if weight_format and not _is_tied(decoder):
+                self._head = _convert(self._head, _head_format(weight_format))
+        self._norm, self._embedding = model.norm, decoder.get_input_embeddings()
         self._eps = config.rms_norm_eps
         self._rotary = model.rotary_emb
         self.head_width = _head_width(decoder)
@@ -82,6 +100,17 @@ class FusedDecoder:
         properties = torch.cuda.get_device_properties(self.device) if self.device.type == "cuda" else None
         self._num_programs = 2 * properties.multi_processor_count if properties else 1
         self._tables: WeakKeyDictionary[KVRing, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a decoder in a format of `model.quantized` is made of, by names of its own."""
+        found = {"embedding": self._embedding.weight, "norm": self._norm.weight}
+        if self._head.weight is not self._embedding.weight:
+            found |= {f"head.{name}": tensor for name, tensor in self._head.state_dict().items()}
+        for number, layer in enumerate(self._layers):
+            for name, part in layer.parts():
+                tensors = {"weight": part} if isinstance(part, Tensor) else part.state_dict()
+                found |= {f"{number}.{name}.{key}": tensor for key, tensor in tensors.items()}
+        return {name: tensor.detach() for name, tensor in found.items()}
 
     def run(self, cache: KVRing, residual_TE: Tensor, meta: Tensor, wanted_W: Tensor) -> Tensor:
         """Append T embeddings to the cache and return the logits of the wanted rows, W × V, in the model's dtype.
@@ -137,8 +166,65 @@ def _fuse_layer(layer: Any, weight_format: Format | None) -> _Layer:
                   joined["gate_up"], joined["down"])  # fmt: skip
 
 
+def _restore(
+    decoder: PreTrainedModel, device: torch.device, weight_format: Format, made: Mapping[str, Tensor]
+) -> tuple[list[_Layer], nn.Module]:
+    """The layers and the head; the decoder gets what else it is asked for: embedding, norms, rotary frequencies."""
+    model, embedding, groups = decoder.model, decoder.get_input_embeddings(), _by_part(made)
+    head: Any = decoder.get_output_embeddings()
+
+    def linear(name: str, linear_format: Format = weight_format) -> QuantizedLinear:
+        return QuantizedLinear.restored(groups[name], linear_format)
+
+    try:
+        is_tied = _is_tied(decoder)
+        embedding.weight, model.norm.weight = _fixed(made["embedding"]), _fixed(made["norm"])
+        layers = []
+        for number, layer in enumerate(model.layers):
+            layer.input_layernorm.weight = _fixed(made[f"{number}.attention_norm.weight"])
+            layer.post_attention_layernorm.weight = _fixed(made[f"{number}.mlp_norm.weight"])
+            linears = {name: linear(f"{number}.{name}") for name in ("qkv", "out", "gate_up", "down")}
+            norms = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+            layers.append(
+                _Layer(norms[0], linears["qkv"], linears["out"], norms[1], linears["gate_up"], linears["down"])
+            )
+        if is_tied:
+            head.weight = embedding.weight
+        else:
+            _empty(head)
+            head = linear("head", _head_format(weight_format))
+    except KeyError as error:
+        raise CheckpointError(f"the kept quantized weights lack {error}; delete them") from error
+    for part in _projections(decoder):
+        _empty(part)
+    model.rotary_emb = type(model.rotary_emb)(config=decoder.config).to(device)
+    return layers, head
+
+
+def _by_part(made: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in made.items():
+        part, _, key = name.rpartition(".")
+        groups.setdefault(part, {})[key] = tensor
+    return groups
+
+
+def _fixed(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor, requires_grad=False)
+
+
+def _is_tied(decoder: PreTrainedModel) -> bool:
+    """Whether the head is the embedding too."""
+    head: Any = decoder.get_output_embeddings()
+    return head.weight is decoder.get_input_embeddings().weight
+
+
+def _head_format(weight_format: Format) -> Format:
+    return "int8" if weight_format == "int4" else weight_format
+
+
 def _convert(linear: nn.Linear, weight_format: Format) -> nn.Module:
-    converted = QuantizedLinear(linear, weight_format)
+    converted = QuantizedLinear.of(linear, weight_format)
     _empty(linear)
     return converted
 

@@ -7,7 +7,8 @@ its own; the computation stays in the model's dtype, by a kernel that turns the 
 Shapes: T rows, N outputs, K inputs, G inputs of a group.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, Self
 
 import torch
 import triton
@@ -24,24 +25,34 @@ _ROWS_AT_ONCE = 8192
 
 
 class QuantizedLinear(nn.Module):
-    """In the place of a linear layer on a GPU, from its weights N × K.
+    """In the place of a linear layer on a GPU, of N × K weights.
 
     weight: N × K int8 or float8_e4m3fn, or N × K/2 uint8 with inputs j and j + G/2 of a group in one byte (int4).
     scales: N, or N × K/G for int4.
     """
 
-    def __init__(self, linear: nn.Linear, weight_format: Format) -> None:
+    def __init__(self, weight: Tensor, scales: Tensor, bias_N: Tensor | None, weight_format: Format) -> None:
         super().__init__()
         self.format = weight_format
-        self.out_features, self.in_features = linear.weight.shape
-        if weight_format == "int4" and self.in_features % GROUP:
-            raise CheckpointError(f"int4 weights: {self.in_features} inputs are no multiple of {GROUP}; take int8")
+        self.out_features, self.in_features = len(weight), weight.shape[1] * (2 if weight_format == "int4" else 1)
+        self.register_buffer("weight", weight)
+        self.register_buffer("scales", scales)
+        self.register_buffer("bias", bias_N)
+
+    @classmethod
+    def of(cls, linear: nn.Linear, weight_format: Format) -> Self:
+        """From a layer's own weights. Raises CheckpointError for sizes that the format cannot hold."""
+        if weight_format == "int4" and linear.in_features % GROUP:
+            raise CheckpointError(f"int4 weights: {linear.in_features} inputs are no multiple of {GROUP}; take int8")
         rows = linear.weight.detach().split(_ROWS_AT_ONCE)  # a head's float32 copies would not fit beside the rest
         parts = [quantize(some, weight_format) for some in rows]
         weight, scales = (torch.cat(column) for column in zip(*parts, strict=True))
-        self.register_buffer("weight", weight)
-        self.register_buffer("scales", scales)
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
+        return cls(weight, scales, None if linear.bias is None else linear.bias.detach(), weight_format)
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor], weight_format: Format) -> Self:
+        """From what its `state_dict` was."""
+        return cls(tensors["weight"], tensors["scales"], tensors.get("bias"), weight_format)
 
     def forward(self, x_TK: Tensor) -> Tensor:
         """T × N."""

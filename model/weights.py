@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from model import hub, manifest, staging
+from model import hub, kept, manifest, staging
 from model.catalog import CATALOG, SPARE_BYTES, Weights
 from model.errors import OnlookerError, WeightsError
 from model.fetching import OnProgress, Progress, fetch_package
@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "local",
     "parts_of",
+    "quantized_dir",
     "remove",
     "verify",
 ]
@@ -52,6 +53,11 @@ def data_dir() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("onlooker") / "weights"
+
+
+def quantized_dir() -> Path:
+    """The folder that holds what `model.kept` keeps."""
+    return data_dir() / "quantized"
 
 
 def is_present(name: str) -> bool:
@@ -140,6 +146,7 @@ def remove(name: str) -> list[str]:
         except OSError as error:
             raise WeightsError(f"{part}: cannot be deleted: {error.strerror or error}") from error
         removed += [part] if is_gone else []
+    kept.sweep(quantized_dir())
     return removed
 
 

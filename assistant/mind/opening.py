@@ -81,7 +81,7 @@ def open_model(section: ModelSection, *, on_progress: Callable[[Progress], None]
     """
     _prepare_libraries()
     from model.checkpoint import open_checkpoint
-    from model.weights import ensure
+    from model.weights import ensure, quantized_dir
 
     device = resolve_device(section.device)
     for weights in needed_weights(section.name):
@@ -95,6 +95,7 @@ def open_model(section: ModelSection, *, on_progress: Callable[[Progress], None]
             attention=section.attention,
             engine=section.engine,
             weights=section.weights,
+            keep_in=quantized_dir(),
         )
     except RuntimeError as error:
         match fault_of(error):

@@ -1,0 +1,127 @@
+"""Quantized decoders on disk, so that a second start reads a quarter of the bytes and rounds nothing.
+
+One folder each, `data_dir()/quantized/NAME-FORMAT-FINGERPRINT`, sealed by a manifest (`model.manifest`): the tensors of
+a `model.fused.FusedDecoder`. The fingerprint is of the files that it was made from, as they lie on this machine; with
+other files it is made anew, and what is of no use any more is deleted. Whoever opens a model calls this, in its thread.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model import manifest
+from model.catalog import SPARE_BYTES
+
+log = logging.getLogger("onlooker.weights")
+
+FORMAT = 1
+"""Counts on with every change of what the tensors of a fused decoder mean."""
+_PART_BYTES = 1 << 30
+_MADE_FROM = ("*.json", "*.safetensors", "*.gguf", "*.bin")
+
+
+def place(root: Path, name: str, weights: str, dtype: torch.dtype, sources: Iterable[Path]) -> Path:
+    """The folder for a decoder that is made of the files in the folders `sources`, whether it is there or not."""
+    facts = [str(FORMAT), weights, str(dtype)]
+    for path in _files(sources):
+        stat = path.stat()
+        facts.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
+    fingerprint = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+    return root / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{weights}-{fingerprint}"
+
+
+def load(folder: Path, device: torch.device) -> dict[str, Tensor] | None:
+    """The tensors kept in `folder`, on `device`; None if there are none, or not all of them are sound."""
+    if not manifest.is_sealed(folder):
+        return None
+    tensors: dict[str, Tensor] = {}
+    try:
+        if not manifest.damaged_files(folder, full=False):
+            for part in sorted(folder.glob("part-*.safetensors")):
+                tensors |= load_file(part, device=str(device))
+            return tensors
+    except (OSError, SafetensorError) as error:
+        log.debug("%s: %s", folder, error)
+    log.warning("%s: damaged; the decoder is quantized anew", folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def save(folder: Path, tensors: dict[str, Tensor], sources: Iterable[Path]) -> bool:
+    """Keep the tensors in `folder`, made from `sources` as for `place`; False, with a line in the log, if they cannot
+    be.
+
+    Others of the same name and format are deleted, and those whose sources are gone.
+    """
+    root, size = folder.parent, sum(tensor.nbytes for tensor in tensors.values())
+    draft = root / f".{folder.name}.{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        sweep(root, replaced_by=folder)
+        if shutil.disk_usage(root).free < size + SPARE_BYTES:
+            log.warning("%s: no room for the quantized weights (%.1f GB); each start makes them anew", root, size / 1e9)
+            return False
+        log.info("keeping the quantized weights (%.1f GB) in %s", size / 1e9, folder)
+        draft.mkdir()
+        for number, part in enumerate(_parts(tensors)):
+            save_file(part, draft / f"part-{number:02}.safetensors")
+        manifest.seal(draft, {"sources": json.dumps([str(path) for path in _files(sources)])})
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.replace(folder)
+        manifest.sync_folder(root)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not folder.is_dir():  # else another process was as quick
+            log.warning(
+                "%s: cannot be written: %s; each start quantizes the weights anew", folder, error.strerror or error
+            )
+            return False
+    return True
+
+
+def sweep(root: Path, *, replaced_by: Path | None = None) -> None:
+    """Delete what is kept of sources that are gone or by a start that was killed, and what `replaced_by` replaces."""
+    family = None if replaced_by is None else replaced_by.name.rpartition("-")[0]
+    for folder in root.iterdir() if root.is_dir() else ():
+        if folder.name.startswith("."):
+            process = folder.name.rpartition(".")[2]
+            is_useless = not (process.isdecimal() and Path(f"/proc/{process}").exists())
+        else:
+            is_useless = folder.name.rpartition("-")[0] == family or not _has_sources(folder)
+        if is_useless and folder != replaced_by:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_sources(folder: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        facts = json.loads((folder / manifest.MANIFEST).read_text(encoding="utf-8"))
+        return all(Path(path).is_file() for path in json.loads(facts["sources"]))
+    return False
+
+
+def _files(folders: Iterable[Path]) -> list[Path]:
+    """The files that a decoder is made of, where they truly lie: of a hub's snapshots, named by their content."""
+    found = {path.resolve() for folder in folders for kind in _MADE_FROM for path in folder.glob(kind)}
+    return sorted(path for path in found if path.is_file())
+
+
+def _parts(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors in files of about a gibibyte, so that no more of them is in the CPU's memory at a time."""
+    part: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if part and sum(other.nbytes for other in part.values()) + tensor.nbytes > _PART_BYTES:
+            yield part
+            part = {}
+        part[name] = tensor.contiguous()
+    yield part
