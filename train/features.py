@@ -22,12 +22,17 @@ BATCH_FRAMES = 64
 
 @torch.inference_mode()
 def encode_clips(
-    tower: VisionTower, clips: Sequence[ClipFile], *, views: int = 1, seed: int = 0
+    tower: VisionTower,
+    clips: Sequence[ClipFile],
+    *,
+    views: int = 1,
+    seed: int = 0,
+    has_camera_faults: bool = False,
 ) -> Iterator[list[Tensor]]:
     """For each clip its `views` feature tensors, frames × N × F, float16, on the tower's device.
 
-    The first view is the clip as it is; each further one is augmented, all its frames by the same draw. Raises
-    RecipeError for clips that are for measuring only.
+    The first view is the clip as it is; each further one is augmented, all its frames by the same draw,
+    with `has_camera_faults` as `train.augment` says. Raises RecipeError for clips that are for measuring only.
     """
     refuse_measuring(clips)
     device = next(tower.parameters()).device
@@ -36,7 +41,9 @@ def encode_clips(
         frames = torch.from_numpy(clip.frames().copy()).to(device).permute(0, 3, 1, 2)
         by_view = []
         for view in range(views):
-            seen = augment(frames, None, generator, alike=True)[0] if view else frames
+            seen = frames
+            if view:
+                seen, _ = augment(frames, None, generator, alike=True, has_camera_faults=has_camera_faults)
             by_view.append(encode_frames(tower, seen).to(torch.float16))
         yield by_view
 

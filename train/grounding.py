@@ -205,7 +205,7 @@ def tune_vision(
             if len(order) < batch:
                 order = torch.randperm(len(train.frames_M3SS), generator=generator, device=device)
             picked, order = order[:batch], order[batch:]
-            loss, shares = shared(*_batch(train, picked, tower.spec.grid, generator))
+            loss, shares = shared(*_batch(train, picked, tower.spec.grid, generator, part.augment == "camera"))
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(model.parameters(), 1.0)
@@ -218,12 +218,16 @@ def tune_vision(
 
 
 def _batch(
-    data: FrameSet, picked: Tensor, grid: int, generator: torch.Generator | None
+    data: FrameSet,
+    picked: Tensor,
+    grid: int,
+    generator: torch.Generator | None = None,
+    has_camera_faults: bool = False,
 ) -> tuple[Tensor, Tensor, Labels]:
     """Some frames, augmented if there is a generator, the things in their cells, and their labels."""
     frames, uv = data.frames_M3SS[picked], data.uv_MO2[picked]
     if generator is not None:
-        frames, moved = augment(frames, uv, generator)
+        frames, moved = augment(frames, uv, generator, has_camera_faults=has_camera_faults)
         uv = uv if moved is None else moved
     return frames, cell_targets(uv, data.object_MO[picked], data.num_objects, grid), data.labels(picked)
 
@@ -231,5 +235,5 @@ def _batch(
 @torch.inference_mode()
 def _score(model: _Grounded, data: FrameSet, batch: int) -> dict[str, float]:
     everything = torch.arange(len(data.frames_M3SS), device=data.frames_M3SS.device)
-    scores = [model(*_batch(data, picked, model.tower.spec.grid, None))[1] for picked in everything.split(batch)]
+    scores = [model(*_batch(data, picked, model.tower.spec.grid))[1] for picked in everything.split(batch)]
     return {name: float(torch.stack([s[name] for s in scores]).nanmean()) for name in scores[0]}

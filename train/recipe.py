@@ -31,7 +31,8 @@ class VisionPart(_Part):
 
     grid_positions: mark each of the nine cells with its place, for questions about where things are. tune_seconds
     bounds the wall time, tune_steps the steps; whichever comes first. feature_views: differently augmented feature sets
-    of the training clips, against learning single pictures by heart.
+    of the training clips, against learning single pictures by heart. augment: "camera" adds a camera's faults to the
+    usual changes, see `train.augment`.
     """
 
     name: str = "tf_efficientnet_lite0"
@@ -42,6 +43,7 @@ class VisionPart(_Part):
     batch_frames: int = Field(default=160, ge=1)
     learning_rate: float = Field(default=8e-4, gt=0)
     feature_views: int = Field(default=3, ge=1, le=32)
+    augment: Literal["plain", "camera"] = "plain"
 
 
 class ModelPart(_Part):

@@ -109,7 +109,9 @@ def encode(recipe: Recipe, clips_dir: Path, run_dir: Path, accelerator: Accelera
         if accelerator.is_main_process:
             _forget_others(folder, clips)
         clips = clips[rank::num_ranks]
-        for clip, by_view in zip(clips, encode_clips(tower, clips, views=views, seed=rank), strict=True):
+        has_faults = recipe.vision.augment == "camera"
+        encoded = encode_clips(tower, clips, views=views, seed=rank, has_camera_faults=has_faults)
+        for clip, by_view in zip(clips, encoded, strict=True):
             save_features(by_view, folder / f"{clip.path.stem}.safetensors")
             shutil.copyfile(clip.path.with_suffix(".json"), folder / f"{clip.path.stem}.json")
     if accelerator.is_main_process:

@@ -34,3 +34,33 @@ def test_changes_are_those_of_the_plain_formula(alike):
     difference = (changed - expected).abs()
     assert difference.max() <= 1  # rounding
     assert (difference > 0).float().mean() < 0.001
+
+
+def test_a_camera_turns_the_picture_and_its_points_alike():
+    frames = torch.zeros(16, 3, 90, 100, dtype=torch.uint8)  # no multiple of a JPEG block
+    frames[:, :, 30:36, 60:66] = 255
+    uv = torch.tensor([[[63 / 100, 33 / 90]]]).expand(16, 1, 2)
+    changed, moved = augment(frames, uv, torch.Generator().manual_seed(5), has_camera_faults=True)
+    assert moved is not None
+    assert changed.shape == frames.shape
+    light = changed.float().mean(1) - changed.float().mean(1).amin((1, 2), keepdim=True)
+    light = (light - light.amax((1, 2), keepdim=True) / 2).clamp(min=0)
+    rows, columns = torch.arange(90) + 0.5, torch.arange(100) + 0.5
+    found = torch.stack(((light.sum(1) * columns).sum(1) / 100, (light.sum(2) * rows).sum(1) / 90), 1)
+    found /= light.sum((1, 2))[:, None]
+    assert (found - moved[:, 0]).abs().max() < 0.012  # a pixel
+    assert (moved[:, 0] - uv[:, 0]).abs().max() > 0.05
+    turned = torch.atan2(moved[:, 0, 1] - 0.5, moved[:, 0, 0] - 0.5)
+    assert turned.std() > 0.02
+
+
+def test_a_camera_does_not_change_what_a_picture_shows_on_the_whole():
+    generator = torch.Generator().manual_seed(6)
+    smooth = F.interpolate(torch.rand(8, 3, 6, 6, generator=generator) * 160 + 40, size=(96, 96), mode="bilinear")
+    changed, _ = augment(smooth.to(torch.uint8), None, generator, has_camera_faults=True)
+    for before, after in zip(smooth, changed.float(), strict=True):
+        alike = torch.corrcoef(
+            torch.stack((before.mean(0)[16:80, 16:80].flatten(), after.mean(0)[16:80, 16:80].flatten()))
+        )
+        assert alike[0, 1] > 0.5
+        assert 40 < after.mean() < 220

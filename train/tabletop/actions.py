@@ -135,7 +135,7 @@ def _reach(
 ) -> tuple[float, float]:
     """The hand travels to a thing and hovers; returns (event time, time at the hover point)."""
     rng, track = stage.rng, stage.script.motion.hands[side]
-    arrive_s = start_s + float(rng.uniform(1.5, 3.0))
+    arrive_s = start_s + float(rng.uniform(1.5, 3.0)) * stage.script.habits.pace
     track.go(start_s, HOME_M, REST, 0.1)
     track.go(arrive_s, hover, rotation, 0.12, float(rng.uniform(0.03, 0.08)))
     times_s = np.arange(start_s, arrive_s + 0.01, 0.01)
@@ -149,7 +149,7 @@ def _reach(
 def _grasp_of(stage: Stage, item: int, side: int) -> tuple[np.ndarray, Grasp]:
     """Where an object's base is in the hand's world, and how it is taken there."""
     place = stage.standing[item].seen_from(side)
-    return place.position(), grasp(OBJECTS[item], place.yaw_rad)
+    return place.position(), grasp(OBJECTS[item], place.yaw_rad, stage.script.habits.approach_rad)
 
 
 def reach_and_withdraw(stage: Stage, start_s: float, item: int, side: int) -> float:
@@ -175,8 +175,10 @@ class _Carry:
         self.base, self.how = _grasp_of(stage, item, side)
         self.offset = -self.how.hand
         self.reach_s, arrive_s = _reach(stage, start_s, item, self.base + self.how.hover, self.how.rotation, side)
-        descend_s = arrive_s + float(self.rng.uniform(0.7, 1.2))
-        self.closed_s = max(descend_s + float(self.rng.uniform(0.6, 0.9)), self.reach_s + MIN_EVENT_GAP_S)
+        self.pace = stage.script.habits.pace
+        descend_s = arrive_s + float(self.rng.uniform(0.7, 1.2)) * self.pace
+        closed_s = descend_s + float(self.rng.uniform(0.6, 0.9)) * self.pace
+        self.closed_s = max(closed_s, self.reach_s + MIN_EVENT_GAP_S)
         self.go(descend_s, self.base, hover=True, grip=0.12)
         self.track.go((descend_s + self.closed_s) / 2, self.base + self.how.hand, self.how.rotation, 0.15)
         self.go(self.closed_s, self.base)
@@ -199,13 +201,13 @@ class _Carry:
 
     def set_down(self, from_s: float, target: Placement, verb: str) -> tuple[float, float, float]:
         """Bring it to its place, let go and leave; returns when it stands, when it has been let go, and the end."""
-        rng, seen = self.rng, target.seen_from(self.side)
+        rng, seen, pace = self.rng, target.seen_from(self.side), self.pace
         place, way = seen.position(), self._way_in(target)
-        above_s = from_s + float(rng.uniform(0.9, 1.6))
-        touch_s = above_s + float(rng.uniform(0.5, 0.9))
-        open_s = touch_s + float(rng.uniform(0.35, 0.6))
-        back_s = open_s + float(rng.uniform(0.5, 0.8))
-        end_s = back_s + float(rng.uniform(0.9, 1.5))
+        above_s = from_s + float(rng.uniform(0.9, 1.6)) * pace
+        touch_s = above_s + float(rng.uniform(0.5, 0.9)) * pace
+        open_s = touch_s + float(rng.uniform(0.35, 0.6)) * pace
+        back_s = open_s + float(rng.uniform(0.5, 0.8)) * pace
+        end_s = back_s + float(rng.uniform(0.9, 1.5)) * pace
         drop_m = self._drop_m(target)
         let_go = place + np.array([0.0, 0.0, drop_m])
         self.go(above_s, let_go + way, 0.03)
@@ -255,9 +257,13 @@ def handle(stage: Stage, start_s: float, item: int, side: int, holder: int | Non
     """Reach, pick up, hold before the eyes, put down somewhere free, or in or on a holder, and leave."""
     rng = stage.rng
     carry = _Carry(stage, start_s, item, side)
-    shown_s = carry.closed_s + float(rng.uniform(1.0, 1.7))
-    keep_s = shown_s + float(rng.uniform(1.0, 4.0))
-    show = in_world_of(side, _before_the_eyes(rng, stage.script.look.head.at((shown_s + keep_s) / 2), item, side))
+    shown_s = carry.closed_s + float(rng.uniform(1.0, 1.7)) * carry.pace
+    if stage.script.habits.shown_share < 1 and rng.random() >= stage.script.habits.shown_share:
+        keep_s = shown_s + float(rng.uniform(0.1, 1.2))
+        show = carry.base + rng.uniform([-0.06, -0.06, 0.09], [0.08, 0.08, 0.20])
+    else:
+        keep_s = shown_s + float(rng.uniform(1.0, 4.0))
+        show = in_world_of(side, _before_the_eyes(rng, stage.script.look.head.at((shown_s + keep_s) / 2), item, side))
     carry.go(shown_s, show, 0.04)
     carry.go((shown_s + keep_s) / 2, show + rng.normal(0, 0.012, 3))
     carry.go(keep_s, show + rng.normal(0, 0.012, 3))

@@ -132,8 +132,9 @@ def open_kit(path: Path) -> Path:
             with tarfile.open(path) as archive:
                 archive.extractall(scratch, filter="data")
             Path(scratch, "ready").mkdir()
-            for child in ("objects", "fixtures", "rooms", "surfaces", "hand"):
-                Path(scratch, child).rename(Path(scratch, "ready", child))
+            for child in ("objects", "fixtures", "rooms", "surfaces", "hand", "bodies"):
+                if Path(scratch, child).is_dir():
+                    Path(scratch, child).rename(Path(scratch, "ready", child))
             if not folder.exists():
                 Path(scratch, "ready").rename(folder)
     return folder

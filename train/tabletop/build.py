@@ -16,7 +16,7 @@ from train.tabletop.art import ART_PX
 from train.tabletop.assets import AssetsError, Surface, load_parts
 from train.tabletop.catalog import FIXTURES, OBJECTS, STOVE, SURFACES, TAP, Fixture
 from train.tabletop.furniture import MAX_PIECES, SHAPES
-from train.tabletop.hand import NUM_GRIPS
+from train.tabletop.hand import NUM_GRIPS, NUM_HANDS
 from train.tabletop.motion import LEFT, RIGHT, SLEEVE_RADIUS_M
 from train.tabletop.scenery import HELD_OUT_ROOM, TRAIN_ROOMS
 
@@ -55,9 +55,13 @@ def build_spec(kit: Path, *, max_size_px: int) -> Any:
     spec.stat.extent = 1.0
     spec.visual.map.znear = 0.02
     spec.visual.map.zfar = 20.0
+    spec.visual.map.shadowclip = 0.6
     light = spec.worldbody.add_light()
     light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
     light.pos, light.dir, light.castshadow = [0, 0, 3], [0, 0, -1], False
+    lamp = spec.worldbody.add_light()
+    lamp.type, lamp.pos, lamp.active, lamp.castshadow = mujoco.mjtLightType.mjLIGHT_SPOT, [0, 0, 1], False, False
+    lamp.cutoff, lamp.exponent = 75.0, 2.0
     for surface in SURFACES:
         _add_surface(spec, kit, surface)
     canvas = np.zeros((ART_PX, ART_PX, 3), np.uint8)
@@ -175,8 +179,19 @@ def _add_plain(
     geom.name, geom.material, geom.size, geom.pos = name, name, size, list(at)
 
 
+def hands_of(kit: Path) -> range:
+    """Numbers of the hands that a kit has: ours alone, or those of bodies too."""
+    return range(NUM_HANDS if (kit / "bodies").is_dir() else 1)
+
+
+def grip_name(side: str, hand: int, grip: int) -> str:
+    """What a hand's mesh and geom are called."""
+    return f"hand/{side}/{hand}/{grip}"
+
+
 def _add_hands(spec: Any, kit: Path) -> None:
-    """A right hand in all its grips, and a left one that is its mirror image, each with a sleeve."""
+    """Right hands in all their grips, and left ones that are their mirror images; a sleeve for each side."""
+    hands = hands_of(kit)
     tone = np.linspace(0, 1, 64)
     ramp = np.stack([0.70 + 0.30 * tone, 0.60 + 0.44 * tone, 0.56 + 0.48 * tone], axis=-1)
     _add_texture(spec, "hand", np.tile(np.uint8(np.clip(ramp, 0, 1) * 255), (8, 1, 1)), is_cube=False)
@@ -189,11 +204,14 @@ def _add_hands(spec: Any, kit: Path) -> None:
     cloth.specular, cloth.shininess = 0.02, 0.1
     for side, name in HAND_NAMES.items():
         body = spec.worldbody.add_body(name=f"hand/{name}", mocap=True)
-        for index in range(NUM_GRIPS):
-            vertices, faces, uv = _load_grip(kit / f"hand/{index}.npz", side)
-            add_mesh(spec, f"hand/{name}/{index}", vertices, faces, uv, faces)
-            geom = body.add_geom(type=GEOMS["mesh"], contype=0, conaffinity=0, group=HIDDEN, mass=0)
-            geom.name, geom.meshname, geom.material = f"hand/{name}/{index}", f"hand/{name}/{index}", "hand"
+        for hand in hands:
+            folder = kit / (f"bodies/{hand - 1}" if hand else "hand")
+            for index in range(NUM_GRIPS):
+                grip = grip_name(name, hand, index)
+                vertices, faces, uv = _load_grip(folder / f"{index}.npz", side)
+                add_mesh(spec, grip, vertices, faces, uv, faces)
+                geom = body.add_geom(type=GEOMS["mesh"], contype=0, conaffinity=0, group=HIDDEN, mass=0)
+                geom.name, geom.meshname, geom.material = grip, grip, "hand"
         sleeve = spec.worldbody.add_body(name=f"sleeve/{name}", mocap=True)
         geom = sleeve.add_geom(type=GEOMS["capsule"], contype=0, conaffinity=0, group=SHOWN, mass=0)
         geom.name, geom.material, geom.size = f"sleeve/{name}", "sleeve", [SLEEVE_RADIUS_M, 0.2, 0]

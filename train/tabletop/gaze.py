@@ -38,6 +38,7 @@ class View:
     azimuth_deg: float
     elevation_deg: float
     field_of_view_deg: float = FIELD_OF_VIEW_DEG
+    roll_deg: float = 0.0
 
     @cached_property
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -46,9 +47,10 @@ class View:
         forward = np.array(
             [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
         )
-        right = np.cross(forward, [0, 0, 1])
-        right /= np.linalg.norm(right)
-        return forward, right, np.cross(right, forward)
+        level = np.cross(forward, [0, 0, 1])
+        level /= np.linalg.norm(level)
+        plumb, roll = np.cross(level, forward), np.radians(self.roll_deg)
+        return forward, level * np.cos(roll) + plumb * np.sin(roll), plumb * np.cos(roll) - level * np.sin(roll)
 
     @cached_property
     def eye(self) -> np.ndarray:
@@ -78,6 +80,7 @@ class Head:
     elevation_deg: float
     waves: tuple[Wave, ...]  # look-at x, y, z in metres; distance in metres; azimuth and elevation in degrees
     field_of_view_deg: float = FIELD_OF_VIEW_DEG
+    roll_deg: float = 0.0
 
     def at(self, time_s: float) -> View:
         """Where the eye is and looks at a time in seconds."""
@@ -88,6 +91,7 @@ class Head:
             self.azimuth_deg + azimuth,
             self.elevation_deg + elevation,
             self.field_of_view_deg,
+            self.roll_deg,
         )
 
 
@@ -95,19 +99,13 @@ def choose_head(rng: np.random.Generator, *, is_varied: bool = False) -> Head:
     """A random head. is_varied: with eyes of a wider or narrower view, and over a wider range of places."""
 
     def wave(amplitude: float) -> Wave:
-        rates, phases = rng.uniform(0.03, 0.16, 2), rng.uniform(0, 2 * np.pi, 2)
-        return Wave(
-            amplitude * float(rng.uniform(0.3, 1.0)),
-            (float(rates[0]), float(rates[1] * 2)),
-            (float(phases[0]), float(phases[1])),
-        )
+        return _wave(rng, amplitude)
 
     if is_varied:
         field_of_view_deg = float(rng.uniform(46, 60))
-        reach = np.tan(np.radians(FIELD_OF_VIEW_DEG / 2)) / np.tan(np.radians(field_of_view_deg / 2))
         return Head(
             look_at_m=_triple(rng.uniform([-0.09, -0.04, 0.01], [-0.01, 0.04, 0.06])),
-            distance_m=float(rng.uniform(0.64, 0.78) * (1 + 0.7 * (reach - 1))),
+            distance_m=float(rng.uniform(0.64, 0.78)) * _nearness(field_of_view_deg),
             azimuth_deg=180.0 + float(rng.uniform(-18, 18)),
             elevation_deg=float(rng.uniform(-59, -39)),
             waves=(wave(0.022), wave(0.03), wave(0.008), wave(0.03), wave(4.0), wave(2.5)),
@@ -119,6 +117,37 @@ def choose_head(rng: np.random.Generator, *, is_varied: bool = False) -> Head:
         azimuth_deg=180.0 + float(rng.uniform(-14, 14)),
         elevation_deg=float(rng.uniform(-55, -42)),
         waves=(wave(0.022), wave(0.03), wave(0.008), wave(0.03), wave(4.0), wave(2.5)),
+    )
+
+
+def choose_free_head(rng: np.random.Generator) -> Head:
+    """A random head of the wide world: tilted, from far more sides, with all kinds of lenses, some of them walking."""
+    field_of_view_deg = float(rng.uniform(42, 78))
+    unrest = float(rng.choice([0.5, 1.0, 2.0]))
+    amplitudes = (0.022, 0.03, 0.012, 0.03, 4.0, 2.5)
+    return Head(
+        look_at_m=_triple(rng.uniform([-0.11, -0.06, 0.00], [0.02, 0.06, 0.07])),
+        distance_m=float(rng.uniform(0.60, 0.84)) * _nearness(field_of_view_deg),
+        azimuth_deg=180.0 + float(rng.uniform(-38, 38)),
+        elevation_deg=float(rng.uniform(-72, -33)),
+        waves=tuple(_wave(rng, unrest * amplitude) for amplitude in amplitudes),
+        field_of_view_deg=field_of_view_deg,
+        roll_deg=float(rng.normal(0, 5)),
+    )
+
+
+def _nearness(field_of_view_deg: float) -> float:
+    """How much further off an eye stands than the usual one: what it sees of the table stays about as wide."""
+    reach = np.tan(np.radians(FIELD_OF_VIEW_DEG / 2)) / np.tan(np.radians(field_of_view_deg / 2))
+    return float(1 + 0.7 * (reach - 1))
+
+
+def _wave(rng: np.random.Generator, amplitude: float) -> Wave:
+    rates, phases = rng.uniform(0.03, 0.16, 2), rng.uniform(0, 2 * np.pi, 2)
+    return Wave(
+        amplitude * float(rng.uniform(0.3, 1.0)),
+        (float(rates[0]), float(rates[1] * 2)),
+        (float(phases[0]), float(phases[1])),
     )
 
 

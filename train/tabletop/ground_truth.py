@@ -9,9 +9,10 @@ import numpy as np
 from train.clip import Clip, ClipEvent, ClipQuestion, FrameLabels
 from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, HELD_OUT_NAMES, OBJECTS, VOCABULARY, name_of, word_of
 from train.tabletop.hand import WRIST_X_M
-from train.tabletop.motion import ELBOW_M, LEFT, MIRROR, RIGHT, SLEEVE_RADIUS_M
+from train.tabletop.motion import LEFT, RIGHT, elbow_at
 from train.tabletop.questions import ask_for_study
 from train.tabletop.record import NO_ITEM, PHASE_IDLE, PHASE_NONE, Event, Question, Script, Span
+from train.tabletop.script import STUDIED
 
 FPS = 2.0
 
@@ -47,7 +48,7 @@ def describe(script: Script, fps: float = FPS) -> Clip:
     A clip to train on has other sets of questions too, of which each epoch takes one.
     """
     times_s = frame_times(script, fps)
-    study = ask_for_study(script) if script.split == "train" else []
+    study = ask_for_study(script) if script.split in STUDIED else []
     said = {
         "events": [describe_event(event) for event in script.events],
         "questions": [_describe_question(asked) for asked in script.questions],
@@ -166,7 +167,7 @@ def _is_shut_in(script: Script, item: int, time_s: float) -> bool:
 def _arm(script: Script, side: int, time_s: float) -> list[tuple[np.ndarray, float]]:
     """Balls along palm and forearm: middle and radius in metres. Fingers hide little."""
     hand = script.motion.hand_at(side, time_s)
-    elbow = ELBOW_M if side == RIGHT else MIRROR @ ELBOW_M
+    elbow = elbow_at(side, script.habits.approach_rad)
     wrist = hand.position + hand.rotation @ np.array([WRIST_X_M, 0.0, 0.0])
     palm = [(hand.position + (wrist - hand.position) * u, 0.03) for u in (-0.3, 0.2, 0.7)]
-    return palm + [(wrist + (elbow - wrist) * u, SLEEVE_RADIUS_M) for u in np.linspace(0, 1, 14)]
+    return palm + [(wrist + (elbow - wrist) * u, script.look.sleeve_radius_m) for u in np.linspace(0, 1, 14)]

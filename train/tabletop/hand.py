@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NUM_GRIPS = 9
+NUM_HANDS = 7  # of a kit: our own, and those of six bodies
 WRIST_X_M = -0.085  # where the sleeve begins
 _CELL_M = 0.0026
 _LOW = np.array([-0.125, -0.075, -0.135])

@@ -46,8 +46,19 @@ _EDGE_ANGLE_RAD = 0.95  # edges are taken on the side of the viewer's right hand
 REST = frame((-0.88, -0.35, -0.22), (-0.1, 0.25, 1.0))
 
 
-def grasp(item: Item, yaw_rad: float) -> Grasp:
-    """The grasp that suits an item's shape and how it is turned."""
+def elbow_at(side: int, approach_rad: float) -> np.ndarray:
+    """Where the elbow is of an arm that comes from so far round the usual way, in the real world."""
+    elbow = turn_about_z(approach_rad) @ ELBOW_M
+    return elbow if side == RIGHT else MIRROR @ elbow
+
+
+def grasp(item: Item, yaw_rad: float, approach_rad: float = 0.0) -> Grasp:
+    """The grasp that suits an item's shape and how it is turned. approach_rad: so far round it from the usual side, but
+    for what has a handle.
+    """
+    if approach_rad and item.grasp != "handle":
+        usual, turn = grasp(item, yaw_rad - approach_rad), turn_about_z(approach_rad)
+        return Grasp(turn @ usual.hand, turn @ usual.rotation, turn @ usual.hover, usual.grip)
     if item.grasp == "side":
         rotation = frame((-0.93, -0.30, -0.14), (-0.25, 0.95, 0.25))
         point = np.array([0.0, 0.0, min(0.50 * item.height_m, item.height_m - 0.04)])

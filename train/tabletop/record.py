@@ -60,6 +60,17 @@ class Manner:
 
 
 @dataclass(frozen=True)
+class Habits:
+    """How the hands of a clip move. pace: of every stroke, 1 for the usual time. approach_rad: from how far round a
+    thing they take it, about the vertical. shown_share: of the things taken up, how many are held before the eyes.
+    """
+
+    pace: float = 1.0
+    approach_rad: float = 0.0
+    shown_share: float = 1.0
+
+
+@dataclass(frozen=True)
 class Step:
     """One step towards a goal: what is to be done with which thing, and to what."""
 
@@ -89,6 +100,7 @@ class Script:
     group: str = ""
     manner: Manner = Manner()
     goal: Goal | None = None
+    habits: Habits = Habits()
     events: list[Event] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)

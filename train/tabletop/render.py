@@ -1,7 +1,7 @@
 """Plays scripts into pictures: one renderer a process, one clip at a time.
 
-Off-screen through EGL (a GPU, or Mesa on a CPU); without shadows and reflections, which cost more than they
-teach. `MUJOCO_GL=egl` must be in the environment before this module is imported.
+Off-screen through EGL (a GPU, or Mesa on a CPU); without reflections, and with shadows in the wide world only: on a CPU
+they cost more than all the rest. `MUJOCO_GL=egl` must be in the environment before this module is imported.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import mujoco as untyped_mujoco
 import numpy as np
 
 from train.tabletop.build import SHOWN
+from train.tabletop.gaze import View
 from train.tabletop.record import Script
 from train.tabletop.world import World
 
@@ -30,7 +31,6 @@ class TabletopPlayer:
         self._size_px = size_px
         self._rect = mujoco.MjrRect(0, 0, size_px, size_px)
         self._scene = mujoco.MjvScene(self._world.model, maxgeom=MAX_GEOMS)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         # Not mujoco.Renderer, which keeps its context, and so the upload of textures, to itself.
         self._gl = mujoco.GLContext(size_px, size_px)
@@ -53,19 +53,23 @@ class TabletopPlayer:
         world = self._world
         for texture in world.dress(script.look, script.items, list(script.motion.fixtures)):
             mujoco.mjr_uploadTexture(world.model, self._context, texture)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = int(script.look.has_shadows)
         for time_s in times_s:
-            world.place(script.motion, script.items, time_s)
+            world.place(script, time_s)
             world.update()
             view = script.look.head.at(time_s)
             self._camera.lookat[:] = view.look_at_m
             self._camera.distance = view.distance_m
             self._camera.azimuth, self._camera.elevation = view.azimuth_deg, view.elevation_deg
-            yield self._draw()
+            yield self._draw(view)
 
-    def _draw(self) -> np.ndarray:
+    def _draw(self, view: View) -> np.ndarray:
         model, data = self._world.model, self._world.data
         every = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(model, data, self._option, None, self._camera, every, self._scene)
+        if view.roll_deg:  # which a free camera has not
+            for camera in self._scene.camera:
+                camera.up[:] = view.axes[2]
         mujoco.mjr_render(self._rect, self._scene, self._context)
         pixels = np.empty((self._size_px, self._size_px, 3), np.uint8)
         mujoco.mjr_readPixels(pixels, None, self._rect, self._context)

@@ -8,13 +8,15 @@ colours of skin, under all kinds of light and through all kinds of eyes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from train.tabletop.art import ART_KINDS, Art
 from train.tabletop.furniture import Piece, choose_furniture
-from train.tabletop.gaze import Head, choose_head
+from train.tabletop.gaze import Head, choose_free_head, choose_head
+from train.tabletop.hand import NUM_HANDS
+from train.tabletop.motion import SLEEVE_RADIUS_M
 
 TRAIN_ROOMS = ("kitchen", "living_room", "study", "dining")
 HELD_OUT_ROOM = "coffee_table"
@@ -85,7 +87,8 @@ class Look:
 
     table, wall, floor: the name of a picture in the kit, OWN_SURFACE, or what to paint. skin: of the hands, or their
     gloves. quarter_turns: of the room
-    about its square table.
+    about its square table. hand: number of the hand in the kit, 0 for our own. lamp_m: where a second light hangs, if
+    there is one.
     """
 
     room: str
@@ -101,6 +104,12 @@ class Look:
     head: Head
     quarter_turns: int = 0
     furniture: tuple[Piece, ...] = ()
+    hand: int = 0
+    sleeve_radius_m: float = SLEEVE_RADIUS_M
+    gloss: float = 0.08
+    has_shadows: bool = False
+    lamp_m: tuple[float, float, float] | None = None
+    lamp_colour: Colour = (0.0, 0.0, 0.0)
 
 
 def choose_look(rng: np.random.Generator, *, is_held_out: bool = False, is_odd: bool = False) -> Look:
@@ -126,6 +135,27 @@ def choose_look(rng: np.random.Generator, *, is_held_out: bool = False, is_odd: 
         head=choose_head(rng, is_varied=True),
         quarter_turns=int(rng.integers(4)) if room in _SQUARE_TABLE_ROOMS else 0,
         furniture=choose_furniture(rng, np.array(_SKINS)),
+    )
+
+
+def widen(look: Look, rng: np.random.Generator) -> Look:
+    """The same room with another hand, arm, eye and light, as the wide world has them."""
+    dim = float(rng.uniform(0.45, 0.8)) if rng.random() < 0.25 else 1.0
+    lamp = rng.uniform([-0.7, -0.9, 0.5], [0.9, 0.9, 1.6]) if rng.random() < 0.5 else None
+    slant = rng.uniform(-0.9, 0.9, 2)
+    colour = np.clip(np.array(look.light_colour) * dim * (1 + rng.uniform(-0.12, 0.12, 3)), 0, 1)
+    return replace(
+        look,
+        head=choose_free_head(rng),
+        light_direction=(float(slant[0]), float(slant[1]), -1.0),
+        light_colour=_triple(colour),
+        ambient=float(rng.uniform(0.14, 0.60)) * dim,
+        hand=int(rng.integers(NUM_HANDS)),
+        sleeve_radius_m=float(rng.uniform(0.024, 0.050)),
+        gloss=float(rng.uniform(0.0, 0.3)),
+        has_shadows=bool(rng.random() < 0.7),
+        lamp_m=None if lamp is None else _triple(lamp),
+        lamp_colour=_triple(np.clip(rng.uniform(0.2, 0.7) * (1 + rng.uniform(-0.3, 0.3, 3)), 0, 1)),
     )
 
 

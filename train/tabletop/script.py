@@ -26,11 +26,15 @@ from train.tabletop.goals import Plan, choose_goal
 from train.tabletop.language import NUM_VOICES
 from train.tabletop.motion import LEFT, RIGHT, HandTrack, Motion
 from train.tabletop.questions import ask
-from train.tabletop.record import Goal, Manner, Script, Step
-from train.tabletop.scenery import choose_look
+from train.tabletop.record import Goal, Habits, Manner, Script, Step
+from train.tabletop.scenery import Look, choose_look, widen
 from train.tabletop.stage import Stage
 
-SPLITS = ("train", "val", "bench", "snapshot", "taught", "demo")  # in the order of their seeds: add at the end only
+SPLITS = ("train", "val", "bench", "snapshot", "taught", "demo", "wide", "wide_snapshot")
+"""In the order of their seeds: add at the end only. Clips of the wide ones have other hands, eyes, lights and habits.
+"""
+STUDIED = ("train", "wide")
+"""Splits whose clips are worded in rarer ways too, and have more questions."""
 SEEDS_PER_SPLIT = 1_000_000
 NUM_BENCH_CLIPS = 200
 BENCH_GROUPS = {"known": 80, "room": 80, "objects": 40}
@@ -79,7 +83,9 @@ def write_script(split: str, seed: int, duration_s: float | None = None) -> Scri
     length_s = duration_s if duration_s is not None else float(rng.integers(60, 121)) / 2
     group = group_of(split, seed)
     is_odd = is_quiet(split, seed) and group != "room"
-    look = choose_look(rng, is_held_out=group == "room", is_odd=is_odd)
+    look, habits = choose_look(rng, is_held_out=group == "room", is_odd=is_odd), Habits()
+    if split.startswith("wide"):
+        look, habits = _widen(look, np.random.default_rng([seed, 31]))
     plan = choose_goal(rng) if split != "taught" and rng.random() < 0.22 else None
     if is_quiet(split, seed):
         plan = None
@@ -95,7 +101,7 @@ def write_script(split: str, seed: int, duration_s: float | None = None) -> Scri
     missing = plan is not None and any(item not in motion.start for item in plan[1])
     goal = plan[0] if plan and not missing else None
     script = Script(split, seed, length_s, look, motion, sorted(i for i in items if i in motion.start), group,
-                    _choose_manner(rng, split), goal)  # fmt: skip
+                    _choose_manner(rng, split), goal, habits)  # fmt: skip
     stage = Stage(script, rng, dict(motion.start), dict(motion.states))
     stage.rest_hands(0.0)
     if not is_quiet(split, seed):
@@ -104,6 +110,15 @@ def write_script(split: str, seed: int, duration_s: float | None = None) -> Scri
     script.events.sort(key=lambda event: event.time_s)
     script.questions = ask(rng, script)
     return script
+
+
+def _widen(look: Look, rng: np.random.Generator) -> tuple[Look, Habits]:
+    habits = Habits(
+        pace=float(rng.uniform(0.55, 1.1)),
+        approach_rad=float(rng.uniform(-0.7, 0.7)),
+        shown_share=float(rng.choice([0.0, 0.4, 1.0])),
+    )
+    return widen(look, rng), habits
 
 
 def _choose_fixtures(rng: np.random.Generator) -> list[int]:
@@ -136,7 +151,7 @@ def _choose_manner(rng: np.random.Generator, split: str) -> Manner:
     if rng.random() < 0.2:
         return Manner("coaching")
     voice = int(rng.integers(1, NUM_VOICES)) if rng.random() < 0.1 else 0
-    return Manner("plain", voice if split == "train" else 0)
+    return Manner("plain", voice if split in STUDIED else 0)
 
 
 def _fill(stage: Stage, goal: Goal | None) -> None:

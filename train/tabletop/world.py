@@ -14,22 +14,13 @@ import mujoco as untyped_mujoco
 import numpy as np
 
 from train.tabletop.art import ART_PX, Art, paint
-from train.tabletop.build import HAND_NAMES, HIDDEN, RGB, SHOWN, build_spec
+from train.tabletop.assets import AssetsError
+from train.tabletop.build import HAND_NAMES, HIDDEN, RGB, SHOWN, build_spec, grip_name, hands_of
 from train.tabletop.catalog import FIXTURES, OBJECTS, STOVE, TAP
 from train.tabletop.furniture import Piece
 from train.tabletop.hand import NUM_GRIPS, WRIST_X_M
-from train.tabletop.motion import (
-    ELBOW_M,
-    LEFT,
-    MIRROR,
-    SLEEVE_RADIUS_M,
-    HandPose,
-    Motion,
-    Placement,
-    Pour,
-    part_pose,
-    turn_about_z,
-)
+from train.tabletop.motion import HandPose, Motion, Placement, Pour, elbow_at, part_pose, turn_about_z
+from train.tabletop.record import Script
 from train.tabletop.scenery import OWN_SURFACE, Look
 
 mujoco: Any = untyped_mujoco  # it comes without types
@@ -44,14 +35,20 @@ class World:
         """kit: the folder from `assets.open_kit`. Raises AssetsError if something is missing from it."""
         self.model = build_spec(kit, max_size_px=max_size_px).compile()
         self.data = mujoco.MjData(self.model)
+        self._kit, self._hands = kit, hands_of(kit)
         self._index()
 
     def dress(self, look: Look, items: list[int], fixtures: list[int]) -> list[int]:
         """Show one room with one look and only these objects and fixtures.
 
-        Returns the textures that were painted anew, for the renderer to upload.
+        Returns the textures that were painted anew, for the renderer to upload. Raises AssetsError for a hand that the
+        kit has not.
         """
         model = self.model
+        if look.hand not in self._hands:
+            raise AssetsError(
+                f"{self._kit}: has no hands of bodies, which clips of the wide world show; pack it with them"
+            )
         self._group(self._bodies_of("room/"), HIDDEN)
         self._group([model.body(f"room/{look.room}").id], SHOWN)
         self._group(self._bodies_of("object/"), HIDDEN)
@@ -83,19 +80,27 @@ class World:
         model.light_dir[0] = np.array(look.light_direction) / np.linalg.norm(look.light_direction)
         model.light_diffuse[0] = np.array(look.light_colour) * 0.75
         model.light_specular[0] = 0.15
+        model.light_castshadow[0] = look.has_shadows
+        model.light_active[1] = look.lamp_m is not None
+        if look.lamp_m is not None:
+            lamp = np.array(look.lamp_m)
+            model.light_pos[1], model.light_dir[1] = lamp, -lamp / np.linalg.norm(lamp)
+            model.light_diffuse[1], model.light_specular[1] = look.lamp_colour, 0.2
+        model.mat_specular[self._material("hand")] = look.gloss
         model.vis.headlight.ambient[:] = look.ambient
         model.vis.headlight.diffuse[:] = 0.3
         model.vis.headlight.specular[:] = 0.05
         return list(painted)
 
-    def place(self, motion: Motion, items: list[int], time_s: float) -> None:
+    def place(self, script: Script, time_s: float) -> None:
         """Put everything where it is at a time."""
-        for item in items:
+        motion = script.motion
+        for item in script.items:
             self._put(f"object/{OBJECTS[item].key}", *motion.object_at(item, time_s))
         for fixture, stand in motion.fixtures.items():
             self._place_fixture(fixture, stand, motion.state_at(fixture, time_s))
         for side in HAND_NAMES:
-            self._place_hand(side, motion.hand_at(side, time_s))
+            self._place_hand(script, side, motion.hand_at(side, time_s))
         self._place_stream(motion, motion.pour_at(time_s), time_s)
 
     def _put(self, body: str, position: np.ndarray, rotation: np.ndarray) -> None:
@@ -116,16 +121,16 @@ class World:
             self._put(f"{name}/on", stand.position(), turn)
             self._group([self.model.body(f"{name}/on").id], SHOWN if state > 0.5 else HIDDEN)
 
-    def _place_hand(self, side: int, pose: HandPose) -> None:
-        """Put a hand into a pose, and its sleeve between its wrist and the viewer's elbow."""
-        model, name = self.model, HAND_NAMES[side]
+    def _place_hand(self, script: Script, side: int, pose: HandPose) -> None:
+        """Put a hand into a pose, and its sleeve between its wrist and its elbow."""
+        name = HAND_NAMES[side]
         self._put(f"hand/{name}", pose.position, pose.rotation)
         shown = round(float(np.clip(pose.grip, 0, 1)) * (NUM_GRIPS - 1))
-        for index, geom in enumerate(self._grips[side]):
-            model.geom_group[geom] = SHOWN if index == shown else HIDDEN
-        elbow = ELBOW_M if side != LEFT else MIRROR @ ELBOW_M
+        self.model.geom_group[self._grips[side]] = HIDDEN
+        self.model.geom_group[self.model.geom(grip_name(name, script.look.hand, shown)).id] = SHOWN
         wrist = pose.position + pose.rotation @ np.array([WRIST_X_M - 0.028, 0, 0])
-        self._span(f"sleeve/{name}", wrist, elbow, SLEEVE_RADIUS_M)
+        elbow = elbow_at(side, script.habits.approach_rad)
+        self._span(f"sleeve/{name}", wrist, elbow, script.look.sleeve_radius_m)
 
     def _place_stream(self, motion: Motion, pour: Pour | None, time_s: float) -> None:
         """What is poured falls straight from the vessel's lip."""
@@ -174,7 +179,7 @@ class World:
     def _index(self) -> None:
         model = self.model
         self._grips = {
-            side: [model.geom(f"hand/{name}/{index}").id for index in range(NUM_GRIPS)]
+            side: [model.geom(grip_name(name, h, grip)).id for h in self._hands for grip in range(NUM_GRIPS)]
             for side, name in HAND_NAMES.items()
         }
         self._own_texture = model.mat_texid[:, RGB].copy()
