@@ -35,7 +35,7 @@ from model.reference import (
     find_reference,
     proassist_config,
 )
-from model.tensors import first_few, first_line, load_tensors
+from model.tensors import first_few, first_line, load_tensors, refuse_not_finite
 from model.videolm import VideoLM
 from model.vision import VisionSpec, open_vision
 from model.world import WORLD_FILE, OwnWorld, read_world, write_world
@@ -401,9 +401,6 @@ def _read_adapter(path: Path, connector: str) -> dict[str, Tensor]:
     left_over = [name for name in tensors if not name.startswith(connector) and name not in known]
     if left_over:
         raise CheckpointError(f"{path}: holds more than LoRA and a connector: {first_few(sorted(left_over))}")
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise CheckpointError(f"{path}: {name} holds numbers that are none; get the checkpoint again")
     return tensors
 
 
@@ -443,6 +440,7 @@ def _merge_lora(decoder: PreTrainedModel, spec: LoraSpec, tensors: dict[str, Ten
 def load_lora(adapted: PeftModel | PeftMixedModel, tensors: dict[str, Tensor], name: str) -> None:
     """Put a checkpoint's LoRA weights into a decoder with adapters. Raises CheckpointError where they do not fit."""
     what = f"{name}: its LoRA weights do not fit the decoder"
+    refuse_not_finite(tensors, name)
     try:
         result = set_peft_model_state_dict(adapted, tensors)
     except RuntimeError as error:  # of another shape; the first line only announces that

@@ -13,6 +13,8 @@ from model.cache import KVRing
 from model.errors import CheckpointError, MissingDependency
 from model.tensors import first_few, first_line
 
+FLASH_ATTENTION = "pip install flash-attn --no-build-isolation"
+"""Builds it, where there is no ready wheel for this torch: that takes the CUDA compiler of torch's own CUDA version."""
 ATTENTIONS = ("auto", "sdpa", "eager", "flash_attention_2")
 
 
@@ -31,7 +33,7 @@ def resolve_attention(attention: str, device: torch.device) -> str:
     if attention == "flash_attention_2" and not (device.type == "cuda" and is_flash_attn_2_available()):
         raise MissingDependency(
             "attention = 'flash_attention_2': needs an NVIDIA GPU and the package flash-attn, and this machine has "
-            "not both; install it (pip install flash-attn) or set attention to 'sdpa'"
+            f"not both; install it ({FLASH_ATTENTION}) or set attention to 'sdpa'"
         )
     return attention
 

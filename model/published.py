@@ -11,8 +11,9 @@ GIB = 1 << 30
 WINDOWS = (8192, 4096, 2048)
 """Sizes of window that are proposed, in tokens, the largest that fits first."""
 
-WORKING_BYTES = GIB
-"""Left for the passes themselves, their graphs, and what else uses the GPU."""
+WORKING_BYTES = int(1.6 * GIB)
+"""Left for the passes themselves, their graphs and the driver: so much an H200 took, its memory limited to 8 to 16 GiB.
+"""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def load_tensors(
     """Copy `tensors` into the module's, which keep their dtypes and devices; all of it, or nothing.
 
     what: for the message, such as "run/checkpoint: its connector". may_miss: names that may be left out. Raises
-    CheckpointError where some are missing, unknown, or of another shape, with the first few names.
+    CheckpointError where some are missing, unknown, of another shape, or not finite, with the first few names.
     """
     wanted = module.state_dict()
     missing = [name for name in wanted if name not in tensors and name not in may_miss]
@@ -28,7 +28,15 @@ def load_tensors(
     for problem, names in (("missing", missing), ("unknown", unknown), ("of another shape", other)):
         if names:
             raise CheckpointError(f"{what} does not fit: {problem} {first_few(names)}; get or export it again")
+    refuse_not_finite(tensors, what)
     module.load_state_dict(tensors, strict=False)
+
+
+def refuse_not_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """Raises CheckpointError where a tensor holds numbers that are none, as a run that went wrong leaves them."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{what}: {name} holds numbers that are none; get or export it again")
 
 
 def first_few(names: Iterable[str]) -> str:

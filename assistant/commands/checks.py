@@ -33,6 +33,7 @@ def examine(config: Config) -> list[Check]:
         _python,
         _torch,
         _device,
+        _attention,
         _checkpoint,
         _weights,
         _disk,
@@ -79,6 +80,30 @@ def _device(config: Config) -> Check:
     detail = f"{device}, {resolve_dtype(config.model.dtype, device)}: {name}"
     remedy = "it runs the plain engine, many times slower than graphs on an NVIDIA GPU" if slow else ""
     return Check("device", True, detail, remedy)
+
+
+def _attention(config: Config) -> Check:
+    """What the plain engine attends with; graphs, where the device can run them, have kernels of their own."""
+    from assistant.mind.opening import resolve_device
+
+    try:
+        import torch
+
+        from model.decoder import FLASH_ATTENTION, resolve_attention
+
+        device = torch.device(resolve_device(config.model.device))
+    except (OnlookerError, ImportError, OSError):
+        return Check("attention", True, "not known without the device")
+    try:
+        attention = resolve_attention(config.model.attention, device)
+    except OnlookerError as error:
+        return Check("attention", False, _first_line(error), 'set model.attention to "auto"')
+    if attention == "flash_attention_2":
+        return Check("attention", True, "flash-attn, for the plain engine")
+    remedy = ""
+    if device.type == "cuda" and config.model.engine == "plain":
+        remedy = f"flash-attn makes the plain engine more than twice as fast: {FLASH_ATTENTION}"
+    return Check("attention", True, "torch's own (SDPA)", remedy)
 
 
 def _checkpoint(config: Config) -> Check:

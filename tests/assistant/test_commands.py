@@ -176,6 +176,18 @@ def test_a_log_is_written_over_nothing_but_a_log(tmp_path):
     assert (video.read_bytes(), notes.read_text()) == (before, "precious\n")
 
 
+def test_doctor_tells_what_the_plain_engine_attends_with(capsys, monkeypatch):
+    checks = {check["name"]: check for check in json.loads(run(capsys, "doctor", "--json")[1])["checks"]}
+    assert checks["attention"]["detail"] == "torch's own (SDPA)"
+    monkeypatch.setenv("ONLOOKER_MODEL__ATTENTION", "flash_attention_2")
+    monkeypatch.setenv("ONLOOKER_MODEL__DEVICE", "cpu")
+    code, out, _ = run(capsys, "doctor", "--json")
+    attention = next(check for check in json.loads(out)["checks"] if check["name"] == "attention")
+    assert code == 3
+    assert "pip install flash-attn --no-build-isolation" in attention["detail"]
+    assert attention["remedy"] == 'set model.attention to "auto"'
+
+
 def test_doctor_reports_a_wrong_configuration(capsys, monkeypatch):
     monkeypatch.setenv("ONLOOKER_STREAM__FPS", "0")
     code, out, _ = run(capsys, "doctor", "--json")

@@ -172,7 +172,7 @@ def test_a_model_that_is_had_is_configured_as_it_fits(monkeypatch, capsys):
     assert code == 0
     config = load_settings().config
     assert (config.model.name, config.model.weights) == ("videollm-online-8b-v1plus", "int4")
-    assert config.stream.window_tokens == 8192
+    assert config.stream.window_tokens == 4096
     code, out, _ = answer(monkeypatch, capsys, "n\n5\n\ny\n")
     assert 'model.weights = "dtype"' in out
     config = load_settings().config

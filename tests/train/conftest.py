@@ -14,5 +14,10 @@ def train_scripts() -> list[Script]:
 
 
 @pytest.fixture(scope="session")
+def wide_scripts() -> list[Script]:
+    return [write_script("wide", clip_seed("wide", index)) for index in range(100)]
+
+
+@pytest.fixture(scope="session")
 def bench_scripts() -> list[Script]:
     return [write_script("bench", clip_seed("bench", index)) for index in range(NUM_BENCH_CLIPS)]

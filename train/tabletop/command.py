@@ -25,11 +25,16 @@ DEMO_SEED = 29  # of the held-out room, but none of the benchmark
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `tabletop pack|render|film` on a parser."""
+    """Declare `tabletop hands|pack|render|film` on a parser."""
     actions = parser.add_subparsers(dest="action", required=True)
+    hands = actions.add_parser("hands", help="bake hands of bodies, which clips of the wide splits show")
+    hands.add_argument("--out", type=Path, required=True, help="folder to write to, for `pack --hands`")
     pack = actions.add_parser("pack", help="bake objects and rooms into one small archive")
     pack.add_argument("--sources", type=Path, required=True, help="folder with the unpacked LIBERO-PRO assets")
     pack.add_argument("--fetch", action="store_true", help="download and unpack the assets into --sources first")
+    pack.add_argument(
+        "--hands", type=Path, help="folder made by `tabletop hands`; without it no wide clips can be shown"
+    )
     pack.add_argument("--kit", type=Path, required=True, help="archive to write (.tar)")
     render = actions.add_parser("render", help="render clips with their ground truth")
     render.add_argument("--kit", type=Path, required=True, help="archive or folder made by `tabletop pack`")
@@ -67,9 +72,15 @@ def _count(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run what `add_arguments` parsed. Returns the exit code."""
+    if args.action == "hands":
+        from train.tabletop.bodies import BODIES, bake
+
+        bake(args.out)
+        print(f"{args.out}: hands of {len(BODIES)} bodies")
+        return 0
     if args.action == "pack":
         sources = assets.fetch_sources(args.sources) if args.fetch else args.sources
-        kit = assets.pack(sources, args.kit)
+        kit = assets.pack(sources, args.kit, args.hands)
         print(f"{kit}: {kit.stat().st_size / 1e6:.1f} MB")
         return 0
     if args.action == "film":
