@@ -1,13 +1,22 @@
-"""A program's first and last moments: Ctrl-C ends it without a traceback, also while it is imported or takes leave."""
+"""A program's first and last moments: Ctrl-C ends it without a traceback, also while it is imported or takes leave.
+
+Variables of the model hub's client that are empty are no folders: it would take them for the one that one stands in.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
+
+HUB_FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
 
 
 def run(load: Callable[[], Callable[[], int]]) -> int:
     """Import a program by `load`, and run it; gives its exit code. Called once in a process, by its main thread."""
+    for name in HUB_FOLDERS:
+        if not os.environ.get(name):
+            os.environ.pop(name, None)
     is_ended_by_ctrl_c = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not under `nohup`, or in a job
     if is_ended_by_ctrl_c:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -13,7 +13,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from model import hub, kept, manifest, staging
 from model.catalog import CATALOG, SPARE_BYTES, Weights
 from model.errors import OnlookerError, WeightsError
 from model.fetching import OnProgress, Progress, fetch_package
-from model.published import PUBLISHED, Published
+from model.published import PUBLISHED
 
 __all__ = [
     "CATALOG",
@@ -89,23 +90,18 @@ def ensure(name: str, *, on_progress: OnProgress | None = None, full_check: bool
     source answers, no space, not writable.
     """
     if name in PUBLISHED:
-        return _ensure_published(PUBLISHED[name], on_progress)
+        return _fetch_repositories(name, PUBLISHED[name].parts, on_progress)[0]
     if _is_hub_name(name):
-        return _whole_snapshot(name) or _ensure_snapshot(name)
+        return _whole_snapshot(name) or _ensure_snapshot(name, on_progress)
     entry = _entry(name)
     root = data_dir()
     folder = root / entry.name
     if is_present(name) and not full_check:
         return folder
-    from filelock import FileLock, Timeout
-
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{entry.name}.lock", timeout=LOCK_TIMEOUT_S):
+        with _only_user(entry.name, LOCK_TIMEOUT_S):
             if not _is_sound(folder, full_check, entry, on_progress):
                 staging.make(entry, root, on_progress)
-    except Timeout as error:
-        raise WeightsError(f"{name}: another process has been getting it for {LOCK_TIMEOUT_S:.0f} s") from error
     except OSError as error:
         raise _disk_error(entry, root, error) from error
     return folder
@@ -127,7 +123,8 @@ def parts_of(name: str) -> list[str]:
 def remove(name: str) -> list[str]:
     """Delete `name` from this machine; parts that another published checkpoint here stands on stay.
 
-    Returns what was deleted. Raises WeightsError for an unknown name, or where something cannot be deleted.
+    Returns what was deleted. Raises WeightsError for an unknown name, where something cannot be deleted, or is just
+    being got by another process.
     """
     parts = parts_of(name)
     if name in PUBLISHED:
@@ -136,18 +133,24 @@ def remove(name: str) -> list[str]:
     removed = []
     for part in parts:
         try:
-            if _is_hub_name(part):
-                _snapshot_mark(part).unlink(missing_ok=True)
-                is_gone = hub.forget(part)
-            else:
-                is_gone = (data_dir() / part).is_dir()
-                if is_gone:
-                    shutil.rmtree(data_dir() / part)
+            with _only_user(part, 0):
+                removed += [part] if _remove_part(part) else []
         except OSError as error:
             raise WeightsError(f"{part}: cannot be deleted: {error.strerror or error}") from error
-        removed += [part] if is_gone else []
     kept.sweep(quantized_dir())
     return removed
+
+
+def _remove_part(part: str) -> bool:
+    """Whether it was there. Raises OSError."""
+    if _is_hub_name(part):
+        _snapshot_mark(part).unlink(missing_ok=True)
+        return hub.forget(part)
+    folder = data_dir() / part
+    is_there = folder.is_dir()
+    if is_there:
+        shutil.rmtree(folder)
+    return is_there
 
 
 def load(name: str, loader: Callable[[Path], Loaded], *, on_progress: OnProgress | None = None) -> Loaded:
@@ -191,17 +194,15 @@ def _whole_snapshot(name: str) -> Path | None:
     return folder if is_whole else None
 
 
-def _ensure_snapshot(name: str) -> Path:
+def _ensure_snapshot(name: str, on_progress: OnProgress | None) -> Path:
     try:
-        folder = hub.fetch_snapshot(name)
+        return _fetch_repositories(name, (name,), on_progress)[0]
     except WeightsError:
         cached = hub.cached_snapshot(name)
         if cached is None:
             raise
         log.warning("%s: the model hub is out of reach; taking %s unchecked", name, cached)
         return cached
-    _mark_whole(name, folder)
-    return folder
 
 
 def _mark_whole(name: str, folder: Path) -> None:
@@ -216,34 +217,61 @@ def _mark_whole(name: str, folder: Path) -> None:
         ) from error
 
 
-def _ensure_published(checkpoint: Published, on_progress: OnProgress | None) -> Path:
-    """All its repositories. What is wanted, and whether there is room, is known before the first byte is fetched."""
-    missing = [part for part in checkpoint.parts if _whole_snapshot(part) is None]
-    sizes = [hub.missing_bytes(part) for part in missing]
-    if missing:
-        root = next(folder for folder in (hub.cache_folder(), *hub.cache_folder().parents) if folder.is_dir())
-        free = shutil.disk_usage(root).free
-        if free < sum(sizes) + SPARE_BYTES:
-            raise WeightsError(
-                f"{checkpoint.name}: {root} has {free:,} bytes free, {sum(sizes) + SPARE_BYTES:,} are needed; make "
-                "room, or set $HF_HOME to a folder on a larger disk"
-            )
-    before = 0
-    for part, size in zip(missing, sizes, strict=True):
+def _fetch_repositories(name: str, parts: Sequence[str], on_progress: OnProgress | None) -> list[Path]:
+    """The folders of some repositories of the hub, of which those that are missing are fetched as one download.
 
-        def report(done: int, before: int = before, size: int = size) -> None:
-            if on_progress is not None:
-                on_progress(Progress(checkpoint.name, "download", before + min(done, size), sum(sizes)))
+    What is wanted, and whether there is room, is known before the first byte is fetched.
+    """
+    missing = [part for part in parts if _whole_snapshot(part) is None]
+    with ExitStack() as locks:
+        for part in missing:
+            locks.enter_context(_only_user(part, LOCK_TIMEOUT_S))
+        sizes = [hub.missing_bytes(part) for part in missing]
+        _require_room(name, sum(sizes) if missing else 0)
+        before = 0
+        for part, size in zip(missing, sizes, strict=True):
 
-        report(0)
-        try:
-            _mark_whole(part, hub.fetch_snapshot(part, report))
-        except OSError as error:
-            raise WeightsError(f"{part}: cannot be kept in {hub.cache_folder()}: {error.strerror or error}") from error
-        before += size
-    folder = _whole_snapshot(checkpoint.repository)
-    assert folder is not None
-    return folder
+            def report(done: int, before: int = before, size: int = size) -> None:
+                if on_progress is not None:
+                    on_progress(Progress(name, "download", before + min(done, size), sum(sizes)))
+
+            report(0)
+            try:
+                _mark_whole(part, hub.fetch_snapshot(part, report))
+            except OSError as error:
+                reason = error.strerror or error
+                raise WeightsError(f"{part}: cannot be kept in {hub.cache_folder()}: {reason}") from error
+            before += size
+    folders = [_whole_snapshot(part) for part in parts]
+    assert all(folders)
+    return [folder for folder in folders if folder]
+
+
+def _require_room(name: str, num_bytes: int) -> None:
+    """Raises WeightsError if the hub's cache has no room for so much more."""
+    needed = num_bytes + SPARE_BYTES
+    root = next(folder for folder in (hub.cache_folder(), *hub.cache_folder().parents) if folder.is_dir())
+    free = shutil.disk_usage(root).free
+    if num_bytes and free < needed:
+        raise WeightsError(
+            f"{name}: {root} has {free:,} bytes free, {needed:,} are needed; make room, or set $HF_HOME to a folder on "
+            "a larger disk"
+        )
+
+
+@contextmanager
+def _only_user(name: str, timeout_s: float) -> Iterator[None]:
+    """Hold `name` against other processes that get or remove it. Raises WeightsError if one does for longer."""
+    from filelock import FileLock, Timeout
+
+    path = data_dir() / f".{name.replace('/', '--')}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path, timeout=timeout_s):
+            yield
+    except Timeout as error:
+        since = f" for {timeout_s:.0f} s" if timeout_s else ""
+        raise WeightsError(f"{name}: another process has been getting it{since}; try again when it is done") from error
 
 
 def _is_sound(folder: Path, full_check: bool, entry: Weights, on_progress: OnProgress | None) -> bool:

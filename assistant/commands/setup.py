@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,13 +95,16 @@ class Person:
         """Yes or no; an empty line means yes. Raises UsageError where nobody answers."""
         return self.answers(f"{question} [Y/n] ", "y").lower() in ("y", "yes")
 
-    def answers(self, question: str, proposed: str) -> str:
-        """A line; `proposed` for an empty one. Raises UsageError where nobody answers."""
+    def answers(self, question: str, proposed: str, *, is_secret: bool = False) -> str:
+        """A line; `proposed` for an empty one. is_secret: it is not to be seen while it is typed. Raises UsageError
+        where nobody answers.
+        """
         if self.takes_all:
             print(f"{question}{proposed}")
             return proposed
         try:
-            return input(question).strip() or proposed
+            ask = getpass.getpass if is_secret and sys.stdin.isatty() else input
+            return ask(question).strip() or proposed
         except EOFError:
             print()
             raise UsageError("setup: the answers ended; nothing was written (--yes takes what is proposed)") from None
@@ -188,9 +193,13 @@ def choose_camera(person: Person, settings: Settings, kept: Kept) -> Values:
         print("can send to one of ours (rtmp-listen://0.0.0.0:1935/live/KEY); or name a video file, to watch that.")
     while True:
         said = person.answers(
-            "Which one: a number, an address or a file? [1] " if cameras else "An address or a file; empty: none yet. ",
+            "Which one: a number, a file, or a for an address? [1] "
+            if cameras
+            else "A file, or a for an address; empty: none yet. ",
             "1" if cameras else "",
         )
+        if said.lower() == "a":
+            said = person.answers("Its address (it is not shown while you type): ", "", is_secret=True)
         if not said:
             print("  None yet: connect one, or run this again; camera:0 is what `onlooker run` will look for.")
             return {}

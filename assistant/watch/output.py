@@ -108,6 +108,7 @@ class JsonLines:
             "latency_ms": tally.silent_latency_ms(),
             "latency_alone_ms": tally.silent_latency_ms(alone=True),
             "frames": tally.num_frames,
+            "unfamiliar_frames": tally.num_unfamiliar_frames,
             "fps": round(tally.fps, 2),
             "remarks": tally.num_remarks,
             "answers": tally.num_answers,

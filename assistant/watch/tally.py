@@ -19,6 +19,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.num_frames = 0
+        self.num_unfamiliar_frames = 0
         self.num_remarks = 0
         self.num_answers = 0
         self.last_time_s = 0.0
@@ -36,6 +37,7 @@ class Tally:
                 if self._first_at_s is None:  # the first frame was under way for its latency before we heard of it
                     self._first_at_s = self._last_at_s - event.latency_s
                 self.num_frames += 1
+                self.num_unfamiliar_frames += event.is_strange
                 self.last_time_s = event.time_s
                 if not event.decision.speaks:
                     self._silent_ms.append((event.latency_s * 1000, event.behind_reply))

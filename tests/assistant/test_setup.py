@@ -1,7 +1,11 @@
 """`onlooker setup` as a newcomer answers it, on a machine without camera, GPU and sound; and where there is a GPU."""
 
 import io
+import os
+import pty
+import select
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,6 +31,24 @@ from tests.assistant.camera import Camera
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NOTHING = "\n"
+ON_A_BARE_MACHINE = """
+import sys
+from assistant import cli
+from assistant.errors import SpeechError
+from assistant.machine import devices, memory
+from assistant.sound import device_player
+from model import weights
+
+def no_output():
+    raise SpeechError("no sound device")
+
+weights.ensure = lambda name, *, on_progress=None: None
+devices.list_cameras = devices.list_screens = list
+memory.gpu_bytes = lambda: 0
+device_player.default_output = no_output
+sys.exit(cli.main(["setup"]))
+"""
+"""What `bare` is to this process, for one that a terminal is given to."""
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +125,43 @@ def test_an_address_is_kept_where_only_its_owner_reads_it(monkeypatch, capsys):
     settings = load_settings().config
     assert (settings.capture.source, settings.sources["mine"]) == ("mine", f"{camera.address}?token=secret")
     assert stat.S_IMODE(sources_path().stat().st_mode) == 0o600
+
+
+def test_an_address_is_not_seen_while_it_is_typed():
+    camera = Camera()
+    camera.plug()
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", ON_A_BARE_MACHINE]
+    setup = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True)
+    shown = ""
+
+    def answer_after(question: str, said: str) -> None:
+        nonlocal shown
+        before = len(shown)
+        while question not in shown[before:]:
+            ready, _, _ = select.select([ours, setup.stdout], [], [], 60)
+            assert ready, shown
+            shown += "".join(os.read(file if isinstance(file, int) else file.fileno(), 4096).decode() for file in ready)
+        os.write(ours, f"{said}\n".encode())
+
+    try:
+        answer_after("a for an address", "a")
+        answer_after("not shown while you type", f"{camera.address}?token=secret")
+        answer_after("Write this to", "y")
+        rest, _ = setup.communicate(timeout=60)
+    finally:
+        setup.kill()
+        camera.unplug()
+        os.close(theirs)
+    while select.select([ours], [], [], 0.2)[0]:
+        try:
+            shown += os.read(ours, 4096).decode()
+        except OSError:
+            break
+    os.close(ours)
+    assert setup.returncode == 0
+    assert "secret" not in shown + rest.decode()
+    assert read_sources(sources_path()) == {"mine": f"{camera.address}?token=secret"}
 
 
 def test_an_address_that_was_kept_before_is_not_lost(monkeypatch, capsys):

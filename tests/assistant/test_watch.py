@@ -25,7 +25,9 @@ from assistant.errors import UsageError
 from assistant.mind.opening import open_model
 from assistant.runtime.messages import Seen
 from assistant.watch.app import App, WatchPlan
+from assistant.watch.tally import Tally
 from model.engine import Encoded
+from model.stream import Decision
 from model.videolm import VideoLM
 from tests.pace import pace
 
@@ -80,6 +82,13 @@ def test_watch_says_what_the_model_says_alone(watch, model, busy_video):
     assert end["speech"] is None
     for line in records:
         assert list(line)[:5] == ["time", "kind", "text", "silence_prob", "latency_ms"]
+
+
+def test_frames_of_another_world_are_counted():
+    tally = Tally()
+    for index, is_strange in enumerate((False, True, True)):
+        tally.note(Seen(index / 2, index, Decision(0.9, speaks=False), 0.1, is_strange=is_strange))
+    assert (tally.num_frames, tally.num_unfamiliar_frames) == (3, 2)
 
 
 def test_real_time_drops_nothing_and_keeps_the_pace(watch, busy_video):

@@ -1,5 +1,6 @@
 """The model hub as a source: the real client against a small hub of our own on the loopback interface."""
 
+import contextlib
 import hashlib
 import http.server
 import json
@@ -27,6 +28,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
     damaged: set[str] = set()  # noqa: RUF012 - files that come otherwise than they are described
     ranges: list[str] = []  # noqa: RUF012
     breaks_off_once = False
+    stalls_once: threading.Event | None = None  # set when half of a large file has been sent
+    revision = REVISION
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the output belongs to the tests."""
@@ -48,7 +51,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.send(status, b"{}", {"X-Error-Code": code}, with_body)
         if is_api:
             siblings = [{"rfilename": name} for name in files]
-            facts = {"_id": "1", "id": name, "sha": REVISION, "siblings": siblings}
+            facts = {"_id": "1", "id": name, "sha": self.revision, "siblings": siblings}
             listing = [{"type": "file", "path": name, "size": len(data), "oid": "0"} for name, data in files.items()]
             body = json.dumps(listing if "/tree/" in path else facts).encode()
             return self.send(200, body, {"Content-Type": "application/json"}, with_body)
@@ -56,7 +59,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if "/resolve/" not in path or file not in files:
             return self.send(404, b"{}", {"X-Error-Code": "EntryNotFound"}, with_body)
         data = files[file]
-        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": REVISION, "Accept-Ranges": "bytes"}
+        headers = {
+            "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+            "X-Repo-Commit": self.revision,
+            "Accept-Ranges": "bytes",
+        }
         data = bytes(len(data)) if file in self.damaged else data
         wanted = self.headers.get("Range")
         if not wanted:
@@ -74,6 +81,15 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if with_body and Hub.breaks_off_once and len(body) > 2_000_000:
             Hub.breaks_off_once = False
             self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+        elif with_body and Hub.stalls_once and len(body) > 2_000_000:
+            is_sent, Hub.stalls_once = Hub.stalls_once, None
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            is_sent.set()
+            self.connection.settimeout(60)
+            with contextlib.suppress(OSError):
+                self.connection.recv(1)  # until the other side is gone
             self.close_connection = True
         elif with_body:
             self.wfile.write(body)
@@ -94,7 +110,7 @@ def proassist() -> dict[str, dict[str, bytes]]:
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     Hub.repositories, Hub.refused, Hub.damaged = {"ann/small": FILES, **proassist()}, {}, set()
-    Hub.ranges, Hub.breaks_off_once = [], False
+    Hub.ranges, Hub.breaks_off_once, Hub.stalls_once, Hub.revision = [], False, None, REVISION
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -103,9 +119,9 @@ def endpoint() -> Iterator[str]:
         thread.join(timeout=10)
 
 
-def run(script: str, endpoint: str, tmp_path: Path) -> str:
-    """Run a script in a fresh process whose hub is ours; the client reads its environment when imported."""
-    environment = {
+def environment(endpoint: str, tmp_path: Path) -> dict[str, str]:
+    """Of a process whose hub is ours; the client reads it when it is imported."""
+    return {
         **os.environ,
         "HF_ENDPOINT": endpoint,
         "HF_HUB_OFFLINE": "0",
@@ -115,8 +131,13 @@ def run(script: str, endpoint: str, tmp_path: Path) -> str:
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_NO_INDEX": "1",
     }
+
+
+def run(script: str, endpoint: str, tmp_path: Path) -> str:
+    """Run a script in a fresh process."""
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    surroundings = environment(endpoint, tmp_path)
+    done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -276,3 +297,58 @@ def test_without_the_hub_it_is_told_in_one_line(tmp_path):
     said = published("pull()", OFFLINE, tmp_path)
     assert said.startswith("ann/adapter: the model hub says: ")
     assert len(said.splitlines()) == 1
+
+
+def test_a_pull_that_is_killed_leaves_nothing_that_counts_and_goes_on(endpoint, tmp_path):
+    Hub.stalls_once = is_half_sent = threading.Event()
+    command = [sys.executable, "-m", "assistant", "model", "pull", "ann/small"]
+    surroundings = environment(endpoint, tmp_path)
+    pulling = subprocess.Popen(command, cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert is_half_sent.wait(120)
+        said = run(
+            """
+            from model import weights
+            from model.errors import WeightsError
+
+            print(weights.is_present("ann/small"))
+            try:
+                weights.remove("ann/small")
+            except WeightsError as error:
+                print(error)
+            """,
+            endpoint,
+            tmp_path,
+        )
+    finally:
+        pulling.kill()
+        pulling.communicate()
+    assert said.splitlines() == [
+        "False",
+        "ann/small: another process has been getting it; try again when it is done",
+    ]
+    done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ann/small: ready, ")
+    assert done.stderr.splitlines() == ["download ann/small …"]  # and none of the client's own bars
+    folder = Path(done.stdout.strip().partition("ready, ")[2])
+    assert (folder / "model.bin").read_bytes() == FILES["model.bin"]
+
+
+def test_a_newer_revision_does_not_disturb_what_is_here_and_comes_after_a_removal(endpoint, tmp_path):
+    fetch = "from model import weights; print(weights.ensure('ann/small'))"
+    first = Path(run(fetch, endpoint, tmp_path))
+    Hub.revision = "6" * 40
+    assert Path(run(fetch, endpoint, tmp_path)) == first
+    again = "from model import weights; print(weights.remove('ann/small')); print(weights.ensure('ann/small'))"
+    removed, second = run(again, endpoint, tmp_path).splitlines()
+    assert removed == "['ann/small']"
+    assert Path(second).name == "6" * 40
+    assert not first.exists()
+
+
+def test_a_revision_that_is_gone_is_told_in_one_line(endpoint, tmp_path):
+    Hub.refused = {"ann/tower": (404, "RevisionNotFound")}
+    first, second = published("pull(); print(weights.is_present('small'))", endpoint, tmp_path).splitlines()
+    assert first.startswith("ann/tower: the model hub ")
+    assert second == "False"
