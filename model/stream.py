@@ -20,6 +20,7 @@ from model.templates import Place
 from model.window import Marks, Window
 
 Eviction = Literal["rotate", "recompute"]
+WhenFull = Literal["window", "summary"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class StreamOptions:
     window_tokens: positions that the cache holds, prefix included; also the largest position the decoder sees.
     max_reply_tokens: a longer reply is closed.
     draft_tokens: words of a reply that are guessed and checked at a time (model.draft); 0 for none.
+    when_full: what `model.summary.make_stream` makes: a window that slides, or one that begins anew from a summary.
     eviction: "rotate" moves the kept keys to their new positions, in which they still carry what they once saw;
     "recompute" runs the kept window through the decoder again, which equals a fresh start with that window.
     """
@@ -55,6 +57,7 @@ class StreamOptions:
     max_reply_tokens: int = 100
     eviction: Eviction = "rotate"
     draft_tokens: int = 6
+    when_full: WhenFull = "window"
 
 
 def decide(

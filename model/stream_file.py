@@ -12,6 +12,7 @@ from model.engine import Engine
 from model.errors import StreamError
 from model.grammar import Cursor, Grammar
 from model.stream import Stream, StreamOptions
+from model.summary import make_stream
 
 FORMAT = 1
 
@@ -49,7 +50,7 @@ def load(path: Path, engine: Engine, grammar: Grammar, fingerprint: dict[str, ob
         raise StreamError(f"{path}: saved by another model ({state['model']['name']}); start a new stream")
     grammar = grammar.with_spec(replace(grammar.spec, system_prompt=state["system_prompt"]))
     cursor = state["cursor"]
-    stream = Stream(engine, grammar, StreamOptions(**state["options"]))
+    stream = make_stream(engine, grammar, StreamOptions(**state["options"]))
     stream.restore(
         tensors,
         Cursor(**cursor | {name: tuple(cursor[name]) for name in ("pending_ids", "questions")}),

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from model import frames, stream_file
 from model.engine import Encoded, Encoder, Engine
 from model.grammar import Grammar
-from model.stream import Eviction, Stream, StreamOptions
+from model.stream import Eviction, Stream, StreamOptions, WhenFull
+from model.summary import make_stream
 from model.vision import VisionTower
 
 
@@ -96,6 +97,7 @@ class VideoLM:
         window_tokens: int = 2048,
         max_reply_tokens: int = 100,
         eviction: Eviction = "rotate",
+        when_full: WhenFull = "window",
         system_prompt: str | None = None,
     ) -> Stream:
         """A fresh stream; whatever is left out is what the checkpoint was trained for. Raises StreamError."""
@@ -104,11 +106,12 @@ class VideoLM:
             window_tokens=window_tokens,
             max_reply_tokens=max_reply_tokens,
             eviction=eviction,
+            when_full=when_full,
         )
         grammar = self.grammar
         if system_prompt is not None:
             grammar = grammar.with_spec(replace(grammar.spec, system_prompt=system_prompt))
-        return Stream(self.engine, grammar, options)
+        return make_stream(self.engine, grammar, options)
 
     def save_stream(self, stream: Stream, path: Path) -> None:
         """Write a running stream to a file, atomically; it goes on as if nothing had been. Raises StreamError."""

@@ -102,6 +102,7 @@ class StreamSection(Section):
     ] = "checkpoint"
     window_tokens: Annotated[Whole, Field(ge=256, le=131072), Must("a whole number, 256–131072")] = 2048
     max_reply_tokens: Annotated[Whole, Field(ge=1, le=1000), Must("a whole number, 1–1000")] = 100
+    when_full: Annotated[Literal["window", "summary"], Must('"window" or "summary"')] = "window"
     unfamiliar: Annotated[Literal["silent", "speak"], Must('"silent" or "speak"')] = "silent"
 
     def threshold(self, checkpoint_threshold: float) -> float:

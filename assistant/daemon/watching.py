@@ -35,6 +35,9 @@ REST_S = 60.0
 
 log = logging.getLogger("onlooker.service")
 
+NEW_STREAM = {f"stream.{key}" for key in ("window_tokens", "max_reply_tokens", "when_full", "fps", "unfamiliar")}
+"""Keys whose change begins a new stream."""
+
 
 class Watching:
     """Owned by the main thread; others may read `source`, `config`, `pipeline`, `frame_skip`, the figures, and what
@@ -170,7 +173,7 @@ class Watching:
         if "stream.window_tokens" in changed:
             self._reduced = ""
         self._pacing.update(config)
-        if changed.keys() & {"stream.window_tokens", "stream.max_reply_tokens", "stream.fps", "stream.unfamiliar"}:
+        if changed.keys() & NEW_STREAM:
             stuck = self.end("the configuration was changed")
             if stuck:
                 raise ProcessSpoilt(f"after an edit of the configuration these threads hang: {', '.join(stuck)}")

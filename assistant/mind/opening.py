@@ -154,6 +154,7 @@ def open_stream(model: VideoLM, section: StreamSection) -> Stream:
             silence_threshold=section.threshold(model.silence_threshold),
             window_tokens=section.window_tokens,
             max_reply_tokens=section.max_reply_tokens,
+            when_full=section.when_full,
         )
     except StreamError as error:
         raise ConfigError([f"stream.{error}"]) from None
