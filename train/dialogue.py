@@ -7,10 +7,15 @@ before its time (VideoLLM-online, section 3.4: the user's time is rounded down, 
 import itertools
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.grammar import AssistantTurn, StreamTurn, Turn, UserTurn
+from model.summary import QUESTION
 from train.clip import Clip
+
+MAX_SUMMED_UP = 8
+"""Remarks in a summary: the latest ones, about as much as a reply may hold."""
+NOTHING_YET = "Nothing yet."
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,34 @@ def slide(annotation: Annotation, rng: random.Random, max_share: float = 0.7) ->
         Utterance(u.frame - gap_end + 1, u.text) for u in annotation.utterances if u.frame >= gap_end and not u.question
     )
     return Annotation(len(kept), first + rest), kept
+
+
+def sum_up(annotation: Annotation, rng: random.Random) -> tuple[Annotation, list[int]]:
+    """The clip with a summary in it, of the remarks before; and the indices of the frames that are left.
+
+    Half of the time it is asked for at a frame where nothing else is said; else the clip is as a window remembers it
+    that began anew from its summary (`model.summary`): the first frame, the question and its answer, then the rest,
+    with later questions where the summary leaves nothing out.
+    """
+    spoken_at = {utterance.frame for utterance in annotation.utterances}
+    free = [frame for frame in range(1, annotation.num_frames) if frame not in spoken_at]
+    if not free:
+        return annotation, list(range(annotation.num_frames))
+    at = rng.choice(free)
+    before = [u for u in annotation.utterances if u.frame <= at]
+    told = [u.text for u in before if u.question is None]
+    summary = Utterance(at, " ".join(told[-MAX_SUMMED_UP:]) or NOTHING_YET, question=QUESTION)
+    if rng.random() < 0.5:
+        after = [u for u in annotation.utterances if u.frame > at]
+        return Annotation(annotation.num_frames, (*before, summary, *after)), list(range(annotation.num_frames))
+    first = [u for u in before if u.frame == 0]
+    rest = [
+        replace(u, frame=u.frame - at)
+        for u in annotation.utterances
+        if u.frame > at and (u.question is None or len(told) <= MAX_SUMMED_UP)
+    ]
+    kept = [0, *range(at + 1, annotation.num_frames)]
+    return Annotation(len(kept), (*first, replace(summary, frame=0), *rest)), kept
 
 
 SORRY = "(Sorry, the last response is wrong) "

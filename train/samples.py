@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model.grammar import IGNORE_ID, Grammar, Rendered, Turn
-from train.dialogue import Annotation, mislead, refuse, slide, to_turns
+from train.dialogue import Annotation, mislead, refuse, slide, sum_up, to_turns
 from train.recipe import ObjectivePart, SamplesPart
 
 
@@ -105,8 +105,9 @@ class Sampler:
         if rng.random() < part.robust_prob:
             return self._refusal(rng)
         annotation, features = rng.choice(self._annotations[index]), rng.choice(self._features[index])
-        if rng.random() < part.slide_prob:
-            annotation, kept = slide(annotation, rng)
+        draw = rng.random()
+        if draw < part.slide_prob + part.summary_prob:
+            annotation, kept = (slide if draw < part.slide_prob else sum_up)(annotation, rng)
             features = features[kept]
         turns = to_turns(
             annotation,

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.grammar import IGNORE_ID, AssistantTurn, StreamTurn, UserTurn
+from model.summary import QUESTION
 from tests.train.test_training import GOLDEN, make_sampler, open_checkpoint
-from train.dialogue import SORRY, Annotation, Utterance, mislead, refuse, to_turns
+from train.dialogue import MAX_SUMMED_UP, NOTHING_YET, SORRY, Annotation, Utterance, mislead, refuse, sum_up, to_turns
 from train.objective import cross_entropies, streaming_loss, summed_loss
 from train.recipe import ObjectivePart
 
@@ -22,6 +23,41 @@ GRAMMAR = open_checkpoint(GOLDEN).grammar
 
 def num_frames(turns) -> int:
     return sum(turn.num_frames for turn in turns if isinstance(turn, StreamTurn))
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 100_000), num_remarks=st.integers(0, 14))
+def test_a_summary_tells_what_was_said_before_it_and_may_stand_for_it(seed, num_remarks):
+    remarks = [Utterance(1 + 2 * i, f"You do {i}.") for i in range(num_remarks)]
+    asked = Utterance(29, "It is red.", question="What colour is it?")
+    annotation, kept = sum_up(Annotation(30, (*remarks, asked)), random.Random(seed))
+    assert len(kept) == annotation.num_frames
+    assert num_frames(to_turns(annotation)) == annotation.num_frames
+    (summary,) = [u for u in annotation.utterances if u.question == QUESTION]
+    at = kept[summary.frame] if summary.frame or len(kept) == 30 else kept[1] - 1 if len(kept) > 1 else 28
+    told = [u.text for u in remarks if u.frame <= at]
+    assert summary.text == (" ".join(told[-MAX_SUMMED_UP:]) or NOTHING_YET)
+    later = [u for u in (*remarks, asked) if u.frame > at]
+    after = [u for u in annotation.utterances if u.frame > summary.frame]
+    if len(kept) == 30:
+        assert after == later
+        assert [u.text for u in annotation.utterances if u.frame < summary.frame] == told
+    else:
+        assert summary.frame == 0
+        assert kept == [0, *range(at + 1, 30)]
+        expected = later if len(told) <= MAX_SUMMED_UP else [u for u in later if u.question is None]
+        assert [(kept[u.frame], u.text) for u in after] == [(u.frame, u.text) for u in expected]
+
+
+def test_clips_without_a_free_frame_have_no_summary():
+    annotation = Annotation(2, (Utterance(1, "You do it."),))
+    assert sum_up(annotation, random.Random(1)) == (annotation, [0, 1])
+
+
+def test_a_share_of_the_dialogues_sums_up():
+    features = [[torch.randn(30, 10, 48)] for _ in range(8)]
+    sampler = make_sampler([ANNOTATION] * 8, features, GRAMMAR, batch_clips=8, summary_prob=1.0)
+    assert all(QUESTION in GRAMMAR.text(row) for row in sampler.batch(0).input_ids_BT.tolist())
 
 
 @settings(max_examples=200, deadline=None)
