@@ -22,7 +22,7 @@ AVERAGED_FRAMES = 20
 """Strangeness is averaged over so many frames, or all so far: ten seconds, as in a run (`assistant.mind.familiarity`).
 """
 
-FAMILIAR_SHARE = 0.99
+FAMILIAR_SHARE = 0.999
 """Of the moments of held-out clips."""
 
 
