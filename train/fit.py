@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from model.checkpoint import Checkpoint, LoraSpec, load_lora
+from model.assembly import load_lora
+from model.checkpoint import Checkpoint, LoraSpec
 from model.decoder import tied_names
 from model.grammar import Grammar
 from model.tensors import load_tensors

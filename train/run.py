@@ -14,17 +14,8 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.checkpoint import (
-    DEFAULT,
-    Checkpoint,
-    CheckpointSpec,
-    LoraSpec,
-    decoder_path,
-    open_checkpoint,
-    open_tokenizer,
-    read_checkpoint,
-    write_checkpoint,
-)
+from model.assembly import decoder_path, open_checkpoint, open_tokenizer
+from model.checkpoint import DEFAULT, Checkpoint, CheckpointSpec, LoraSpec, read_checkpoint, write_checkpoint
 from model.connector import make_connector
 from model.decoder import open_decoder
 from model.grammar import Grammar, GrammarSpec

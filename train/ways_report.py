@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from model.checkpoint import DEFAULT, open_checkpoint
+from model.assembly import open_checkpoint
+from model.checkpoint import DEFAULT
 from model.connector import make_connector
 from model.outputs import check_all
 from model.shapes import SHAPES, build_decoder

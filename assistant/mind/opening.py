@@ -77,10 +77,10 @@ def resolve_dtype(dtype: str, device: str) -> str:
 def open_model(section: ModelSection, *, on_progress: Callable[[Progress], None] | None = None) -> VideoLM:
     """The model, ready to run; missing named weights are fetched first.
 
-    on_progress: hears of the bytes. Raises DeviceMissing, and what model.checkpoint.open_checkpoint raises.
+    on_progress: hears of the bytes. Raises DeviceMissing, and what model.assembly.open_checkpoint raises.
     """
     _prepare_libraries()
-    from model.checkpoint import open_checkpoint
+    from model.assembly import open_checkpoint
     from model.weights import ensure, quantized_dir
 
     device = resolve_device(section.device)
@@ -121,7 +121,7 @@ def open_random(shape: str, section: ModelSection) -> VideoLM:
     _prepare_libraries()
     import torch
 
-    from model.checkpoint import DTYPES
+    from model.assembly import DTYPES
     from model.shapes import open_shape
 
     device = resolve_device(section.device)

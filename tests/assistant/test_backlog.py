@@ -12,7 +12,7 @@ from assistant.mind.pacing import PolicyPacing, settings_of
 from assistant.mind.policy import Policy
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Event, FrameTokens, Query, Seen, Words
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.stream import Stream
 from model.videolm import VideoLM
 

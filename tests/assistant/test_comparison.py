@@ -5,7 +5,7 @@ from pathlib import Path
 from assistant.capture.source import parse_source
 from assistant.config.keys import Config
 from assistant.watch.comparison import Difference, Told, compare, narrate
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.stream import Decision
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -47,7 +47,7 @@ from assistant.voice import thread as voice_thread
 from assistant.voice.engines import EspeakEngine
 from assistant.voice.speaker import Voice
 from assistant.web.metrics import MetricsKeeper
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.world import OwnWorld
 from tests.assistant.camera import Camera, wait_for
 from tests.assistant.control_daemon import short_directory

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.assembly import open_checkpoint
 from model.bench import MIN_SAMPLES, REPLY_EVERY, Bencher, Timing
-from model.checkpoint import open_checkpoint
 from model.errors import StreamError
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -11,14 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint import (
-    Checkpoint,
-    open_checkpoint,
-    open_tokenizer,
-    read_checkpoint,
-    write_checkpoint,
-    write_reference,
-)
+from model.assembly import open_checkpoint, open_tokenizer
+from model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint, write_reference
 from model.decoder import open_decoder, tied_names
 from model.errors import CheckpointError, StreamError
 from model.vision import VisionSpec, open_vision

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.draft import MAX_CONTEXTS, Drafter
 from model.stream import Stream, StreamOptions
 

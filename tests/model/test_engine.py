@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from model import engine as engines
 from model import graphs
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.decoder import append, make_ring
 from model.engine import GraphEngine, PlainEngine
 from model.fused import is_supported

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.grammar import IGNORE_ID, AssistantTurn, Cursor, Grammar, GrammarSpec, StreamTurn, UserTurn
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -217,7 +217,7 @@ def test_a_published_checkpoint_comes_with_all_its_parts_and_opens_without_the_h
     assert said == "{'small'} {'download'} 1\n0 True True"
     said = published(
         """
-        from model.checkpoint import open_checkpoint
+        from model.assembly import open_checkpoint
 
         model = open_checkpoint("small")
         print(model.grammar.spec.template, model.num_frame_tokens, model.image_size)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.checkpoint import open_tokenizer
+from model.assembly import open_tokenizer
 from model.grammar import IGNORE_ID, AssistantTurn, Cursor, Grammar, GrammarSpec, StreamTurn, UserTurn
 from model.shapes import ShapeTokenizer
 from model.weights import data_dir

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.checkpoint import open_checkpoint, open_tokenizer
+from model.assembly import open_checkpoint, open_tokenizer
 from model.grammar import AssistantTurn, Grammar, GrammarSpec, StreamTurn, Turn, UserTurn
 from model.videolm import VideoLM
 from train.objective import embed_dialogues, streaming_loss

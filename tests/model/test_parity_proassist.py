@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.grammar import AssistantTurn, Grammar, StreamTurn, Turn, UserTurn
 from model.stream import Stream
 from model.videolm import VideoLM

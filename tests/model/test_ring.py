@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.decoder import make_ring
 from model.engine import PlainEngine
 from model.errors import StreamError

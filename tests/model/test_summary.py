@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.assembly import open_checkpoint
 from model.cache import KVRing
-from model.checkpoint import open_checkpoint
 from model.engine import PlainEngine, Reading
 from model.grammar import Cursor
 from model.stream import Stream, StreamOptions

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import open_checkpoint, read_checkpoint, write_checkpoint
+from model.assembly import open_checkpoint
+from model.checkpoint import read_checkpoint, write_checkpoint
 from model.engine import Encoder
 from model.errors import CheckpointError
 from model.world import WORLD_FILE, OwnWorld, learn_world, read_world, write_world

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.errors import StreamError
 from model.grammar import GrammarSpec
 from model.videolm import VideoLM

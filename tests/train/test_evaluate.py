@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.checkpoint import open_checkpoint, read_checkpoint, write_checkpoint
+from model.assembly import open_checkpoint
+from model.checkpoint import read_checkpoint, write_checkpoint
 from model.decoder import append, make_ring
 from train.cli import main
 from train.clip import Clip

@@ -16,7 +16,8 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model.checkpoint import open_checkpoint, read_checkpoint
+from model.assembly import open_checkpoint
+from model.checkpoint import read_checkpoint
 from model.errors import CheckpointError
 from model.vision import VisionSpec, open_vision
 from train.clip import read_clip

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from assistant.capture.protocol import Outlet, Start
 from assistant.capture.video_reader import read_video
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.frames import letterbox
 from train.cli import main
 from train.clip import ClipEvent

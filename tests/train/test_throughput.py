@@ -9,7 +9,8 @@ from accelerate import Accelerator
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from model.checkpoint import LoraSpec, open_checkpoint
+from model.assembly import open_checkpoint
+from model.checkpoint import LoraSpec
 from tests.pace import pace
 from tests.train.test_samples import ANNOTATION
 from tests.train.test_training import GOLDEN, make_sampler

@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.checkpoint import LoraSpec, open_checkpoint, read_checkpoint, write_checkpoint
+from model.assembly import open_checkpoint
+from model.checkpoint import LoraSpec, read_checkpoint, write_checkpoint
 from model.connector import make_connector
 from model.decoder import open_decoder
 from model.grammar import IGNORE_ID, AssistantTurn, StreamTurn, UserTurn

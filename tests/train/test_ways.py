@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from model.checkpoint import open_checkpoint
+from model.assembly import open_checkpoint
 from model.shapes import SHAPES, Shape, build_decoder
 from model.stream import Stream, StreamOptions
 from tests.train.test_training import GOLDEN

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from model.checkpoint import DTYPES, Checkpoint, assemble, read_checkpoint, write_checkpoint
+from model.assembly import DTYPES, assemble
+from model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from model.videolm import VideoLM
 from train.clip import Clip, ClipQuestion
 from train.clips import ClipFile
