@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from model.errors import MissingDependency
 from train.tabletop.hand import NUM_GRIPS, HandMesh
+from train.tabletop.motion import turn_about
 
 CUT_X_M = -0.12
 _LENGTH_M = 0.211  # wrist joint to the straight middle finger's tip in `hand.py`, and in an average adult of Anny
@@ -271,7 +272,7 @@ def _turns(rest: RestHand, finger: int, grip: float, change: np.ndarray) -> list
     """For each bone its rotation and where its joint goes."""
     turned, place, result = np.eye(3), rest.joints[finger, 0], []
     if finger == 4:  # the thumb rolls over as it opposes the fingers
-        turned = _about(_unit(rest.joints[4, 1] - rest.joints[4, 0]), _THUMB_ROLL_RAD * grip)
+        turned = turn_about(_unit(rest.joints[4, 1] - rest.joints[4, 0]), _THUMB_ROLL_RAD * grip)
     for bone, wanted in enumerate(directions(finger, grip, change)):
         step = rest.joints[finger, bone + 1] - rest.joints[finger, bone]
         turned = _swing(turned @ step, wanted) @ turned
@@ -354,15 +355,9 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def _about(axis: np.ndarray, angle_rad: float) -> np.ndarray:
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + np.sin(angle_rad) * cross + (1 - np.cos(angle_rad)) * cross @ cross
-
-
 def _swing(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """The rotation without twist that takes one direction to another."""
     a, b = _unit(start), _unit(end)
     cross = np.cross(a, b)
     sine = float(np.linalg.norm(cross))
-    return np.eye(3) if sine < 1e-9 else _about(cross / sine, float(np.arctan2(sine, a @ b)))
+    return np.eye(3) if sine < 1e-9 else turn_about(cross / sine, float(np.arctan2(sine, a @ b)))
