@@ -17,7 +17,7 @@ from model import weights as named_weights
 from model.checkpoint import Checkpoint, LoraSpec, read_checkpoint
 from model.connector import make_connector
 from model.decoder import bare_decoder, open_decoder, resolve_attention, tied_names
-from model.engine import GraphEngine, Kind, Weights, check_engine, make_encoder, make_engine
+from model.engine import GraphEngine, Kind, Weights, check_engine, has_graphs, make_encoder, make_engine
 from model.errors import CheckpointError
 from model.grammar import Grammar
 from model.tensors import first_few, first_line, load_tensors, refuse_not_finite
@@ -96,7 +96,9 @@ def _assemble(
     base = decoder_path(spec.decoder)
     sources = [folder for folder in (Path(base), checkpoint.folder) if folder is not None and folder.is_dir()]
     kept_at = None
-    if keep_in is not None and weights != "dtype" and len(sources) == 2:  # else there are no files to tell it by
+    if (
+        keep_in is not None and weights != "dtype" and has_graphs(device) and len(sources) == 2
+    ):  # by whose files it is told
         kept_at = kept.place(keep_in, spec.name, weights, dtype, sources)
     made = kept.load(kept_at, device) if kept_at else None
     if made is None:

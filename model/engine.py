@@ -339,9 +339,9 @@ def make_engine(
 ) -> Engine:
     """The decoder's engine, on `device`. kind: "auto" is graphs where they can be, else plain.
 
-    weights: how they are kept, in the decoder's dtype or in a `model.quantized.Format`. made: in such a format, what
-    `GraphEngine.tensors` of an equal decoder was; the decoder is its bare structure then (`bare_decoder`). Raises
-    CheckpointError where graphs, or another format, which only they have, cannot be had.
+    weights: how they are kept, in the decoder's dtype or in a `model.rounding.Format`; a CPU has int8 alone. made: in
+    such a format, what `GraphEngine.tensors` of an equal decoder was; the decoder is its bare structure then
+    (`bare_decoder`). Raises CheckpointError where graphs, or another format, which only they have, cannot be had.
     """
     check_engine(device, kind=kind, weights=weights)
     if has_graphs(device) and kind != "plain":
@@ -354,7 +354,13 @@ def make_engine(
                 f"{_asked(kind, weights)}: the decoder is a {decoder.config.model_type}; must be one of "
                 f"{', '.join(FAMILIES)} with plain rotary positions, no sliding window, and weights as they are"
             )
-    return PlainEngine(decoder.to(device))  # pyright: ignore[reportArgumentType]
+    engine = PlainEngine(decoder.to(device))  # pyright: ignore[reportArgumentType]
+    if weights == "int8":
+        from model.packed import pack
+
+        pack(decoder)
+        engine.weights = weights
+    return engine
 
 
 def has_graphs(device: torch.device) -> bool:
@@ -367,11 +373,14 @@ def has_graphs(device: torch.device) -> bool:
 def check_engine(device: torch.device, *, kind: Kind, weights: Weights) -> None:
     """Raises CheckpointError for what `make_engine` would refuse whatever the decoder."""
     asked = _asked(kind, weights)
+    if weights == "int8" and kind != "graphs" and device.type == "cpu":
+        return
     if weights != "dtype" and kind == "plain":
         raise CheckpointError(f"{asked}: the plain engine knows only the weights as they are; set engine to 'auto'")
     if _needs_graphs(kind, weights) and not has_graphs(device):
         named = "an AMD GPU" if device.type == "cuda" else repr(str(device))
-        raise CheckpointError(f"{asked}: needs an NVIDIA GPU, and the device is {named}; leave it out")
+        remedy = "take 'int8'" if device.type == "cpu" and weights != "dtype" else "leave it out"
+        raise CheckpointError(f"{asked}: needs an NVIDIA GPU, and the device is {named}; {remedy}")
     if weights == "fp8" and torch.cuda.get_device_capability(device) < (8, 9):
         raise CheckpointError(f"{asked}: needs a GPU of compute capability 8.9 or more; take 'int8'")
 

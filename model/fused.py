@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 from model import kernels
 from model.cache import KVRing
 from model.errors import CheckpointError
-from model.quantized import Format, QuantizedLinear
+from model.quantized import QuantizedLinear
+from model.rounding import Format
 
 FAMILIES = ("llama", "mistral", "qwen2")
 """Model types of transformers whose layers are norm, attention, norm, gated SiLU, and nothing else."""
@@ -66,7 +67,7 @@ class FusedDecoder:
     """One decoder's weights on a GPU, and how to run them. The model is taken over and moved there, layer by layer.
 
     weight_format: None keeps the weights as they are, and the transformers model usable; in another format (see
-    `model.quantized`) they are kept here alone, and the head is int8 at the coarsest, if it is not the embedding too.
+    `model.rounding`) they are kept here alone, and the head is int8 at the coarsest, if it is not the embedding too.
     made: what `tensors` of an equal decoder in that format was, on the device; the model is its bare structure then, on
     the meta device. Raises CheckpointError where they do not fit.
     """
@@ -102,7 +103,7 @@ class FusedDecoder:
         self._tables: WeakKeyDictionary[KVRing, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a decoder in a format of `model.quantized` is made of, by names of its own."""
+        """All that a decoder in a format of `model.rounding` is made of, by names of its own."""
         found = {"embedding": self._embedding.weight, "norm": self._norm.weight}
         if self._head.weight is not self._embedding.weight:
             found |= {f"head.{name}": tensor for name, tensor in self._head.state_dict().items()}

@@ -8,7 +8,7 @@ Shapes: T rows, N outputs, K inputs, G inputs of a group.
 """
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Self
 
 import torch
 import triton
@@ -16,11 +16,8 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from model.errors import CheckpointError
+from model.rounding import GROUP, Format, quantize
 
-Format = Literal["int8", "fp8", "int4"]
-FORMATS: tuple[Format, ...] = ("int8", "fp8", "int4")
-GROUP = 128
-_FP8_MAX = 448.0
 _ROWS_AT_ONCE = 8192
 
 
@@ -67,23 +64,6 @@ class QuantizedLinear(nn.Module):
         groups = self.weight.view(self.out_features, -1, GROUP // 2)
         both = torch.cat((groups & 15, groups >> 4), dim=2).to(torch.float32) - 8
         return (both * self.scales.to(torch.float32)[:, :, None]).flatten(1)
-
-
-def quantize(weight_NK: Tensor, weight_format: Format) -> tuple[Tensor, Tensor]:
-    """The rounded weights and their scales, as `QuantizedLinear` keeps them."""
-    exact = weight_NK.to(torch.float32)
-    if weight_format == "int4":
-        groups = exact.view(len(exact), -1, GROUP)
-        scales = (groups.abs().amax(2) / 7).clamp(min=1e-8).to(weight_NK.dtype)
-        levels = (groups / scales.to(torch.float32)[:, :, None]).round().clamp(-8, 7).to(torch.int16) + 8
-        low, high = levels.to(torch.uint8).chunk(2, dim=2)
-        return (low | (high << 4)).flatten(1).contiguous(), scales.contiguous()
-    largest = _FP8_MAX if weight_format == "fp8" else 127
-    scales = (exact.abs().amax(1) / largest).clamp(min=1e-8)
-    scaled = exact / scales[:, None]
-    if weight_format == "fp8":
-        return scaled.to(torch.float8_e4m3fn), scales
-    return scaled.round().clamp(-127, 127).to(torch.int8), scales
 
 
 def multiply(x_TK: Tensor, weight: Tensor, scales: Tensor, bias_N: Tensor | None, weight_format: Format) -> Tensor:

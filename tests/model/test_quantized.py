@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from model.errors import CheckpointError
-from model.quantized import FORMATS, QuantizedLinear
+from model.quantized import QuantizedLinear
+from model.rounding import FORMATS
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FINENESS = {"int8": 1 / 127, "fp8": 1 / 14, "int4": 1 / 7}
