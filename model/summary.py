@@ -34,8 +34,10 @@ class SummarizingStream(Stream):
         super().__init__(engine, grammar, options)
         self.summary, self._declines = "", False
         step = len(grammar.before_frame(Cursor("frame"))) + grammar.spec.num_frame_tokens
-        turn = len(grammar.ids(QUESTION)) + 2 * step + options.max_reply_tokens
-        self._reserve = turn + MAX_FRAMES_PER_PASS * step + options.max_reply_tokens  # a summary, frames, a remark
+        self._turn_tokens = len(grammar.ids(QUESTION)) + 3 * step + options.max_reply_tokens
+        # Frames and a remark later it must still have room, or the window slides; in a small window that may happen.
+        wanted = self._turn_tokens + MAX_FRAMES_PER_PASS * step + options.max_reply_tokens
+        self._reserve = min(wanted, options.window_tokens // 2)
 
     def observe_many(
         self, frame_tokens_KND: Tensor, stops_at: Callable[[Decision], bool] = lambda decision: decision.speaks
@@ -48,16 +50,17 @@ class SummarizingStream(Stream):
     def _is_due(self) -> bool:
         """Only right behind a frame: what was begun and what is asked is to be said first."""
         is_between = self.cursor == Cursor("frame", opening_id=self.cursor.opening_id)
-        return not self._declines and is_between and self.cache.free < self._reserve and self.num_frames_kept > 0
+        is_nearly_full = self._turn_tokens <= self.cache.free < self._reserve
+        return not self._declines and is_between and is_nearly_full and self.num_frames_kept > 0
 
     def _sum_up(self) -> None:
-        start, cursor = self.num_tokens, self.cursor
+        start, cursor, marks = self.num_tokens, self.cursor, self.marks()
         self.ask(QUESTION)
         summary = "".join(self.reply()).strip()
         if not summary:
             self._declines = True
             self.cache.rollback(start)
-            self.cursor = cursor
+            self.cursor, self._window.marks = cursor, marks
             log.warning("the model has no answer to %r: the window slides", QUESTION)
             return
         self.summary = summary

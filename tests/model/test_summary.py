@@ -121,7 +121,20 @@ def test_a_model_that_has_no_answer_slides_its_window(model, caplog):
     plain = Stream(Speechless(model), model.grammar, StreamOptions(0.0, WINDOW, max_reply_tokens=8))
     for frame in frames(model, 200):
         assert stream.observe(frame) == plain.observe(frame)
-    assert stream.num_tokens == plain.num_tokens
+    assert (stream.num_tokens, stream.marks()) == (plain.num_tokens, plain.marks())
     assert [record.message for record in caplog.records] == [
         f"the model has no answer to {QUESTION!r}: the window slides"
     ]
+
+
+@pytest.mark.parametrize("window", [300, 420])
+def test_a_small_window_sums_up_no_more_often_than_it_fills(model, window):
+    stream = model.open_stream(silence_threshold=0.0, window_tokens=window, max_reply_tokens=8, when_full="summary")
+    times = 0
+    for frame in frames(model, 150):
+        before = stream.num_tokens
+        stream.observe(frame)
+        times += stream.num_tokens < before
+        assert all(stream.kept_tokens < end <= stream.num_tokens for end in stream.marks().frame_ends)
+    step = len(model.grammar.before_frame(Cursor("frame"))) + model.num_frame_tokens
+    assert 0 < times <= 150 * step / (window / 4)
