@@ -98,7 +98,7 @@ def _assemble(
     kept_at = None
     if (
         keep_in is not None and weights != "dtype" and has_graphs(device) and len(sources) == 2
-    ):  # by whose files it is told
+    ):  # whose files tell it apart
         kept_at = kept.place(keep_in, spec.name, weights, dtype, sources)
     made = kept.load(kept_at, device) if kept_at else None
     if made is None:
@@ -122,7 +122,12 @@ def _assemble(
     vision = vision.to(device, dtype).to(memory_format=torch.channels_last)  # a sixth faster on a CPU
     connector = connector.eval().requires_grad_(False).to(device, dtype)
     grammar = Grammar(open_tokenizer(base), spec.grammar)
-    runner = make_engine(decoder, grammar, device, kind=engine, weights=weights, made=made)
+    try:
+        runner = make_engine(decoder, grammar, device, kind=engine, weights=weights, made=made)
+    except CheckpointError as error:
+        if made is None:
+            raise
+        raise CheckpointError(f"{kept_at}: {error}; delete that folder") from error
     if kept_at and made is None and isinstance(runner, GraphEngine):
         kept.save(kept_at, runner.tensors(), sources)
     return VideoLM(

@@ -1,6 +1,6 @@
 """A program's first and last moments: Ctrl-C ends it without a traceback, also while it is imported or takes leave.
 
-Variables of the model hub's client that are empty are no folders: it would take them for the one that one stands in.
+The model hub's client takes an empty HF_HOME for the current folder, so empty variables of that kind are unset.
 """
 
 from __future__ import annotations

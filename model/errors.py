@@ -7,6 +7,7 @@
     │   └── VideoMissing     3   it cannot be opened
     ├── StreamError          1   a stream was used against its rules, or its saved file does not fit
     ├── WeightsError         3   named weights cannot be fetched, verified or kept
+    │   └── HubUnreachable   3   the model hub does not answer, or not as it should
     ├── OutputError          2   a file we were told to write cannot be written, or must not be
     └── MissingDependency    3   an optional package or library that was asked for is not installed
 
@@ -56,6 +57,10 @@ class WeightsError(OnlookerError):
     """Named weights cannot be fetched, verified, converted or kept."""
 
     exit_code = 3
+
+
+class HubUnreachable(WeightsError):
+    """The model hub does not answer, or says something that nobody expects."""
 
 
 class OutputError(OnlookerError):

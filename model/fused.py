@@ -69,7 +69,7 @@ class FusedDecoder:
     weight_format: None keeps the weights as they are, and the transformers model usable; in another format (see
     `model.rounding`) they are kept here alone, and the head is int8 at the coarsest, if it is not the embedding too.
     made: what `tensors` of an equal decoder in that format was, on the device; the model is its bare structure then, on
-    the meta device. Raises CheckpointError where they do not fit.
+    the meta device. Raises CheckpointError if one is missing.
     """
 
     def __init__(
@@ -171,11 +171,12 @@ def _restore(
     decoder: PreTrainedModel, device: torch.device, weight_format: Format, made: Mapping[str, Tensor]
 ) -> tuple[list[_Layer], nn.Module]:
     """The layers and the head; the decoder gets what else it is asked for: embedding, norms, rotary frequencies."""
-    model, embedding, groups = decoder.model, decoder.get_input_embeddings(), _by_part(made)
+    model, embedding = decoder.model, decoder.get_input_embeddings()
     head: Any = decoder.get_output_embeddings()
 
     def linear(name: str, linear_format: Format = weight_format) -> QuantizedLinear:
-        return QuantizedLinear.restored(groups[name], linear_format)
+        weight, scales = made[f"{name}.weight"], made[f"{name}.scales"]
+        return QuantizedLinear(weight, scales, made.get(f"{name}.bias"), linear_format)
 
     try:
         is_tied = _is_tied(decoder)
@@ -195,19 +196,11 @@ def _restore(
             _empty(head)
             head = linear("head", _head_format(weight_format))
     except KeyError as error:
-        raise CheckpointError(f"the kept quantized weights lack {error}; delete them") from error
+        raise CheckpointError(f"lacks {error.args[0]}") from error
     for part in _projections(decoder):
         _empty(part)
     model.rotary_emb = type(model.rotary_emb)(config=decoder.config).to(device)
     return layers, head
-
-
-def _by_part(made: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    groups: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in made.items():
-        part, _, key = name.rpartition(".")
-        groups.setdefault(part, {})[key] = tensor
-    return groups
 
 
 def _fixed(tensor: Tensor) -> nn.Parameter:

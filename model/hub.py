@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from model.errors import WeightsError
+from model.errors import HubUnreachable, WeightsError
 from model.fetching import file_sha256
 
 TIMEOUT_S = 20.0
@@ -51,7 +51,7 @@ def _hub_errors(what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{what}: the model hub says: {first_line.rstrip('.')}") from error
+        raise HubUnreachable(f"{what}: the model hub says: {first_line.rstrip('.')}") from error
     finally:
         notices.set_verbosity(verbosity)
 

@@ -1,8 +1,9 @@
 """Quantized decoders on disk, so that a second start reads a quarter of the bytes and rounds nothing.
 
-One folder each, `data_dir()/quantized/NAME-FORMAT-FINGERPRINT`, sealed by a manifest (`model.manifest`): the tensors of
-a `model.fused.FusedDecoder`. The fingerprint is of the files that it was made from, as they lie on this machine; with
-other files it is made anew, and what is of no use any more is deleted. Whoever opens a model calls this, in its thread.
+One folder each, `data_dir()/quantized/NAME-ORIGIN-FORMAT-FINGERPRINT`, sealed by a manifest (`model.manifest`): the
+tensors of a `model.fused.FusedDecoder`. The fingerprint is of the files that it was made from, as they lie on this
+machine; with other files it is made anew, and what is of no use any more is deleted. Whoever opens a model calls this,
+in its thread.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from model import manifest
 from model.catalog import SPARE_BYTES
+from model.tensors import first_line
 
 log = logging.getLogger("onlooker.weights")
 
@@ -33,16 +35,21 @@ _MADE_FROM = ("*.json", "*.safetensors", "*.gguf", "*.bin")
 
 def place(root: Path, name: str, weights: str, dtype: torch.dtype, sources: Iterable[Path]) -> Path:
     """The folder for a decoder that is made of the files in the folders `sources`, whether it is there or not."""
+    folders = [str(folder.resolve()) for folder in sources]
     facts = [str(FORMAT), weights, str(dtype)]
-    for path in _files(sources):
+    for path in _files(map(Path, folders)):
         stat = path.stat()
         facts.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
-    fingerprint = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-    return root / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{weights}-{fingerprint}"
+    shown = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")
+    return root / f"{shown}-{_hash(folders)}-{weights}-{_hash(facts)}"
+
+
+def _hash(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def load(folder: Path, device: torch.device) -> dict[str, Tensor] | None:
-    """The tensors kept in `folder`, on `device`; None if there are none, or not all of them are sound."""
+    """The tensors kept in `folder`, on `device`; None if there are none, or a file is missing or of another size."""
     if not manifest.is_sealed(folder):
         return None
     tensors: dict[str, Tensor] = {}
@@ -62,7 +69,7 @@ def save(folder: Path, tensors: dict[str, Tensor], sources: Iterable[Path]) -> b
     """Keep the tensors in `folder`, made from `sources` as for `place`; False, with a line in the log, if they cannot
     be.
 
-    Others of the same name and format are deleted, and those whose sources are gone.
+    What was made of the same folders before is deleted, in whatever format, and what has no sources any more.
     """
     root, size = folder.parent, sum(tensor.nbytes for tensor in tensors.values())
     draft = root / f".{folder.name}.{os.getpid()}"
@@ -72,35 +79,40 @@ def save(folder: Path, tensors: dict[str, Tensor], sources: Iterable[Path]) -> b
         if shutil.disk_usage(root).free < size + SPARE_BYTES:
             log.warning("%s: no room for the quantized weights (%.1f GB); each start makes them anew", root, size / 1e9)
             return False
+        shutil.rmtree(draft, ignore_errors=True)  # of a killed start that had the same number
         log.info("keeping the quantized weights (%.1f GB) in %s", size / 1e9, folder)
         draft.mkdir()
         for number, part in enumerate(_parts(tensors)):
             save_file(part, draft / f"part-{number:02}.safetensors")
         manifest.seal(draft, {"sources": json.dumps([str(path) for path in _files(sources)])})
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.replace(folder)
-        manifest.sync_folder(root)
-    except OSError as error:
+        if not manifest.is_sealed(folder):  # else another process was as quick, and theirs is the same
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.replace(folder)
+            manifest.sync_folder(root)
+    except (OSError, SafetensorError) as error:
+        log.warning("%s: cannot be written: %s; each start quantizes the weights anew", folder, first_line(error))
+        return False
+    finally:
         shutil.rmtree(draft, ignore_errors=True)
-        if not folder.is_dir():  # else another process was as quick
-            log.warning(
-                "%s: cannot be written: %s; each start quantizes the weights anew", folder, error.strerror or error
-            )
-            return False
     return True
 
 
 def sweep(root: Path, *, replaced_by: Path | None = None) -> None:
     """Delete what is kept of sources that are gone or by a start that was killed, and what `replaced_by` replaces."""
-    family = None if replaced_by is None else replaced_by.name.rpartition("-")[0]
+    family = None if replaced_by is None else _family(replaced_by)
     for folder in root.iterdir() if root.is_dir() else ():
         if folder.name.startswith("."):
             process = folder.name.rpartition(".")[2]
             is_useless = not (process.isdecimal() and Path(f"/proc/{process}").exists())
         else:
-            is_useless = folder.name.rpartition("-")[0] == family or not _has_sources(folder)
+            is_useless = _family(folder) == family or not _has_sources(folder)
         if is_useless and folder != replaced_by:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _family(folder: Path) -> str:
+    """What is the same of all that is made of the same folders."""
+    return folder.name.rsplit("-", 2)[0]
 
 
 def _has_sources(folder: Path) -> bool:

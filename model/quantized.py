@@ -7,7 +7,6 @@ its own; the computation stays in the model's dtype, by a kernel that turns the 
 Shapes: T rows, N outputs, K inputs, G inputs of a group.
 """
 
-from collections.abc import Mapping
 from typing import Self
 
 import torch
@@ -45,11 +44,6 @@ class QuantizedLinear(nn.Module):
         parts = [quantize(some, weight_format) for some in rows]
         weight, scales = (torch.cat(column) for column in zip(*parts, strict=True))
         return cls(weight, scales, None if linear.bias is None else linear.bias.detach(), weight_format)
-
-    @classmethod
-    def restored(cls, tensors: Mapping[str, Tensor], weight_format: Format) -> Self:
-        """From what its `state_dict` was."""
-        return cls(tensors["weight"], tensors["scales"], tensors.get("bias"), weight_format)
 
     def forward(self, x_TK: Tensor) -> Tensor:
         """T × N."""

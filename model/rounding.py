@@ -12,11 +12,13 @@ GROUP = 128
 _FP8_MAX = 448.0
 
 
-def quantize(weight_NK: Tensor, weight_format: Format) -> tuple[Tensor, Tensor]:
+def quantize(
+    weight_NK: Tensor, weight_format: Format, scale_dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """The rounded weights and their scales.
 
     Weights: N × K int8 or float8_e4m3fn, or N × K/2 uint8 with inputs j and j + GROUP/2 of a group in one byte (int4).
-    Scales: N, float32, or N × K/GROUP in the weights' dtype for int4.
+    Scales: N, in `scale_dtype`, or N × K/GROUP in the weights' dtype for int4.
     """
     exact = weight_NK.to(torch.float32)
     if weight_format == "int4":
@@ -26,8 +28,8 @@ def quantize(weight_NK: Tensor, weight_format: Format) -> tuple[Tensor, Tensor]:
         low, high = levels.to(torch.uint8).chunk(2, dim=2)
         return (low | (high << 4)).flatten(1).contiguous(), scales.contiguous()
     largest = _FP8_MAX if weight_format == "fp8" else 127
-    scales = (exact.abs().amax(1) / largest).clamp(min=1e-8)
-    scaled = exact / scales[:, None]
+    scales = (exact.abs().amax(1) / largest).clamp(min=1e-8).to(scale_dtype)
+    scaled = exact / scales.to(torch.float32)[:, None]
     if weight_format == "fp8":
         return scaled.to(torch.float8_e4m3fn), scales
     return scaled.round().clamp(-127, 127).to(torch.int8), scales

@@ -24,7 +24,7 @@ def make_stream(engine: Engine, grammar: Grammar, options: StreamOptions) -> Str
 
 
 class SummarizingStream(Stream):
-    """summary: what the window began with the last time; empty before the first.
+    """summary: what the window began with the last time; empty before the first, and after the stream was loaded.
 
     A summary is written between frames, and takes as long as any reply. A model that has nothing to say to the question
     is not asked again: the window then slides, as any other.
@@ -34,7 +34,9 @@ class SummarizingStream(Stream):
         super().__init__(engine, grammar, options)
         self.summary, self._declines = "", False
         step = len(grammar.before_frame(Cursor("frame"))) + grammar.spec.num_frame_tokens
-        self._turn_tokens = len(grammar.ids(QUESTION)) + 3 * step + options.max_reply_tokens
+        asked = Cursor("frame", questions=(QUESTION,))
+        shown = len(grammar.before_frame(asked)) + grammar.spec.num_frame_tokens + len(grammar.before_decision)
+        self._turn_tokens = shown + len(grammar.before_reply(asked)) + options.max_reply_tokens + 1
         # Frames and a remark later it must still have room, or the window slides; in a small window that may happen.
         wanted = self._turn_tokens + MAX_FRAMES_PER_PASS * step + options.max_reply_tokens
         self._reserve = min(wanted, options.window_tokens // 2)

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from model import hub, kept, manifest, staging
 from model.catalog import CATALOG, SPARE_BYTES, Weights
-from model.errors import OnlookerError, WeightsError
+from model.errors import HubUnreachable, OnlookerError, WeightsError
 from model.fetching import OnProgress, Progress, fetch_package
 from model.published import PUBLISHED
 
@@ -99,7 +99,7 @@ def ensure(name: str, *, on_progress: OnProgress | None = None, full_check: bool
     if is_present(name) and not full_check:
         return folder
     try:
-        with _only_user(entry.name, LOCK_TIMEOUT_S):
+        with _locked(entry.name, LOCK_TIMEOUT_S):
             if not _is_sound(folder, full_check, entry, on_progress):
                 staging.make(entry, root, on_progress)
     except OSError as error:
@@ -133,11 +133,14 @@ def remove(name: str) -> list[str]:
     removed = []
     for part in parts:
         try:
-            with _only_user(part, 0):
+            with _locked(part, 0):
                 removed += [part] if _remove_part(part) else []
         except OSError as error:
             raise WeightsError(f"{part}: cannot be deleted: {error.strerror or error}") from error
-    kept.sweep(quantized_dir())
+    try:
+        kept.sweep(quantized_dir())
+    except OSError as error:
+        raise WeightsError(f"{quantized_dir()}: cannot be looked through: {error.strerror or error}") from error
     return removed
 
 
@@ -197,7 +200,7 @@ def _whole_snapshot(name: str) -> Path | None:
 def _ensure_snapshot(name: str, on_progress: OnProgress | None) -> Path:
     try:
         return _fetch_repositories(name, (name,), on_progress)[0]
-    except WeightsError:
+    except HubUnreachable:
         cached = hub.cached_snapshot(name)
         if cached is None:
             raise
@@ -222,10 +225,10 @@ def _fetch_repositories(name: str, parts: Sequence[str], on_progress: OnProgress
 
     What is wanted, and whether there is room, is known before the first byte is fetched.
     """
-    missing = [part for part in parts if _whole_snapshot(part) is None]
     with ExitStack() as locks:
-        for part in missing:
-            locks.enter_context(_only_user(part, LOCK_TIMEOUT_S))
+        for part in sorted(part for part in parts if _whole_snapshot(part) is None):  # one order: no deadlock
+            locks.enter_context(_locked(part, LOCK_TIMEOUT_S))
+        missing = [part for part in parts if _whole_snapshot(part) is None]  # another process may have got some
         sizes = [hub.missing_bytes(part) for part in missing]
         _require_room(name, sum(sizes) if missing else 0)
         before = 0
@@ -260,18 +263,33 @@ def _require_room(name: str, num_bytes: int) -> None:
 
 
 @contextmanager
-def _only_user(name: str, timeout_s: float) -> Iterator[None]:
-    """Hold `name` against other processes that get or remove it. Raises WeightsError if one does for longer."""
+def _locked(name: str, timeout_s: float) -> Iterator[None]:
+    """Hold `name` against other processes that get or remove it.
+
+    Raises WeightsError if one does for longer, or the lock cannot be written.
+    """
     from filelock import FileLock, Timeout
 
     path = data_dir() / f".{name.replace('/', '--')}.lock"
+    lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path, timeout=timeout_s):
-            yield
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%s: another process is getting it; waiting", name)
+            lock.acquire(timeout=timeout_s)
     except Timeout as error:
         since = f" for {timeout_s:.0f} s" if timeout_s else ""
         raise WeightsError(f"{name}: another process has been getting it{since}; try again when it is done") from error
+    except OSError as error:
+        raise WeightsError(
+            f"{name}: {path}: cannot be written: {error.strerror or error}; set $ONLOOKER_DATA elsewhere"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _is_sound(folder: Path, full_check: bool, entry: Weights, on_progress: OnProgress | None) -> bool:

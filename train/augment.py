@@ -84,7 +84,8 @@ def _recolour(frames: Tensor, generator: torch.Generator, draws: int) -> None:
     gamma = _uniform(generator, draws, -0.4, 0.4, 1, 1, 1).exp()
     frames.clamp_(0, 255).div_(255).pow_(gamma).mul_(255)
     saturation = _uniform(generator, draws, 0.4, 1.4, 1, 1, 1)
-    frames.mul_(saturation).add_(_luma(frames) * (1 - saturation))
+    grey = _luma(frames)  # before the frames are changed in place
+    frames.mul_(saturation).add_(grey * (1 - saturation))
 
 
 def _luma(frames: Tensor) -> Tensor:
@@ -95,16 +96,17 @@ def _luma(frames: Tensor) -> Tensor:
 def _blur(frames: Tensor, generator: torch.Generator, draws: int) -> Tensor:
     """Half of the frames: out of focus both ways, or drawn out one way; by one width for the batch, to any degree."""
     sigma_px = float(_uniform(generator, 1, 0.5, 2.5))
-    taps = torch.arange(_BLUR_TAPS, device=frames.device) - _BLUR_TAPS // 2
+    half = _BLUR_TAPS // 2
+    taps = torch.arange(_BLUR_TAPS, device=frames.device) - half
     kernel = torch.softmax(-(taps.float() ** 2) / (2 * sigma_px**2), 0)
     across = kernel.view(1, 1, 1, -1).expand(3, 1, 1, -1)
     along = across.transpose(2, 3)
     way = int(_uniform(generator, 1, 0, 4))
     blurred = frames
     if way != 0:
-        blurred = F.conv2d(blurred, across, padding=(0, _BLUR_TAPS // 2), groups=3)
+        blurred = F.conv2d(F.pad(blurred, (half, half, 0, 0), mode="replicate"), across, groups=3)
     if way != 1:
-        blurred = F.conv2d(blurred, along, padding=(_BLUR_TAPS // 2, 0), groups=3)
+        blurred = F.conv2d(F.pad(blurred, (0, 0, half, half), mode="replicate"), along, groups=3)
     degree = _uniform(generator, draws, -1.0, 1.0, 1, 1, 1).clamp(min=0)
     return torch.lerp(frames, blurred, degree)
 

@@ -3,9 +3,9 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from model.errors import OnlookerError
 
@@ -100,6 +100,12 @@ class SamplesPart(_Part):
     summary_prob: float = Field(default=0.0, ge=0, le=1)
     wrong_reply_prob: float = Field(default=0.0, ge=0, le=1)
     robust_prob: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.slide_prob + self.summary_prob > 1:
+            raise ValueError("slide_prob and summary_prob together must be at most 1")
+        return self
 
 
 class FitPart(_Part):

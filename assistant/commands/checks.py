@@ -103,7 +103,7 @@ def _attention(config: Config) -> Check:
     remedy = ""
     if device.type == "cuda" and config.model.engine == "plain":
         remedy = f"flash-attn makes the plain engine more than twice as fast: {FLASH_ATTENTION}"
-    return Check("attention", True, "torch's own (SDPA)", remedy)
+    return Check("attention", True, "SDPA, for the plain engine", remedy)
 
 
 def _checkpoint(config: Config) -> Check:

@@ -200,6 +200,8 @@ def choose_camera(person: Person, settings: Settings, kept: Kept) -> Values:
         )
         if said.lower() == "a":
             said = person.answers("Its address (it is not shown while you type): ", "", is_secret=True)
+            if not said:
+                continue
         if not said:
             print("  None yet: connect one, or run this again; camera:0 is what `onlooker run` will look for.")
             return {}

@@ -178,7 +178,7 @@ def test_a_log_is_written_over_nothing_but_a_log(tmp_path):
 
 def test_doctor_tells_what_the_plain_engine_attends_with(capsys, monkeypatch):
     checks = {check["name"]: check for check in json.loads(run(capsys, "doctor", "--json")[1])["checks"]}
-    assert checks["attention"]["detail"] == "torch's own (SDPA)"
+    assert checks["attention"]["detail"] == "SDPA, for the plain engine"
     monkeypatch.setenv("ONLOOKER_MODEL__ATTENTION", "flash_attention_2")
     monkeypatch.setenv("ONLOOKER_MODEL__DEVICE", "cpu")
     code, out, _ = run(capsys, "doctor", "--json")

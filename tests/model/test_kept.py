@@ -61,18 +61,26 @@ def test_other_files_have_another_place_and_old_ones_go(decoder_folder, tmp_path
     first = placed(root, decoder_folder)
     assert placed(root, decoder_folder) == first
     assert placed(root, decoder_folder, "int4") != first
-    assert kept.place(root, "other", "int8", torch.float32, [decoder_folder]).name.startswith("other-int8-")
+    assert kept.place(root, "other", "int8", torch.float32, [decoder_folder]).name.startswith("other-")
     tensors = {"embedding": torch.zeros(2, 2)}
     assert kept.save(first, tensors, [decoder_folder])
-    other_format = placed(root, decoder_folder, "int4")
-    assert kept.save(other_format, tensors, [decoder_folder])
+    shutil.copytree(decoder_folder, tmp_path / "another")  # of the same name: a fine-tune has its recipe's
+    elsewhere = placed(root, tmp_path / "another")
+    assert kept.save(elsewhere, tensors, [tmp_path / "another"])
     weights_file = decoder_folder / "model.safetensors"
     save_file(load_file(weights_file), weights_file, metadata={"format": "pt"})
     os.utime(weights_file, ns=(1, 1))
     second = placed(root, decoder_folder)
     assert second != first
     assert kept.save(second, tensors, [decoder_folder])
-    assert sorted(root.iterdir()) == sorted([second, other_format])
+    assert sorted(root.iterdir()) == sorted([second, elsewhere])
+    fourth = placed(root, decoder_folder, "int4")
+    assert kept.save(fourth, tensors, [decoder_folder])  # one at a time is kept of a checkpoint
+    assert sorted(root.iterdir()) == sorted([fourth, elsewhere])
+    left = root / f".{fourth.name}.{os.getpid()}"
+    left.mkdir()
+    assert kept.save(fourth, tensors, [decoder_folder])
+    assert not left.exists()
 
 
 def test_what_is_damaged_is_made_anew_with_one_line(decoder_folder, tmp_path, caplog) -> None:
@@ -88,7 +96,7 @@ def test_what_is_damaged_is_made_anew_with_one_line(decoder_folder, tmp_path, ca
 def test_kept_weights_that_lack_a_layer_are_refused(decoder_folder) -> None:
     tensors = FusedDecoder(opened(decoder_folder), DEVICE, "int8").tensors()
     del tensors["1.down.scales"]
-    with pytest.raises(CheckpointError, match="the kept quantized weights lack 'scales'; delete them"):
+    with pytest.raises(CheckpointError, match=r"lacks 1\.down\.scales"):
         FusedDecoder(bare_decoder(decoder_folder, dtype=torch.float32), DEVICE, "int8", tensors)
 
 

@@ -282,4 +282,4 @@ def test_what_lies_in_the_hub_s_cache_serves_without_the_hub(tmp_path: Path) -> 
 
     absent = [sys.executable, "-c", script.replace("ann/small", "ann/large")]
     done = subprocess.run(absent, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-    assert "WeightsError: ann/large: the model hub says" in done.stderr
+    assert "HubUnreachable: ann/large: the model hub says" in done.stderr

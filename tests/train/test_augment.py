@@ -64,3 +64,12 @@ def test_a_camera_does_not_change_what_a_picture_shows_on_the_whole():
         )
         assert alike[0, 1] > 0.5
         assert 40 < after.mean() < 220
+
+
+def test_a_grey_picture_keeps_its_light_whatever_its_saturation():
+    grey = torch.full((32, 3, 48, 48), 128, dtype=torch.uint8)
+    changed, _ = augment(grey, None, torch.Generator().manual_seed(7), has_camera_faults=True)
+    plain, _ = augment(grey, None, torch.Generator().manual_seed(7))
+    assert float(changed.float().mean()) == pytest.approx(float(plain.float().mean()), rel=0.1)
+    rims = changed[:, :, [0, -1]].float().mean((1, 2, 3)) / changed.float().mean((1, 2, 3))
+    assert rims.min() > 0.9  # blur does not draw a frame round it

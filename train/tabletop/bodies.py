@@ -11,7 +11,7 @@ then moved a little, so that the tips reach where `hand.py` has them and nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from model.errors import MissingDependency
-from train.tabletop.hand import NUM_GRIPS, HandMesh
+from train.tabletop.hand import NUM_GRIPS, NUM_HANDS, HandMesh
 from train.tabletop.motion import turn_about
 
 CUT_X_M = -0.12
@@ -90,6 +90,7 @@ def bake(folder: Path) -> None:
 
     Raises MissingDependency without Anny.
     """
+    assert len(BODIES) == NUM_HANDS - 1, "beside our own hand"
     grips = np.linspace(0, 1, NUM_GRIPS)
     hands = rest_hands(_load_model(), BODIES)
     for number, rest in enumerate(tqdm(hands, desc="bake hands", unit="hand")):
@@ -147,7 +148,7 @@ def _place(model: Any, body: Body) -> RestHand:
     """A whole body in the hand coordinates of its right hand, the forearm along -x; without triangles."""
     import torch
 
-    phenotype = {key: getattr(body, key, 0.5) for key in model.phenotype_labels}
+    phenotype = {key: asdict(body).get(key, 0.5) for key in model.phenotype_labels}
     changes = dict(zip(_LOCAL_CHANGES, (body.thickness, body.length), strict=True))
     still = torch.eye(4)[None, None].repeat(1, model.bone_count, 1, 1)
     with torch.no_grad():

@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pack = actions.add_parser("pack", help="bake objects and rooms into one small archive")
     pack.add_argument("--sources", type=Path, required=True, help="folder with the unpacked LIBERO-PRO assets")
     pack.add_argument("--fetch", action="store_true", help="download and unpack the assets into --sources first")
-    pack.add_argument(
-        "--hands", type=Path, help="folder made by `tabletop hands`; without it no wide clips can be shown"
-    )
+    pack.add_argument("--hands", type=Path, help="folder made by `tabletop hands`; for clips of the wide splits")
     pack.add_argument("--kit", type=Path, required=True, help="archive to write (.tar)")
     render = actions.add_parser("render", help="render clips with their ground truth")
     render.add_argument("--kit", type=Path, required=True, help="archive or folder made by `tabletop pack`")
@@ -125,6 +123,7 @@ def render_clips(
     just these and nothing said. Raises AssetsError, and RuntimeError if a worker dies.
     """
     kit = assets.open_kit(assets_dir)
+    assets.require_hands(kit, split)
     out_dir.mkdir(parents=True, exist_ok=True)
     suffix = ".mp4" if as_video else ".npy"
     seeds = [clip_seed(split, index) for index in range(seed, seed + num_clips)]
@@ -160,8 +159,9 @@ def film_clip(kit: Path, out: Path, split: str, seed: int, seconds: float, size:
     os.environ.setdefault("MUJOCO_GL", "egl")
     from train.tabletop.render import TabletopPlayer
 
-    script = write_script(split, clip_seed(split, seed), seconds)
-    player = TabletopPlayer(assets.open_kit(kit), size)
+    script, folder = write_script(split, clip_seed(split, seed), seconds), assets.open_kit(kit)
+    assets.require_hands(folder, split)
+    player = TabletopPlayer(folder, size)
     out.parent.mkdir(parents=True, exist_ok=True)
     times_s = frame_times(script, fps)
     frames = tqdm(player.frames(script, times_s), total=len(times_s), unit="frame", mininterval=1)

@@ -105,7 +105,7 @@ def choose_head(rng: np.random.Generator, *, is_varied: bool = False) -> Head:
         field_of_view_deg = float(rng.uniform(46, 60))
         return Head(
             look_at_m=_triple(rng.uniform([-0.09, -0.04, 0.01], [-0.01, 0.04, 0.06])),
-            distance_m=float(rng.uniform(0.64, 0.78)) * _nearness(field_of_view_deg),
+            distance_m=float(rng.uniform(0.64, 0.78)) * _distance_factor(field_of_view_deg),
             azimuth_deg=180.0 + float(rng.uniform(-18, 18)),
             elevation_deg=float(rng.uniform(-59, -39)),
             waves=(wave(0.022), wave(0.03), wave(0.008), wave(0.03), wave(4.0), wave(2.5)),
@@ -127,7 +127,7 @@ def choose_free_head(rng: np.random.Generator) -> Head:
     amplitudes = (0.022, 0.03, 0.012, 0.03, 4.0, 2.5)
     return Head(
         look_at_m=_triple(rng.uniform([-0.11, -0.06, 0.00], [0.02, 0.06, 0.07])),
-        distance_m=float(rng.uniform(0.60, 0.84)) * _nearness(field_of_view_deg),
+        distance_m=float(rng.uniform(0.60, 0.84)) * _distance_factor(field_of_view_deg),
         azimuth_deg=180.0 + float(rng.uniform(-38, 38)),
         elevation_deg=float(rng.uniform(-72, -33)),
         waves=tuple(_wave(rng, unrest * amplitude) for amplitude in amplitudes),
@@ -136,8 +136,8 @@ def choose_free_head(rng: np.random.Generator) -> Head:
     )
 
 
-def _nearness(field_of_view_deg: float) -> float:
-    """How much further off an eye stands than the usual one: what it sees of the table stays about as wide."""
+def _distance_factor(field_of_view_deg: float) -> float:
+    """By how much the usual distance is multiplied, so that about as much of the table is seen."""
     reach = np.tan(np.radians(FIELD_OF_VIEW_DEG / 2)) / np.tan(np.radians(field_of_view_deg / 2))
     return float(1 + 0.7 * (reach - 1))
 

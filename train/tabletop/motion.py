@@ -47,7 +47,7 @@ REST = frame((-0.88, -0.35, -0.22), (-0.1, 0.25, 1.0))
 
 
 def elbow_at(side: int, approach_rad: float) -> np.ndarray:
-    """Where the elbow is of an arm that comes from so far round the usual way, in the real world."""
+    """The elbow of an arm turned by `approach_rad` about the vertical from its usual side, in world coordinates."""
     elbow = turn_about_z(approach_rad) @ ELBOW_M
     return elbow if side == RIGHT else MIRROR @ elbow
 

@@ -67,7 +67,7 @@ class TabletopPlayer:
         model, data = self._world.model, self._world.data
         every = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(model, data, self._option, None, self._camera, every, self._scene)
-        if view.roll_deg:  # which a free camera has not
+        if view.roll_deg:  # MuJoCo's free camera cannot be tilted
             for camera in self._scene.camera:
                 camera.up[:] = view.axes[2]
         mujoco.mjr_render(self._rect, self._scene, self._context)

@@ -87,8 +87,8 @@ class Look:
 
     table, wall, floor: the name of a picture in the kit, OWN_SURFACE, or what to paint. skin: of the hands, or their
     gloves. quarter_turns: of the room
-    about its square table. hand: number of the hand in the kit, 0 for our own. lamp_m: where a second light hangs, if
-    there is one.
+    about its square table. hand: number of the hand in the kit, 0 for our own. gloss: of the hand, 0–1.
+    lamp_m: where a second light hangs, if there is one, of the colour lamp_colour.
     """
 
     room: str

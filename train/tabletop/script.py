@@ -33,6 +33,7 @@ from train.tabletop.stage import Stage
 SPLITS = ("train", "val", "bench", "snapshot", "taught", "demo", "wide", "wide_snapshot")
 """In the order of their seeds: add at the end only. Clips of the wide ones have other hands, eyes, lights and habits.
 """
+WIDE = ("wide", "wide_snapshot")
 STUDIED = ("train", "wide")
 """Splits whose clips are worded in rarer ways too, and have more questions."""
 SEEDS_PER_SPLIT = 1_000_000
@@ -84,7 +85,7 @@ def write_script(split: str, seed: int, duration_s: float | None = None) -> Scri
     group = group_of(split, seed)
     is_odd = is_quiet(split, seed) and group != "room"
     look, habits = choose_look(rng, is_held_out=group == "room", is_odd=is_odd), Habits()
-    if split.startswith("wide"):
+    if split in WIDE:
         look, habits = _widen(look, np.random.default_rng([seed, 31]))
     plan = choose_goal(rng) if split != "taught" and rng.random() < 0.22 else None
     if is_quiet(split, seed):

@@ -46,9 +46,7 @@ class World:
         """
         model = self.model
         if look.hand not in self._hands:
-            raise AssetsError(
-                f"{self._kit}: has no hands of bodies, which clips of the wide world show; pack it with them"
-            )
+            raise AssetsError(f"{self._kit}: has no hand number {look.hand}; pack the kit again with --hands")
         self._group(self._bodies_of("room/"), HIDDEN)
         self._group([model.body(f"room/{look.room}").id], SHOWN)
         self._group(self._bodies_of("object/"), HIDDEN)
