@@ -12,10 +12,18 @@ Shapes: L layers, B batch (1), H KV heads, C capacity, T tokens, D head width.
 """
 
 import weakref
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+@cache
+def has_triton() -> bool:
+    """Whether our kernels can be compiled: Triton comes with torch on Linux alone."""
+    return find_spec("triton") is not None
 
 
 class RingLayer(CacheLayerMixin):
@@ -157,8 +165,9 @@ class KVRing(Cache):
 
     @property
     def _has_kernel(self) -> bool:
-        """Whether all of it lies on a GPU, and keys are rotated in their whole width."""
-        return self._keys is not None and self._keys.is_cuda and self._keys.shape[-1] == 2 * len(self._inv_freq)
+        """Whether all of it lies on a GPU that Triton knows, and keys are rotated in their whole width."""
+        is_there = self._keys is not None and self._keys.is_cuda and has_triton()
+        return is_there and self._keys is not None and self._keys.shape[-1] == 2 * len(self._inv_freq)
 
     def export(self) -> dict[str, Tensor]:
         """Copies of what is kept, by name, for saving."""

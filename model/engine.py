@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from model.cache import KVRing
+from model.cache import KVRing, has_triton
 from model.decoder import append, embedding, make_ring
 from model.errors import CheckpointError
 from model.grammar import Cursor, Grammar
@@ -364,10 +364,10 @@ def make_engine(
 
 
 def has_graphs(device: torch.device) -> bool:
-    """Whether its kernels and graphs run there: on NVIDIA's GPUs. AMD's, which torch calls "cuda" as well, Apple's and
-    CPUs run the plain engine, many times slower for the same chip.
+    """Whether its kernels and graphs run there: on NVIDIA's GPUs, where Triton is installed (on Linux). AMD's, which
+    torch calls "cuda" as well, Apple's and CPUs run the plain engine, many times slower for the same chip.
     """
-    return device.type == "cuda" and torch.version.hip is None
+    return device.type == "cuda" and torch.version.hip is None and has_triton()
 
 
 def check_engine(device: torch.device, *, kind: Kind, weights: Weights) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable
 
-HUB_FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
+HUB_FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
 
 
 def run(load: Callable[[], Callable[[], int]]) -> int:

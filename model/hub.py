@@ -17,6 +17,7 @@ from model.fetching import file_sha256
 TIMEOUT_S = 20.0
 # The same weights in other formats would double the download for nothing.
 LEFT_OUT = ["original/*", "*.pth", "*.msgpack", "*.h5", "*.onnx", "*.gguf"]
+_OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.EIO)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 OnBytes = Callable[[int], None]
@@ -50,6 +51,9 @@ def _hub_errors(what: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            reason = f"{error.filename or cache_folder()}: {error.strerror}"
+            raise WeightsError(f"{what}: cannot be kept: {reason}; set $HF_HOME to a folder of yours") from error
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise HubUnreachable(f"{what}: the model hub says: {first_line.rstrip('.')}") from error
     finally:
@@ -112,7 +116,9 @@ def forget(repository: str) -> bool:
     folder = cache_folder() / f"models--{repository.replace('/', '--')}"
     if not folder.is_dir():
         return False
-    shutil.rmtree(folder)
+    shutil.rmtree(folder.resolve())  # it may be a link to a larger disk
+    if folder.is_symlink():
+        folder.unlink()
     return True
 
 

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -29,6 +28,7 @@ log = logging.getLogger("onlooker.weights")
 
 FORMAT = 1
 """Counts on with every change of what the tensors of a fused decoder mean."""
+DRAFT, LOCK = ".draft", ".lock"
 _PART_BYTES = 1 << 30
 _MADE_FROM = ("*.json", "*.safetensors", "*.gguf", "*.bin")
 
@@ -40,12 +40,12 @@ def place(root: Path, name: str, weights: str, dtype: torch.dtype, sources: Iter
     for path in _files(map(Path, folders)):
         stat = path.stat()
         facts.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
-    shown = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")
+    shown = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:80]
     return root / f"{shown}-{_hash(folders)}-{weights}-{_hash(facts)}"
 
 
 def _hash(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def load(folder: Path, device: torch.device) -> dict[str, Tensor] | None:
@@ -58,7 +58,10 @@ def load(folder: Path, device: torch.device) -> dict[str, Tensor] | None:
             for part in sorted(folder.glob("part-*.safetensors")):
                 tensors |= load_file(part, device=str(device))
             return tensors
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        log.warning("%s: cannot be read: %s; the decoder is quantized anew", folder, first_line(error))
+        return None
+    except SafetensorError as error:
         log.debug("%s: %s", folder, error)
     log.warning("%s: damaged; the decoder is quantized anew", folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -66,48 +69,75 @@ def load(folder: Path, device: torch.device) -> dict[str, Tensor] | None:
 
 
 def save(folder: Path, tensors: dict[str, Tensor], sources: Iterable[Path]) -> bool:
-    """Keep the tensors in `folder`, made from `sources` as for `place`; False, with a line in the log, if they cannot
-    be.
+    """Keep the tensors in `folder`, made from `sources` as for `place`; False if they cannot be, with a line in the
+    log.
 
-    What was made of the same folders before is deleted, in whatever format, and what has no sources any more.
+    What was made of the same folders before is deleted, in whatever format, and what has no sources any more. One
+    process at a time keeps something; the others go without.
     """
     root, size = folder.parent, sum(tensor.nbytes for tensor in tensors.values())
-    draft = root / f".{folder.name}.{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        sweep(root, replaced_by=folder)
-        if shutil.disk_usage(root).free < size + SPARE_BYTES:
-            log.warning("%s: no room for the quantized weights (%.1f GB); each start makes them anew", root, size / 1e9)
-            return False
-        shutil.rmtree(draft, ignore_errors=True)  # of a killed start that had the same number
-        log.info("keeping the quantized weights (%.1f GB) in %s", size / 1e9, folder)
-        draft.mkdir()
-        for number, part in enumerate(_parts(tensors)):
-            save_file(part, draft / f"part-{number:02}.safetensors")
-        manifest.seal(draft, {"sources": json.dumps([str(path) for path in _files(sources)])})
-        if not manifest.is_sealed(folder):  # else another process was as quick, and theirs is the same
+        with _locked(root) as is_ours:
+            if not is_ours:
+                log.info("%s: another process is keeping its weights there", root)
+                return False
+            _sweep(root, folder)
+            if shutil.disk_usage(root).free < size + SPARE_BYTES:
+                log.warning(
+                    "%s: no room for the quantized weights (%.1f GB); each start makes them anew", root, size / 1e9
+                )
+                return False
+            log.info("keeping the quantized weights (%.1f GB) in %s", size / 1e9, folder)
+            _write(root / DRAFT, tensors, sources)
             shutil.rmtree(folder, ignore_errors=True)
-            draft.replace(folder)
+            (root / DRAFT).replace(folder)
             manifest.sync_folder(root)
     except (OSError, SafetensorError) as error:
+        shutil.rmtree(root / DRAFT, ignore_errors=True)
         log.warning("%s: cannot be written: %s; each start quantizes the weights anew", folder, first_line(error))
         return False
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return True
 
 
-def sweep(root: Path, *, replaced_by: Path | None = None) -> None:
-    """Delete what is kept of sources that are gone or by a start that was killed, and what `replaced_by` replaces."""
+def _write(draft: Path, tensors: dict[str, Tensor], sources: Iterable[Path]) -> None:
+    draft.mkdir()
+    for number, part in enumerate(_parts(tensors)):
+        save_file(part, draft / f"part-{number:02}.safetensors")
+    manifest.seal(draft, {"sources": json.dumps([str(path) for path in _files(sources)])})
+
+
+def sweep(root: Path) -> None:
+    """Delete what is kept of sources that are gone, and what a start that was killed has left. Raises OSError."""
+    if root.is_dir():
+        with _locked(root) as is_ours:
+            if is_ours:
+                _sweep(root, None)
+
+
+def _sweep(root: Path, replaced_by: Path | None) -> None:
     family = None if replaced_by is None else _family(replaced_by)
-    for folder in root.iterdir() if root.is_dir() else ():
-        if folder.name.startswith("."):
-            process = folder.name.rpartition(".")[2]
-            is_useless = not (process.isdecimal() and Path(f"/proc/{process}").exists())
-        else:
-            is_useless = _family(folder) == family or not _has_sources(folder)
-        if is_useless and folder != replaced_by:
+    for folder in root.iterdir():
+        is_useless = folder.name == DRAFT or _family(folder) == family or not _has_sources(folder)
+        if is_useless and folder.name != LOCK:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[bool]:
+    """Whether no other process keeps or sweeps there; it is kept so meanwhile."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(root / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def _family(folder: Path) -> str:

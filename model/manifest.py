@@ -15,7 +15,10 @@ MANIFEST = "manifest.json"
 
 def is_sealed(folder: Path) -> bool:
     """Whether the folder holds a manifest at all."""
-    return (folder / MANIFEST).exists()
+    try:
+        return (folder / MANIFEST).exists()
+    except OSError:  # not to be looked into, or no name that a file can have
+        return False
 
 
 def seal(folder: Path, facts: dict[str, str]) -> None:

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from model.errors import CheckpointError
 from model.rounding import quantize
 
+STEP = 16
+"""Inputs come in multiples of so many; torch's kernel reads past the end of others."""
 _ROWS_AT_ONCE = 8192
 
 
@@ -29,7 +32,7 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """… × K → … × N, in the dtype of x."""
-        rows = x.reshape(-1, self.in_features).to(torch.bfloat16)
+        rows = x.reshape(-1, self.in_features).to(torch.bfloat16).contiguous()
         product = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scales)
         if self.bias is not None:
             product = product + self.bias
@@ -37,8 +40,20 @@ class PackedLinear(nn.Module):
 
 
 def pack(decoder: PreTrainedModel) -> None:
-    """Replace every linear layer of a decoder, its head too, by a packed one; its embedding stays."""
+    """Replace the linear layers of a decoder, its head too, by packed ones; its embedding stays, and odd widths do.
+
+    Raises CheckpointError for a decoder whose weights are mostly something else, such as experts.
+    """
+    packed = 0
     for parent in list(decoder.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
+            if type(child) is nn.Linear and child.in_features % STEP == 0:
                 setattr(parent, name, PackedLinear(child))
+                packed += child.in_features * child.out_features
+    embedding = decoder.get_input_embeddings().weight
+    left = sum(weight.numel() for weight in decoder.parameters() if weight is not embedding)
+    if packed < left:
+        share, kind = packed / (packed + left), decoder.config.model_type
+        raise CheckpointError(
+            f"weights = 'int8': only {share:.0%} of this {kind}'s weights can be packed; leave it out"
+        )

@@ -147,8 +147,9 @@ def remove(name: str) -> list[str]:
 def _remove_part(part: str) -> bool:
     """Whether it was there. Raises OSError."""
     if _is_hub_name(part):
+        is_gone = hub.forget(part)
         _snapshot_mark(part).unlink(missing_ok=True)
-        return hub.forget(part)
+        return is_gone
     folder = data_dir() / part
     is_there = folder.is_dir()
     if is_there:
@@ -245,9 +246,11 @@ def _fetch_repositories(name: str, parts: Sequence[str], on_progress: OnProgress
                 reason = error.strerror or error
                 raise WeightsError(f"{part}: cannot be kept in {hub.cache_folder()}: {reason}") from error
             before += size
-    folders = [_whole_snapshot(part) for part in parts]
-    assert all(folders)
-    return [folder for folder in folders if folder]
+        folders = {part: _whole_snapshot(part) for part in parts}
+    gone = [part for part, folder in folders.items() if folder is None]
+    if gone:
+        raise WeightsError(f"{', '.join(gone)}: removed by another process meanwhile; try again")
+    return [folder for folder in folders.values() if folder]
 
 
 def _require_room(name: str, num_bytes: int) -> None:

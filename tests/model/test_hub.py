@@ -352,3 +352,36 @@ def test_a_revision_that_is_gone_is_told_in_one_line(endpoint, tmp_path):
     first, second = published("pull(); print(weights.is_present('small'))", endpoint, tmp_path).splitlines()
     assert first.startswith("ann/tower: the model hub ")
     assert second == "False"
+
+
+def test_a_repository_that_lies_behind_a_link_is_removed_too(endpoint, tmp_path):
+    folder = Path(run("from model import weights; print(weights.ensure('ann/small'))", endpoint, tmp_path))
+    repository = folder.parents[1]
+    repository.rename(tmp_path / "larger disk")
+    repository.symlink_to(tmp_path / "larger disk")
+    removed = run("from model import weights; print(weights.remove('ann/small'))", endpoint, tmp_path)
+    assert removed == "['ann/small']"
+    assert not repository.is_symlink()
+    assert not (tmp_path / "larger disk").exists()
+
+
+def test_a_full_quota_is_told_and_no_half_of_a_model_is_taken(endpoint, tmp_path):
+    script = """
+        import errno, huggingface_hub
+        from model import hub, weights
+        from model.errors import OnlookerError
+
+        def full(*args, **options):
+            if options.get("dry_run") or options.get("local_files_only"):
+                return real(*args, **options)
+            raise OSError(errno.EDQUOT, "Disk quota exceeded", "/cache/blob")
+
+        real, huggingface_hub.snapshot_download = huggingface_hub.snapshot_download, full
+        try:
+            weights.ensure("ann/small")
+        except OnlookerError as error:
+            print(error)
+    """
+    assert run(script, endpoint, tmp_path) == (
+        "ann/small: cannot be kept: /cache/blob: Disk quota exceeded; set $HF_HOME to a folder of yours"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -34,6 +35,10 @@ def opened(folder: Path) -> LlamaForCausalLM:
 
 def placed(root: Path, folder: Path, weight_format: str = "int8") -> Path:
     return kept.place(root, "org/a model", weight_format, torch.float32, [folder])
+
+
+def kept_in(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.name != kept.LOCK)
 
 
 @pytest.mark.parametrize("weight_format", ["int8", "int4", "fp8"])
@@ -73,14 +78,13 @@ def test_other_files_have_another_place_and_old_ones_go(decoder_folder, tmp_path
     second = placed(root, decoder_folder)
     assert second != first
     assert kept.save(second, tensors, [decoder_folder])
-    assert sorted(root.iterdir()) == sorted([second, elsewhere])
+    assert kept_in(root) == sorted([second, elsewhere])
     fourth = placed(root, decoder_folder, "int4")
     assert kept.save(fourth, tensors, [decoder_folder])  # one at a time is kept of a checkpoint
-    assert sorted(root.iterdir()) == sorted([fourth, elsewhere])
-    left = root / f".{fourth.name}.{os.getpid()}"
-    left.mkdir()
+    assert kept_in(root) == sorted([fourth, elsewhere])
+    (root / kept.DRAFT).mkdir()  # of a start that was killed
     assert kept.save(fourth, tensors, [decoder_folder])
-    assert not left.exists()
+    assert not (root / kept.DRAFT).exists()
 
 
 def test_what_is_damaged_is_made_anew_with_one_line(decoder_folder, tmp_path, caplog) -> None:
@@ -112,7 +116,7 @@ def test_what_was_kept_of_removed_weights_goes_with_them(decoder_folder, tmp_pat
     monkeypatch.setenv("ONLOOKER_DATA", str(tmp_path / "data"))
     folder = placed(weights.quantized_dir(), decoder_folder)
     kept.save(folder, {"embedding": torch.zeros(2, 2)}, [decoder_folder])
-    half_done = folder.with_name(f".{folder.name}.999999999")
+    half_done = folder.with_name(kept.DRAFT)
     half_done.mkdir()
     weights.remove("smollm2-135m-instruct")
     assert json.loads((folder / "manifest.json").read_text())["files"]
@@ -120,3 +124,22 @@ def test_what_was_kept_of_removed_weights_goes_with_them(decoder_folder, tmp_pat
     shutil.rmtree(decoder_folder)
     weights.remove("smollm2-135m-instruct")
     assert not folder.exists()
+
+
+def test_while_one_process_keeps_something_another_goes_without(decoder_folder, tmp_path) -> None:
+    root = tmp_path / "kept"
+    folder, tensors = placed(root, decoder_folder), {"embedding": torch.zeros(2, 2)}
+    root.mkdir()
+    with FileLock(root / kept.LOCK):
+        assert not kept.save(folder, tensors, [decoder_folder])
+    assert kept.save(folder, tensors, [decoder_folder])
+
+
+def test_folders_with_odd_names_have_a_place(decoder_folder, tmp_path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    decoder_folder.rename(odd)
+    folder = kept.place(tmp_path / "kept", "../" + "n" * 300, "int8", torch.float32, [odd])
+    assert kept.load(folder, DEVICE) is None
+    assert folder.parent == tmp_path / "kept"
+    assert kept.save(folder, {"embedding": torch.zeros(2, 2)}, [odd])
+    assert kept.load(folder, DEVICE) is not None

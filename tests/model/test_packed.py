@@ -58,6 +58,21 @@ def test_a_packed_decoder_reads_as_one_with_the_rounded_weights(is_tied) -> None
         assert one.watched_prob == pytest.approx(other.watched_prob, rel=0.05)
 
 
+def test_widths_that_the_kernel_cannot_take_stay_as_they_are() -> None:
+    config = LlamaConfig(vocab_size=50, hidden_size=40, intermediate_size=96, num_hidden_layers=1,
+                         num_attention_heads=2, num_key_value_heads=2)  # fmt: skip
+    decoder = LlamaForCausalLM(config).eval().requires_grad_(False)
+    exact = decoder.model.layers[0].mlp.down_proj.weight.clone()
+    with pytest.raises(CheckpointError, match=r"weights = 'int8': only \d+% of this llama's weights can be packed"):
+        pack(decoder)
+    assert type(decoder.model.layers[0].mlp.up_proj) is nn.Linear  # 40 inputs
+    packed = decoder.model.layers[0].mlp.down_proj
+    assert isinstance(packed, PackedLinear)
+    x = torch.randn(96, 3).T  # of no contiguous rows
+    torch.testing.assert_close(packed(x), x @ exact.T, atol=0.05, rtol=0.05)
+    assert packed(torch.zeros(0, 96)).shape == (0, 40)
+
+
 def test_a_checkpoint_opens_with_it_and_decides_nearly_the_same() -> None:
     exact, packed = open_checkpoint(GOLDEN), open_checkpoint(GOLDEN, weights="int8")
     assert packed.engine.weights == "int8"

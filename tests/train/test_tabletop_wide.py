@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 
@@ -159,3 +160,33 @@ def test_a_kit_is_unpacked_with_the_hands_that_it_has(tmp_path: Path):
                 (tmp_path / child).mkdir(exist_ok=True)
                 archive.add(tmp_path / child, child)
         assert (assets.open_kit(tmp_path / f"{name}.tar") / "bodies").is_dir() == with_bodies
+
+
+def test_an_archive_that_is_packed_anew_is_unpacked_anew(tmp_path: Path):
+    for child in ("objects", "fixtures", "rooms", "surfaces", "hand"):
+        (tmp_path / "src" / child).mkdir(parents=True)
+    for number in (1, 2):
+        (tmp_path / "src" / "objects" / f"{number}.npz").write_bytes(b"x" * number)
+        with tarfile.open(tmp_path / "kit.tar", "w") as archive:
+            for child in (tmp_path / "src").iterdir():
+                archive.add(child, child.name)
+        os.utime(tmp_path / "kit.tar", ns=(number, number))
+        assert len(list((assets.open_kit(tmp_path / "kit.tar") / "objects").iterdir())) == number
+
+
+def test_a_folder_of_the_archive_s_name_that_is_something_else_is_left_alone(tmp_path: Path):
+    (tmp_path / "kit").mkdir()
+    (tmp_path / "kit" / "letter.txt").write_text("mine")
+    for name in ("kit.tar", "plain"):
+        (tmp_path / name).write_bytes(b"an archive")
+        with pytest.raises(assets.AssetsError, match="rename the archive"):
+            assets.open_kit(tmp_path / name)
+    assert (tmp_path / "kit" / "letter.txt").read_text() == "mine"
+
+
+def test_wide_clips_are_refused_at_once_without_hands_of_bodies(tmp_path: Path):
+    (tmp_path / "kit" / "objects").mkdir(parents=True)
+    for split in ("wide", "wide_snapshot"):
+        with pytest.raises(assets.AssetsError, match=rf"{split}.*tabletop hands.*--hands"):
+            assets.require_hands(tmp_path / "kit", split)
+    assets.require_hands(tmp_path / "kit", "train")

