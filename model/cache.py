@@ -166,8 +166,9 @@ class KVRing(Cache):
     @property
     def _has_kernel(self) -> bool:
         """Whether all of it lies on a GPU that Triton knows, and keys are rotated in their whole width."""
-        is_there = self._keys is not None and self._keys.is_cuda and has_triton()
-        return is_there and self._keys is not None and self._keys.shape[-1] == 2 * len(self._inv_freq)
+        if self._keys is None or self._keys.shape[-1] != 2 * len(self._inv_freq):
+            return False
+        return self._keys.is_cuda and has_triton()
 
     def export(self) -> dict[str, Tensor]:
         """Copies of what is kept, by name, for saving."""

@@ -12,20 +12,15 @@ from model.rounding import quantize
 
 STEP = 16
 """Inputs come in multiples of so many; torch's kernel reads past the end of others."""
-_ROWS_AT_ONCE = 8192
 
 
 class PackedLinear(nn.Module):
-    """In the place of a linear layer on a CPU. weight: N × K int8; scales: N bfloat16; what comes out is as what goes
-    in.
-    """
+    """In the place of a linear layer on a CPU. weight: N × K int8; scales: N bfloat16."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.out_features, self.in_features = linear.weight.shape
-        exact = linear.weight.detach().split(_ROWS_AT_ONCE)
-        parts = [quantize(rows, "int8", torch.bfloat16) for rows in exact]
-        weight, scales = (torch.cat(column) for column in zip(*parts, strict=True))
+        weight, scales = quantize(linear.weight.detach(), "int8", torch.bfloat16)
         self.register_buffer("weight", weight)
         self.register_buffer("scales", scales)
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from model.errors import CheckpointError
 from model.rounding import GROUP, Format, quantize
 
-_ROWS_AT_ONCE = 8192
-
 
 class QuantizedLinear(nn.Module):
     """In the place of a linear layer on a GPU, of N × K weights.
@@ -40,9 +38,7 @@ class QuantizedLinear(nn.Module):
         """From a layer's own weights. Raises CheckpointError for sizes that the format cannot hold."""
         if weight_format == "int4" and linear.in_features % GROUP:
             raise CheckpointError(f"int4 weights: {linear.in_features} inputs are no multiple of {GROUP}; take int8")
-        rows = linear.weight.detach().split(_ROWS_AT_ONCE)  # a head's float32 copies would not fit beside the rest
-        parts = [quantize(some, weight_format) for some in rows]
-        weight, scales = (torch.cat(column) for column in zip(*parts, strict=True))
+        weight, scales = quantize(linear.weight.detach(), weight_format)
         return cls(weight, scales, None if linear.bias is None else linear.bias.detach(), weight_format)
 
     def forward(self, x_TK: Tensor) -> Tensor:

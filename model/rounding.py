@@ -10,6 +10,7 @@ FORMATS: tuple[Format, ...] = ("int8", "fp8", "int4")
 GROUP = 128
 """Inputs that share a scale, in int4."""
 _FP8_MAX = 448.0
+_ROWS_AT_ONCE = 8192
 
 
 def quantize(
@@ -20,6 +21,13 @@ def quantize(
     Weights: N × K int8 or float8_e4m3fn, or N × K/2 uint8 with inputs j and j + GROUP/2 of a group in one byte (int4).
     Scales: N, in `scale_dtype`, or N × K/GROUP in the weights' dtype for int4.
     """
+    # Some rows at once: float32 copies of a whole head would not fit beside the rest.
+    parts = [_quantize(rows_MK, weight_format, scale_dtype) for rows_MK in weight_NK.split(_ROWS_AT_ONCE)]
+    weight, scales = (torch.cat(column) for column in zip(*parts, strict=True))
+    return weight, scales
+
+
+def _quantize(weight_NK: Tensor, weight_format: Format, scale_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     exact = weight_NK.to(torch.float32)
     if weight_format == "int4":
         groups = exact.view(len(exact), -1, GROUP)

@@ -231,7 +231,7 @@ def _fetch_repositories(name: str, parts: Sequence[str], on_progress: OnProgress
             locks.enter_context(_locked(part, LOCK_TIMEOUT_S))
         missing = [part for part in parts if _whole_snapshot(part) is None]  # another process may have got some
         sizes = [hub.missing_bytes(part) for part in missing]
-        _require_room(name, sum(sizes) if missing else 0)
+        _require_room(name, sum(sizes))
         before = 0
         for part, size in zip(missing, sizes, strict=True):
 
