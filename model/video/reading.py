@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ class Video:
         from av.error import FFmpegError, InvalidDataError
 
         with contextlib.ExitStack() as kept:
+            began_s = time.monotonic()
             try:
                 address = target if isinstance(target, str) else _address_of(target, kept)
                 container = av.open(
@@ -90,6 +92,9 @@ class Video:
                     metadata_errors="replace",
                 )
             except InvalidDataError:
+                limit_s = _limit_s(timeout_s)
+                if limit_s is not None and time.monotonic() - began_s >= limit_s:  # of RTSP no other word comes
+                    raise VideoMissing(f"{name}: cannot be opened: {_no_answer(limit_s)}") from None
                 why = "is not a video that can be read (not a known format, or cut off before its index)"
                 raise VideoError(f"{name}: {why}") from None
             except (FFmpegError, OSError, ValueError) as error:
@@ -372,13 +377,20 @@ def _explain(address: str) -> str:
     return next((" ".join(text.split())[:120] for _, _, text in said if text.strip()), "")
 
 
+def _limit_s(timeout_s: Any) -> float | None:
+    return timeout_s[-1] if isinstance(timeout_s, tuple) else timeout_s
+
+
+def _no_answer(limit_s: float | None) -> str:
+    return "no answer in time" if limit_s is None else f"no answer within {limit_s:g} s"
+
+
 def _reason(error: Exception, timeout_s: Any) -> str:
     """What libav says, without the address: that one may hold a password."""
     from av.error import ExitError, FFmpegError, ProtocolNotFoundError
 
     if isinstance(error, ExitError | TimeoutError):
-        limit_s = timeout_s[-1] if isinstance(timeout_s, tuple) else timeout_s
-        return "no answer in time" if limit_s is None else f"no answer within {limit_s:g} s"
+        return _no_answer(_limit_s(timeout_s))
     if isinstance(error, ProtocolNotFoundError):
         return "the PyAV that is installed was built without this kind of address (`pip install av` has no srt://)"
     words = error.strerror if isinstance(error, FFmpegError | OSError) else None

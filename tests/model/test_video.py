@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 from fractions import Fraction
 from pathlib import Path
 
@@ -218,6 +219,14 @@ def test_a_file_may_have_any_name(name, tmp_path, monkeypatch):
 def test_what_cannot_be_opened_is_missing(tmp_path):
     with pytest.raises(VideoMissing, match=r"there\.mp4: cannot be opened: No such file"):
         Video.open(tmp_path / "there.mp4", name="there.mp4")
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_server_that_never_answers_is_told_from_one_that_sends_no_video(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/camera"
+        with pytest.raises(VideoMissing, match=r"^camera: cannot be opened: no answer within 1 s$"):
+            Video.open(address, name="camera", timeout_s=1.0)
 
 
 def test_of_several_pictures_the_default_one_is_shown_though_another_is_larger(tmp_path):
