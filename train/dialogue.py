@@ -128,12 +128,12 @@ _REFUSALS = (
 _ASKED = ("What am I doing?", "What do you see?", "What am I holding?", "What is on the table?", "What did I just do?")
 
 
-def mislead(turns: list[Turn], rng: random.Random) -> list[Turn]:
-    """The dialogue with one remark gone wrong, so that what was said is no substitute for what is seen.
+def mislead(turns: list[Turn], rng: random.Random, most: int = 1) -> list[Turn]:
+    """The dialogue with one to `most` remarks gone wrong, so that what was said is no substitute for what is seen.
 
-    Another remark, an empty one or none stands in its place, unlearned. Half of the time it is put right one frame
-    later, in words that are learned (VideoLLM-online, augmentation against text dependency). The last remark, on
-    which nothing depends, is left alone.
+    Another remark, an empty one or none stands in the place of each, unlearned. Half of the time it is put right one
+    frame later, in words that are learned (VideoLLM-online, augmentation against text dependency). The last remark,
+    on which nothing depends, is left alone.
     """
     remarks = [
         i
@@ -142,11 +142,18 @@ def mislead(turns: list[Turn], rng: random.Random) -> list[Turn]:
     ]
     if len(remarks) < 2:
         return turns
-    at = rng.choice(remarks[:-1])
+    texts = {turn.text for turn in turns if isinstance(turn, AssistantTurn)}
+    count = rng.randint(1, min(most, len(remarks) - 1))
+    for at in sorted(rng.sample(remarks[:-1], count), reverse=True):  # from the end: places before it stay as they are
+        turns = _mislead_at(turns, at, texts, rng)
+    return turns
+
+
+def _mislead_at(turns: list[Turn], at: int, all_texts: set[str], rng: random.Random) -> list[Turn]:
     before, right, after = turns[at - 1], turns[at], turns[at + 1]
     assert isinstance(before, StreamTurn)
     assert isinstance(right, AssistantTurn)
-    texts = sorted({t.text for t in turns if isinstance(t, AssistantTurn)} - {right.text})
+    texts = sorted(all_texts - {right.text})
     wrong = rng.choice([*texts, "", None])
     changed: list[Turn] = [before, AssistantTurn(wrong, learn=False)] if wrong is not None else [_hushed(before)]
     if isinstance(after, StreamTurn) and after.num_frames > 1 and rng.random() < 0.5:

@@ -91,14 +91,16 @@ class SamplesPart(_Part):
     """Which dialogues are made of the clips.
 
     slide_prob: share that looks like a window that has slid. summary_prob: share with a summary of what was done so
-    far, half of which begin with it (`stream.when_full = "summary"`). wrong_reply_prob: share in which one remark is
-    replaced, emptied or left out, against believing one's own words more than one's eyes. robust_prob: share that is a
-    question without a picture worth an answer (no video, black, noise), with a polite refusal.
+    far, half of which begin with it (`stream.when_full = "summary"`). wrong_reply_prob: share in which one to
+    most_wrong_replies remarks are replaced, emptied or left out, against believing one's own words more than one's
+    eyes. robust_prob: share that is a question without a picture worth an answer (no video, black, noise), with a
+    polite refusal.
     """
 
     slide_prob: float = Field(default=0.3, ge=0, le=1)
     summary_prob: float = Field(default=0.0, ge=0, le=1)
     wrong_reply_prob: float = Field(default=0.0, ge=0, le=1)
+    most_wrong_replies: int = Field(default=1, ge=1)
     robust_prob: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")

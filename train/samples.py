@@ -115,7 +115,7 @@ class Sampler:
             answers_after_frame=self._grammar.template.answers_after_frame,
         )
         if rng.random() < part.wrong_reply_prob:
-            turns = mislead(turns, rng)
+            turns = mislead(turns, rng, part.most_wrong_replies)
         return turns, features
 
     def _refusal(self, rng: random.Random) -> Sample:

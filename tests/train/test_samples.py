@@ -79,6 +79,32 @@ def test_one_remark_goes_wrong_and_is_never_learned(seed):
         assert wronged[first] == StreamTurn(turns[first].num_frames, turns[first].num_frames - 1)
 
 
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 100_000))
+def test_several_remarks_go_wrong_in_one_dialogue(seed):
+    annotation = Annotation(60, tuple(Utterance(6 * k, f"You do {k}.") for k in range(1, 9)))
+    wronged = mislead(to_turns(annotation), random.Random(seed), most=4)
+    assert num_frames(wronged) == 60
+    said = [turn for turn in wronged if isinstance(turn, AssistantTurn)]
+    assert said[-1] == AssistantTurn("You do 8.")
+    learned = {turn.text.removeprefix(SORRY) for turn in said if turn.learn}
+    assert learned <= {u.text for u in annotation.utterances}
+    assert 0 <= 8 - len(learned) <= 4
+    assert sum(not turn.learn for turn in said) <= 4
+    assert all(
+        0 <= turn.num_frames * (turn.learn is True) + (turn.learn is not True) * int(turn.learn) <= turn.num_frames
+        for turn in wronged
+        if isinstance(turn, StreamTurn)
+    )
+
+
+def test_more_than_one_remark_does_go_wrong():
+    turns = to_turns(ANNOTATION)
+    counts = {sum(not t.learn for t in mislead(turns, random.Random(seed), most=3) if isinstance(t, AssistantTurn))
+              for seed in range(100)}  # fmt: skip
+    assert counts == {0, 1, 2, 3}
+
+
 def test_all_ways_of_going_wrong_occur():
     turns = to_turns(ANNOTATION)
     kinds = set()

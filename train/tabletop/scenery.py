@@ -68,6 +68,8 @@ _GLOVES = (
     (0.35, 0.65, 0.40),
 )
 GLOVED_SHARE = 0.12
+ODD_HAND_SHARE = 0.2
+"""Of the wide world's hands: of any colour there is."""
 _SKINS = (
     (0.96, 0.80, 0.70),
     (0.93, 0.72, 0.60),
@@ -143,6 +145,7 @@ def widen(look: Look, rng: np.random.Generator) -> Look:
     dim = float(rng.uniform(0.45, 0.8)) if rng.random() < 0.25 else 1.0
     lamp = rng.uniform([-0.7, -0.9, 0.5], [0.9, 0.9, 1.6]) if rng.random() < 0.5 else None
     slant = rng.uniform(-0.9, 0.9, 2)
+    skin = rng.uniform(0.05, 0.95, 3) if rng.random() < ODD_HAND_SHARE else look.skin
     colour = np.clip(np.array(look.light_colour) * dim * (1 + rng.uniform(-0.12, 0.12, 3)), 0, 1)
     return replace(
         look,
@@ -150,6 +153,7 @@ def widen(look: Look, rng: np.random.Generator) -> Look:
         light_direction=(float(slant[0]), float(slant[1]), -1.0),
         light_colour=_triple(colour),
         ambient=float(rng.uniform(0.14, 0.60)) * dim,
+        skin=_triple(np.asarray(skin)),
         hand=int(rng.integers(NUM_HANDS)),
         sleeve_radius_m=float(rng.uniform(0.024, 0.050)),
         gloss=float(rng.uniform(0.0, 0.3)),
