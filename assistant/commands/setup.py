@@ -266,8 +266,8 @@ def choose_voice(person: Person, settings: Settings, kept: Kept) -> Values:
 
 def _say(settings: Settings) -> str:
     """Say a sentence; gives what went wrong, with what helps."""
+    from assistant.voice.lines import Sentence
     from assistant.voice.opening import open_voice
-    from assistant.voice.speaker import Sentence
 
     told: list[str] = []
     voice = open_voice(settings.config.voice, None, threading.Event(), told.append)

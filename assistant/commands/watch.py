@@ -229,6 +229,7 @@ class _Narrator:
                 if event.late:
                     self._output.warn(f'"{event.query.text}" was asked at the end: the video is shorter than its time')
             case Words():
+                self._app.hear(event)
                 self._pieces.append(event.text)
                 if event.final:
                     text = "".join(self._pieces).strip()
@@ -251,5 +252,3 @@ class _Narrator:
         )
         if self._subtitles is not None:
             self._subtitles.add(words.time_s, text)
-        if not words.cut:
-            self._app.say(text, words.time_s)

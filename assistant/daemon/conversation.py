@@ -21,7 +21,8 @@ from assistant.runtime.asker import Asker
 from assistant.runtime.health import stale_after_s
 from assistant.runtime.messages import Asked, Query, Seen, Status, Words
 from assistant.runtime.states import State
-from assistant.voice.speaker import Sentence
+from assistant.voice.lines import Sentence
+from assistant.voice.telling import Teller
 from assistant.voice.thread import VoiceThread
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Conversation:
     ):
         self._watching, self._camera, self._parts, self._modes = watching, camera, parts, modes
         self._voice, self._journal, self._model = voice, journal, model
+        self._teller = Teller(voice.say, lambda: modes.now.muted)
         self._publish, self._post = publish, post
         self.questions, self._sight = Questions(), Sight()
         self.num_remarks = 0
@@ -93,6 +95,7 @@ class Conversation:
     def begin_anew(self, why: str) -> None:
         """There is another stream, which has seen nothing yet: what was open in the last one is answered with `why`."""
         self._texts.clear()
+        self._teller.forget()
         self._sight.note_capture(State.OPENING, "", time.time(), time.monotonic())
         self.questions.fail(why)
 
@@ -137,6 +140,8 @@ class Conversation:
 
     def hear(self, words: Words) -> None:
         """A piece of a reply."""
+        if words.query_id is None or words.query_id in self.questions or words.final:
+            self._teller.hear(words)
         text = self._texts.get(words.reply_id, "") + words.text
         if words.final:
             self._texts.pop(words.reply_id, None)
@@ -177,6 +182,8 @@ class Conversation:
         question.asker.words(text)
         question.asker.done({"text": text, "time_s": self._time_s, "cut": False})
         self._make_known("answer", text, Words(0, "", True, self._time_s, question.number, None, 0.0))
+        if not self._modes.now.muted:
+            self._voice.say(Sentence(text, self._time_s, is_answer=True))
 
     def _note_question(self, text: str, time_s: float, number: int) -> None:
         self._publish("query", {"text": text, "time_s": time_s})
@@ -185,8 +192,6 @@ class Conversation:
     def _make_known(self, kind: str, text: str, words: Words) -> None:
         self._publish(kind, {"text": text, "time_s": words.time_s, "latency_s": words.latency_s})
         self._remember(kind, text, words.time_s, query_id=words.query_id, silence_prob=words.silence_prob)
-        if not (self._modes.now.muted or words.cut):
-            self._voice.say(Sentence(text, words.time_s))
 
     def _remember(self, kind: str, text: str, time_s: float, **about: Any) -> None:
         if self._journal is not None and not self._modes.now.private:

@@ -39,7 +39,7 @@ class Mailbox(Generic[T]):
             if self._closed:
                 return False
             if len(self._items) == self.capacity:
-                self._items.popleft()
+                self._make_room()
                 self.num_dropped += 1
             self._add(item)
             return True
@@ -101,6 +101,9 @@ class Mailbox(Generic[T]):
     def __len__(self) -> int:
         with self._changed:
             return len(self._items)
+
+    def _make_room(self) -> None:
+        self._items.popleft()
 
     def _add(self, item: T) -> None:
         self._items.append(item)

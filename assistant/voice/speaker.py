@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from assistant.errors import SpeechError
 from assistant.runtime.mailbox import Mailbox
 from assistant.sound.player import Player
 from assistant.sound.speech import Speech
 from assistant.voice.engines import NoSound, SpeechEngine
-
-NUM_LINES_QUEUED = 16
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence to say, and the moment of the stream it belongs to."""
-
-    text: str
-    time_s: float
+from assistant.voice.lines import Sentence
 
 
 class Voice:

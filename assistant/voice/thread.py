@@ -10,10 +10,10 @@ from collections.abc import Callable
 from assistant.config.keys import VoiceSection
 from assistant.errors import WorkerFailed
 from assistant.runtime.health import Part
-from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.states import State
 from assistant.runtime.threads import STOP_TIMEOUT_S, make_thread, stuck_message
-from assistant.voice.speaker import NUM_LINES_QUEUED, Sentence, Voice
+from assistant.voice.lines import Lines, Sentence
+from assistant.voice.speaker import Voice
 from model.errors import OnlookerError
 
 FIRST_DELAY_S, LAST_DELAY_S = 5.0, 300.0
@@ -102,8 +102,9 @@ class _Speaker:
     """One voice and the thread that owns it, and opens it if it may."""
 
     def __init__(self, voice: Voice | None, hush: threading.Event, open_again: Callable[[], Voice | None] | None):
-        self._lines = Mailbox[tuple[int, Sentence]](NUM_LINES_QUEUED, name="lines")
-        self._num_cuts = 0  # a line that was put in before the latest one is not said
+        self._lines = Lines()
+        self._cut_at_s = 0.0  # a line that was decided before the latest cut is not said
+        self.num_stale = 0
         self._voice, self._hush, self._open_again = voice, hush, open_again
         self._is_open = open_again is None
         self._is_speaking = False
@@ -133,11 +134,11 @@ class _Speaker:
 
     def put(self, line: Sentence) -> None:
         """Have it said. Any thread."""
-        self._lines.put((self._num_cuts, line))
+        self._lines.put(line)
 
     def cut(self) -> bool:
         """Forget all lines; True if one is being said, and another speaker must go on: this one breaks off and ends."""
-        self._num_cuts += 1
+        self._cut_at_s = time.monotonic()
         self._lines.clear()
         if not (self._is_speaking and self.is_replaceable):
             return False
@@ -165,20 +166,23 @@ class _Speaker:
         if not self._is_open:
             self._open()
         while self._voice is not None and not (self._hush.is_set() or self._lines.is_drained):
-            taken = self._lines.take(timeout_s=0.2)
-            if taken is None:
+            line = self._lines.take(timeout_s=0.2)
+            if line is None:
+                continue
+            if line.is_stale and self.is_replaceable:  # into a file all is said
+                self.num_stale += 1
                 continue
             if not self._voice.is_heard:
                 self._mend()
             if self._voice.is_heard:
-                self._say(self._voice, *taken)
+                self._say(self._voice, line)
         if self._voice is not None:
             self._voice.close(0.0)
 
-    def _say(self, voice: Voice, num_cuts: int, line: Sentence) -> None:
+    def _say(self, voice: Voice, line: Sentence) -> None:
         self._is_speaking = True  # before the look at the cuts: a cut looks at it after it was counted
         try:
-            if num_cuts == self._num_cuts:
+            if line.since_s > self._cut_at_s:
                 voice.say(line)
                 self._spoke_at_s = time.monotonic()
         except Exception:  # a fault of ours costs a sentence, not the voice

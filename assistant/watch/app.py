@@ -21,9 +21,11 @@ from assistant.mind.loop import MAX_BATCH
 from assistant.mind.opening import familiarity_of, open_stream
 from assistant.mind.pipeline import Pipeline, QueueSizes
 from assistant.runtime.mailbox import Mailbox, put_until
-from assistant.runtime.messages import Ended, Event, Frame, Opened, Query, Seen
+from assistant.runtime.messages import Ended, Event, Frame, Opened, Query, Seen, Words
 from assistant.runtime.threads import STOP_TIMEOUT_S, Threads, failure_of, stuck_message
-from assistant.voice.speaker import NUM_LINES_QUEUED, Sentence, Voice, run_voice
+from assistant.voice.lines import Lines, Sentence
+from assistant.voice.speaker import Voice, run_voice
+from assistant.voice.telling import Teller
 from model.errors import OnlookerError
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ class App:
         self._voice: Voice | None = None
         self._voice_thread: threading.Thread | None = None
         self._events = Mailbox[Event](NUM_EVENTS_QUEUED, name="events")
-        self._lines = Mailbox[Sentence](NUM_LINES_QUEUED, name="lines")
+        self._lines = Lines()
+        self._teller = Teller(self._say)
         self._threads = Threads(self._note_failure)
         self._pipeline: Pipeline | None = None
         self._end_s, self._has_seen = 0.0, False
@@ -118,11 +121,12 @@ class App:
                 self._duration_s = event.time_s
             yield event
 
-    def say(self, text: str, time_s: float) -> None:
-        """Hand a finished reply to the voice. In real time it never waits: a voice that lags loses its oldest lines."""
-        line = Sentence(text, time_s)
-        if self._voice is None:
-            return
+    def hear(self, words: Words) -> None:
+        """Have a piece of a reply said. In real time it never waits: a voice that lags loses its oldest lines."""
+        if self._voice is not None:
+            self._teller.hear(words)
+
+    def _say(self, line: Sentence) -> None:
         if self._plan.lossless:
             put_until(self._lines, line, self.stop_event)
         else:

@@ -13,12 +13,12 @@ import soundfile
 
 from assistant.config.keys import VoiceSection
 from assistant.errors import OutputError, SpeechError
-from assistant.runtime.mailbox import Mailbox
 from assistant.sound.player import open_player
 from assistant.sound.speech import Speech
 from assistant.sound.wav import WAV_RATE_HZ, WavPlayer, resample
 from assistant.voice.engines import EspeakEngine, NoSound, Pyttsx3Engine, SpeechEngine, open_engines
-from assistant.voice.speaker import Sentence, Voice, run_voice
+from assistant.voice.lines import Lines, Sentence
+from assistant.voice.speaker import Voice, run_voice
 from assistant.voice.thread import VoiceThread
 from tests.assistant.camera import wait_for
 from tests.pace import pace
@@ -226,7 +226,7 @@ def test_auto_output_is_a_file_when_faster_than_real_time(tmp_path):
 
 
 def test_voice_thread_says_what_is_left_then_ends(tmp_path):
-    lines, stop = Mailbox[Sentence](9, name="lines"), threading.Event()
+    lines, stop = Lines(), threading.Event()
     path = tmp_path / "speech.wav"
     voice = Voice([EspeakEngine(170, 1.0)], WavPlayer(path, is_timeline=True), print)
     lines.put(Sentence(TEXT, 0.0))
