@@ -49,6 +49,15 @@ class VideoMissing(VideoError):
     exit_code = 3
 
 
+MEMORY_MARKS = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether a GPU had no room for something. torch says so in several ways, not all of them an OutOfMemoryError."""
+    is_marked = isinstance(error, RuntimeError) and any(mark in str(error) for mark in MEMORY_MARKS)
+    return is_marked or type(error).__name__ == "OutOfMemoryError"
+
+
 class StreamError(OnlookerError):
     """A stream was used against its rules, or a saved stream does not fit this model."""
 

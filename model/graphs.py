@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from model.errors import CheckpointError
+from model.errors import CheckpointError, is_of_memory
 
 log = logging.getLogger("onlooker.engine")
 
@@ -45,6 +45,7 @@ class Recorder:
         """What `act` launches. Other threads may go on using the GPU: nothing here waits for all of it.
 
         Raises CheckpointError for work that cannot be recorded; after that this process cannot use the GPU any more.
+        Want of memory is raised as it comes (`is_of_memory`), and harms nothing.
         """
         graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
@@ -55,9 +56,9 @@ class Recorder:
                     output = act()
                 finally:
                     graph.capture_end()
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if is_of_memory(error):
+                raise
             raise CheckpointError(
                 f"engine: {self._subject} cannot be recorded as a CUDA graph ({error}); set engine to 'plain'"
             ) from error
@@ -91,8 +92,8 @@ class Shelf(Generic[Size]):
         if graph is None:
             try:
                 graph = self._graphs[size] = self._recorder.record(lambda: compute(size))
-            except torch.OutOfMemoryError:  # then without, which takes less
-                self._do_without(size)
+            except RuntimeError as error:
+                self._do_without(size, error)  # which takes less
                 return compute(size)
         return graph.replay()
 
@@ -109,11 +110,13 @@ class Shelf(Generic[Size]):
         try:
             compute(missing[0])  # kernels are compiled and chosen now, which a recording cannot do
             self._graphs[missing[0]] = self._recorder.record(lambda: compute(missing[0]))
-        except torch.OutOfMemoryError:
-            self._do_without(missing[0])
+        except RuntimeError as error:
+            self._do_without(missing[0], error)
         return not self._without and len(missing) > 1
 
-    def _do_without(self, size: Size) -> None:
+    def _do_without(self, size: Size, error: RuntimeError) -> None:
+        if not is_of_memory(error):
+            raise error
         if not self._without:
             log.warning("no memory on the GPU for a CUDA graph of size %s; that work goes on without, slower", size)
         self._without.add(size)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Literal
 
 from assistant.errors import WorkerFailed
+from model.errors import is_of_memory
 
 Fault = Literal["memory", "gpu", "other"]
 
-
-_MEMORY_MARKS = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _GPU_MARKS = ("CUDA error", "Triton Error [CUDA]")
 
 
@@ -25,8 +24,7 @@ def fault_of(error: BaseException) -> Fault:
     """By the first in the chain of causes that says it."""
     cause: BaseException | None = error
     while cause is not None:
-        is_of_memory = isinstance(cause, RuntimeError) and any(mark in str(cause) for mark in _MEMORY_MARKS)
-        if is_of_memory or type(cause).__name__ == "OutOfMemoryError":
+        if is_of_memory(cause):
             return "memory"
         if isinstance(cause, RuntimeError) and any(mark in str(cause) for mark in _GPU_MARKS):
             return "gpu"

@@ -20,6 +20,8 @@ class Replayed(Graph):
 class SmallRecorder(Recorder):
     """Has memory for work that gives no more than `room` numbers. attempts: how often it was asked."""
 
+    error: RuntimeError = torch.OutOfMemoryError("CUDA out of memory")
+
     def __init__(self, room: int) -> None:
         self.room, self.attempts = room, 0
 
@@ -27,7 +29,7 @@ class SmallRecorder(Recorder):
         self.attempts += 1
         output = act()
         if output.numel() > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         return Replayed(output)
 
 
@@ -35,8 +37,14 @@ def compute(size: int) -> Tensor:
     return torch.full((size,), float(size))
 
 
-def test_a_graph_without_room_is_tried_once_and_told_once(caplog: pytest.LogCaptureFixture):
+@pytest.mark.parametrize(
+    "error",
+    [SmallRecorder.error, RuntimeError("CUDA error: out of memory"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")],
+)
+def test_a_graph_without_room_is_tried_once_and_told_once(error: RuntimeError, caplog: pytest.LogCaptureFixture):
+    """Also where the driver says so while it makes the graph, in words of its own."""
     recorder = SmallRecorder(room=4)
+    recorder.error = error
     shelf = Shelf[int](recorder, [])
     with caplog.at_level(logging.WARNING, "onlooker.engine"):
         for _ in range(20):
@@ -46,6 +54,17 @@ def test_a_graph_without_room_is_tried_once_and_told_once(caplog: pytest.LogCapt
     assert shelf.is_out_of_memory
     assert len(caplog.records) == 1
     assert "no memory on the GPU" in caplog.text
+
+
+def test_any_other_fault_ends_the_work():
+    recorder = SmallRecorder(room=4)
+    recorder.error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    shelf = Shelf[int](recorder, [8])
+    shelf.run(16, compute)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        shelf.run(16, compute)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        shelf.prepare(compute)
 
 
 def test_what_could_not_be_made_ready_is_not_tried_while_it_runs():
