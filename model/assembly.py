@@ -18,7 +18,7 @@ from model.checkpoint import Checkpoint, LoraSpec, read_checkpoint
 from model.connector import make_connector
 from model.decoder import bare_decoder, open_decoder, resolve_attention, tied_names
 from model.engine import GraphEngine, Kind, Weights, check_engine, has_graphs, make_encoder, make_engine
-from model.errors import CheckpointError
+from model.errors import CheckpointError, is_of_memory
 from model.grammar import Grammar
 from model.tensors import first_few, first_line, load_tensors, refuse_not_finite
 from model.videolm import VideoLM
@@ -76,7 +76,9 @@ def assemble(
     check_engine(device, kind=engine, weights=weights)
     try:
         return _assemble(checkpoint, device, dtype, attention, engine, weights, keep_in)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_of_memory(error):
+            raise
         raise CheckpointError(
             f"{checkpoint.spec.name}: does not fit into the memory of {device}; set weights to 'int8' or device to "
             "'cpu'"

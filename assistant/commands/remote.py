@@ -74,8 +74,8 @@ def describe(facts: Mapping[str, Any]) -> str:
         lines.append(f"  {name:<9} {part['state']}{age}{': ' if part['detail'] else ''}{part['detail']}")
     latency = "" if facts["latency_s"] is None else f", the last decided {facts['latency_s']:.2f} s after it was taken"
     lines.append(f"{facts['frames']:,} frames{latency}; {facts['dropped']:,} dropped; {facts['remarks']:,} remarks")
-    if facts["unfamiliar"]:
-        lines.append("what is seen does not look like the world that the model was trained in: it keeps silent")
+    if facts["silence"]["text"]:
+        lines.append(f"silent: {facts['silence']['text']}")
     lines.append(f"up {facts['up_s']:,.0f} s, pid {facts['pid']}")
     return "\n".join(lines)
 

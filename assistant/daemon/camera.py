@@ -34,6 +34,11 @@ class Camera:
         self._is_asleep, self._lock = False, threading.Lock()
 
     @property
+    def is_asleep(self) -> bool:
+        """Whether the computer is about to sleep, or does."""
+        return self._is_asleep
+
+    @property
     def is_to_be_closed(self) -> bool:
         """Whether somebody wants it closed now; it may still be about to."""
         return self._modes.now.paused or self._is_asleep

@@ -13,6 +13,7 @@ from assistant.daemon.modes import ModesFile
 from assistant.daemon.parts import Parts, Publish
 from assistant.daemon.questions import MAX_CHARS, TOO_MANY, OpenQuestion, Questions, one_line
 from assistant.daemon.sight import Sight
+from assistant.daemon.silence import Silence, why_silent
 from assistant.daemon.watching import Watching
 from assistant.journal.memory import notes_of, recollect, told
 from assistant.journal.thread import JournalThread
@@ -65,8 +66,8 @@ class Conversation:
         self._publish, self._post = publish, post
         self.questions, self._sight = Questions(), Sight()
         self.num_remarks = 0
-        self.is_strange = False  # what was seen last does not look like the world that the model was trained in
-        self._time_s = 0.0  # in the stream, of the last frame that was looked at
+        self._seen: Seen | None = None  # the last frame that was looked at
+        self._time_s = 0.0  # of it, in the stream
         self._texts: dict[int, str] = {}  # of replies that are being written, by their number
 
     # ---- any thread ------------------------------------------------------------------------------------------
@@ -90,10 +91,16 @@ class Conversation:
         if question is not None and not self._post(Wanted(question, text)):
             self.questions.refuse(question, *TOO_MANY)
 
+    @property
+    def is_strange(self) -> bool:
+        """Whether what was seen last does not look like the world that the model was trained in."""
+        return self._seen is not None and self._seen.is_strange
+
     # ---- the main thread -------------------------------------------------------------------------------------
 
     def begin_anew(self, why: str) -> None:
         """There is another stream, which has seen nothing yet: what was open in the last one is answered with `why`."""
+        self._seen = None
         self._texts.clear()
         self._teller.forget()
         self._sight.note_capture(State.OPENING, "", time.time(), time.monotonic())
@@ -105,7 +112,7 @@ class Conversation:
         self._time_s = seen.time_s
         if seen.is_strange and not self.is_strange and not self._modes.now.muted:
             self._voice.say(Sentence(STRANGE, seen.time_s))
-        self.is_strange = seen.is_strange
+        self._seen = seen
 
     def note_capture(self, status: Status) -> None:
         """The camera has something to say of itself."""
@@ -167,6 +174,17 @@ class Conversation:
             else:
                 question.asker.done({"text": text, "time_s": words.time_s, "cut": words.cut})
                 self._make_known("answer", text, words)
+
+    def why_silent(self) -> Silence:
+        """Why nothing is said just now."""
+        return why_silent(
+            self._seen,
+            self._parts["mind"],
+            is_paused=self._modes.now.paused,
+            is_asleep=self._camera.is_asleep,
+            is_muted=self._modes.now.muted,
+            why_blind=self._why_blind(time.time()),
+        )
 
     def _why_blind(self, now_unix_s: float) -> str:
         now_s, capture = time.monotonic(), self._parts["capture"]

@@ -28,6 +28,7 @@ from assistant.daemon.keeping import Keeping
 from assistant.daemon.modes import ModesFile
 from assistant.daemon.parts import Parts, Publish
 from assistant.daemon.reconfiguring import Reconfiguring
+from assistant.daemon.silence import Silence
 from assistant.daemon.watching import Watching
 from assistant.errors import WorkerFailed
 from assistant.journal.thread import JournalThread
@@ -121,6 +122,7 @@ class Service:
         )
         self._started_s, self._zone_s = time.monotonic(), 0.0
         self._num_seen, self._latency_s = 0, 0.0
+        self._silence = Silence("", "")
 
     # ---- the main thread -------------------------------------------------------------------------------------
 
@@ -160,6 +162,13 @@ class Service:
         self._watching.look_after()
         self._check()
         self._reconfiguring.look()
+        self._explain_silence()
+
+    def _explain_silence(self) -> None:
+        silence = self._conversation.why_silent()
+        if silence.reason not in ("", self._silence.reason):
+            self._publish("silence", asdict(silence))
+        self._silence = silence
 
     def _feed_watchdog(self) -> None:
         now_s = time.monotonic()
@@ -247,6 +256,7 @@ class Service:
             "questions_open": len(self._conversation.questions),
             "restarts": watching.num_restarts,
             "unfamiliar": self._conversation.is_strange,
+            "silence": asdict(self._silence),
         }
 
     def ask(self, text: str, asker: Asker) -> None:

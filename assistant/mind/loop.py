@@ -47,6 +47,10 @@ class Pacing:
         of ends a look at several."""
         return decision.speaks
 
+    def held(self) -> str:
+        """What holds remarks back now, as the policy names it; "" for nothing."""
+        return ""
+
     def note(self, text: str, *, is_answer: bool) -> bool:
         """Take note of what was written. False: a remark that is not to be heard after all."""
         return True
@@ -186,12 +190,23 @@ class _Mind:
         decisions = self._stream.observe_many(torch.stack([frame.tokens for frame in batch]), wants)
         is_speaking = wants(decisions[-1])
         is_slow = self._clock() - started_s > SLOW_S
+        threshold, held = self._stream.silence_threshold, self._pacing.held()
         for frame, decision, is_strange in zip(batch, decisions, strange, strict=False):
             self.pending.popleft()
             self._last_s = frame.time_s
             latency_s, behind_reply = self._clock() - frame.captured_s, frame.captured_s < self._replied_at_s
             self._report(
-                Seen(frame.time_s, frame.index, decision, latency_s, behind_reply, frame.captured_s, is_strange)
+                Seen(
+                    frame.time_s,
+                    frame.index,
+                    decision,
+                    latency_s,
+                    behind_reply,
+                    frame.captured_s,
+                    is_strange,
+                    threshold,
+                    held,
+                )
             )
         last = batch[len(decisions) - 1]
         shrinks = is_speaking or is_slow

@@ -51,6 +51,9 @@ class PolicyPacing(Pacing):
     def wants(self, decision: Decision) -> bool:
         return self._policy.consider(decision.silence_prob, decision.speaks, self._clock(), self._minute_of_day())
 
+    def held(self) -> str:
+        return self._policy.why_silent(self._clock(), self._minute_of_day())
+
     def note(self, text: str, *, is_answer: bool) -> bool:
         now_s = self._clock()
         if is_answer:

@@ -64,7 +64,8 @@ class Seen:
     """The mind has looked at one frame. latency_s: from its capture to this decision.
 
     behind_reply: it was captured while a reply was being written, and had to wait for its end. captured_s: monotonic.
-    is_strange: it does not look like the model's own world, and nothing is said of it.
+    is_strange: it does not look like the model's own world, and nothing is said of it. threshold: the silence
+    threshold that it was decided by. held: what holds remarks back now (`assistant.mind.policy`), "" for nothing.
     """
 
     time_s: float
@@ -74,6 +75,8 @@ class Seen:
     behind_reply: bool = False
     captured_s: float = 0.0
     is_strange: bool = False
+    threshold: float = 0.0
+    held: str = ""
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,28 @@ def test_in_another_world_it_keeps_silent_and_says_so(camera, model, monkeypatch
     assert UNFAMILIAR not in answer.text
 
 
+def test_it_says_why_it_is_silent(camera, model, tmp_path):
+    path = tmp_path / "config.toml"
+    source = f'[capture]\nsource = "{camera.address}"\ntimeout_s = 2\n[stream]\nfps = 10\n'
+    path.write_text(source)
+    file = ConfigFile(lambda: load_settings(path, environ={}), load_settings(path, environ={}), path)
+
+    def reason() -> str:
+        return str(daemon.service.facts()["silence"]["reason"])
+
+    pacing = PolicyPacing(Policy(PolicySettings(), 0.725), checkpoint_threshold=0.725)
+    with running(camera, model, config_file=file, pacing=pacing) as daemon:
+        path.write_text(f'{source}[policy]\nquiet_hours = ["00:00-00:00"]\n')
+        daemon.service.reload(Heard())
+        wait_for(lambda: reason() == "quiet hours", 20)
+        daemon.service.switch(paused=True)
+        wait_for(lambda: reason() == "paused", 20)
+        daemon.service.switch(paused=False)
+        wait_for(lambda: reason() == "quiet hours", 30)
+    told = [facts["reason"] for kind, facts in daemon.published if kind == "silence"]
+    assert [why for why in told if why in ("paused", "quiet hours")] == ["quiet hours", "paused", "quiet hours"]
+
+
 def test_it_watches_and_answers_in_order(camera, model):
     with running(camera, model) as daemon:
         wait_for(lambda: daemon.service.facts()["frames"] > 5, 30)
