@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 SETUP := pyproject.toml requirements.lock packaging/setup.sh
-TEST_WEIGHTS := smollm2-135m-instruct efficientnet-lite0 whisper-tiny.en
+TEST_WEIGHTS := smollm2-135m-instruct efficientnet-lite0 whisper-tiny.en piper-joe
 
 .PHONY: help demo test lint bench lock clean
 .DELETE_ON_ERROR:

@@ -72,5 +72,11 @@ class SpeechError(OnlookerError):
     exit_code = 3
 
 
+class HearingError(OnlookerError):
+    """What is heard cannot be made out: a package, its weights or its process is missing."""
+
+    exit_code = 3
+
+
 class WorkerFailed(OnlookerError):
     """A thread or child process of ours stopped in a way it must never stop."""

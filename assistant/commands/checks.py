@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from assistant.errors import SpeechError
 from model.errors import OnlookerError
 
 MIN_FREE_BYTES = 1 << 30
+MICROPHONE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def examine(config: Config) -> list[Check]:
         _folders,
         _voice,
         _sound,
+        _microphone,
     ]
     return [check(config) for check in checks]
 
@@ -241,7 +244,7 @@ def _voice(config: Config) -> Check:
 
 
 def _sound(config: Config) -> Check:
-    from assistant.sound.device_player import default_output
+    from assistant.sound.card_child import default_output
 
     try:
         name, rate_hz = default_output()
@@ -249,6 +252,39 @@ def _sound(config: Config) -> Check:
         remedy = "connect one; until then speech goes to a WAV file"
         return Check("sound output", False, str(error), remedy, needed=False)
     return Check("sound output", True, f"{name}, {rate_hz} Hz")
+
+
+def _microphone(config: Config) -> Check:
+    """Opens it for a moment: nobody else may have it for themselves, and it must bring sound."""
+    from assistant.ear.activity import VoiceActivity
+    from assistant.sound.card import Card
+    from assistant.sound.card_child import CardPlan
+
+    section = config.ear
+    if section.mode == "off":
+        return Check("microphone", True, "switched off (ear.mode)", needed=False)
+    remedy = "connect one, or choose it (ear.microphone); questions can be typed all the same"
+    card = Card(CardPlan(output=None, microphone="" if section.microphone == "auto" else section.microphone))
+    card.start()
+    card.listen(is_on=True)
+    try:
+        card.wait_until_open(threading.Event())
+        VoiceActivity()
+        until_s, heard = time.monotonic() + MICROPHONE_S, bytearray()
+        while time.monotonic() < until_s and not card.deaf:
+            heard += card.heard.take(timeout_s=0.1) or b""
+    except OnlookerError as error:
+        return Check("microphone", False, str(error), remedy, needed=False)
+    finally:
+        card.close()
+    if not heard:
+        return Check("microphone", False, card.deaf or "no sound comes from it", remedy, needed=False)
+    if not any(heard):
+        remedy = "unmute it in your system's sound settings"
+        return Check(
+            "microphone", False, f"{card.microphone_name}: nothing but zeros comes from it", remedy, needed=False
+        )
+    return Check("microphone", True, f"{card.microphone_name}; {section.mode}", needed=False)
 
 
 def _first_line(error: Exception) -> str:

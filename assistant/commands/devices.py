@@ -1,4 +1,4 @@
-"""`onlooker devices`: the cameras, screens, sound outputs and compute devices of this machine."""
+"""`onlooker devices`: the cameras, screens, sound outputs, microphones and compute devices of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import json
 def add_parser(commands) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "devices",
-        help="list cameras, screens, sound outputs and compute devices",
+        help="list cameras, screens, sound outputs, microphones and compute devices",
         description="Lists what this machine has, and how to name it in a command or the configuration.",
     )
     parser.add_argument("--json", action="store_true", help="as a JSON list")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assistant.errors import UsageError
 from assistant.runtime.text import printable
+
+if TYPE_CHECKING:
+    from assistant.control.client import AnswerStream
 
 STOP_TIMEOUT_S = 10.0
 MAX_TIMEOUT_S = 86400.0
@@ -30,6 +34,13 @@ def add_parser(commands) -> None:
     ask.add_argument("question", nargs="+", metavar="QUESTION")
     ask.add_argument("--timeout", metavar="S", type=_seconds, default=120.0, help="seconds to wait for each word (120)")
     ask.set_defaults(run=run_ask)
+    listen: argparse.ArgumentParser = commands.add_parser(
+        "listen", help="ask aloud: the daemon's microphone listens now"
+    )
+    listen.add_argument(
+        "--timeout", metavar="S", type=_seconds, default=120.0, help="seconds to wait for each word (120)"
+    )
+    listen.set_defaults(run=run_listen)
     for name, text in SIMPLE.items():
         commands.add_parser(name, help=text).set_defaults(run=run_simple, do=name)
     private: argparse.ArgumentParser = commands.add_parser("private", help="keep nothing of what is seen and said")
@@ -90,18 +101,34 @@ def run_ask(args: argparse.Namespace) -> int:
     if len(question) > MAX_QUESTION:
         raise UsageError(f"the question has {len(question):,} characters, at most {MAX_QUESTION:,} can be asked")
     with Client.connect() as client:
-        answer = client.ask(question, timeout_s=args.timeout)
-        try:
-            is_first = True
-            for words in answer:
-                print(printable(words.lstrip() if is_first else words), end="", flush=True)
-                is_first = False
-        except KeyboardInterrupt:
-            answer.cancel()
-            raise
-        finally:
-            print()
+        _print_answer(client.ask(question, timeout_s=args.timeout))
     return 0
+
+
+def run_listen(args: argparse.Namespace) -> int:
+    """Print what was heard, then the answer as it comes; Ctrl-C cancels it."""
+    from assistant.control.client import Client
+
+    with Client.connect() as client:
+        answer = client.listen(timeout_s=args.timeout)
+        print("Listening …", file=sys.stderr, flush=True)
+        question = next(answer, "")
+        print(f"» {printable(question.strip())}", flush=True)
+        _print_answer(answer)
+    return 0
+
+
+def _print_answer(answer: AnswerStream) -> None:
+    try:
+        is_first = True
+        for words in answer:
+            print(printable(words.lstrip() if is_first else words), end="", flush=True)
+            is_first = False
+    except KeyboardInterrupt:
+        answer.cancel()
+        raise
+    finally:
+        print()
 
 
 def run_simple(args: argparse.Namespace) -> int:

@@ -241,7 +241,7 @@ def _tried(person: Person, settings: Settings, text: str, kept: Kept) -> Values 
 def choose_voice(person: Person, settings: Settings, kept: Kept) -> Values:
     """Whether remarks are spoken; a sentence is, to hear it."""
     from assistant.errors import SpeechError
-    from assistant.sound.device_player import default_output
+    from assistant.sound.card_child import default_output
 
     try:
         name, _ = default_output()

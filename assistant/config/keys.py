@@ -42,6 +42,12 @@ def _voice_output(value: str) -> str:
     return value
 
 
+def _wake_word(value: str) -> str:
+    if not re.fullmatch(r"[^\W\d_]{2,}( [^\W\d_]{2,}){0,3}", value):
+        raise ValueError("not one to four words")
+    return value
+
+
 def _quarter(value: int) -> int:
     if value not in (0, 90, 180, 270):
         raise ValueError("not a quarter turn")
@@ -136,10 +142,24 @@ class PolicySection(Section):
 
 class VoiceSection(Section):
     enabled: Annotated[bool, Must("true or false")] = True
-    engine: Annotated[Literal["pyttsx3", "espeak-ng", "none"], Must('"pyttsx3", "espeak-ng" or "none"')] = "pyttsx3"
+    engine: Annotated[
+        Literal["piper", "pyttsx3", "espeak-ng", "none"], Must('"piper", "pyttsx3", "espeak-ng" or "none"')
+    ] = "pyttsx3"
     rate_wpm: Annotated[Whole, Field(ge=80, le=450), Must("a whole number, 80–450 (words a minute)")] = 170
     volume: Annotated[Number, Field(ge=0, le=1), Must("0–1")] = 1.0
     output: Annotated[Text, AfterValidator(_voice_output), Must('"auto", or the path of a .wav file')] = "auto"
+
+
+class EarSection(Section):
+    mode: Annotated[
+        Literal["off", "push-to-talk", "wake-word", "open"],
+        Must('"off", "push-to-talk", "wake-word" or "open"'),
+    ] = "off"
+    microphone: Annotated[Text, Must('"auto", or a part of its name')] = "auto"
+    wake_word: Annotated[Text, AfterValidator(_wake_word), Must('one to four words, such as "hey onlooker"')] = (
+        "hey onlooker"
+    )
+    model: Annotated[Literal["whisper-tiny.en"], Must('"whisper-tiny.en"')] = "whisper-tiny.en"
 
 
 class PrivacySection(Section):
@@ -165,6 +185,7 @@ class Config(Section):
     policy: PolicySection = PolicySection()
     privacy: PrivacySection = PrivacySection()
     voice: VoiceSection = VoiceSection()
+    ear: EarSection = EarSection()
     metrics: MetricsSection = MetricsSection()
     sources: dict[Annotated[str, AfterValidator(_source_name)], Text] = Field(default={}, repr=False)
 

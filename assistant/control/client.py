@@ -64,6 +64,10 @@ class Client:
         """
         return AnswerStream(self._channel, self._channel.send("ask", {"text": text}, timeout_s=timeout_s), timeout_s)
 
+    def listen(self, *, timeout_s: float = ASK_TIMEOUT_S) -> AnswerStream:
+        """Ask aloud, into the daemon's microphone. The first words are what was heard, a line; then as of `ask`."""
+        return AnswerStream(self._channel, self._channel.send("listen", {}, timeout_s=timeout_s), timeout_s)
+
     def events(
         self,
         kinds: Iterable[str] = protocol.EVENT_KINDS,

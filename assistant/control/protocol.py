@@ -68,6 +68,13 @@ class Ask:
 
 
 @dataclass(frozen=True)
+class Listen:
+    """A question that is spoken aloud now; what was heard comes as a line, then its answer streams."""
+
+    do: ClassVar[str] = "listen"
+
+
+@dataclass(frozen=True)
 class Cancel:
     """End an open request of the same connection: an answer or a subscription."""
 
@@ -104,7 +111,7 @@ class Events:
         return kind in self.kinds and (not self.parts or part is None or part in self.parts)
 
 
-Body = Hello | Plain | Ask | Cancel | Private | Log | Events
+Body = Hello | Plain | Ask | Listen | Cancel | Private | Log | Events
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Reply:
 
     def done(self, facts: Facts | None = None) -> bool:
         """The end: all words were said, or (for a request that does not stream) these are the facts."""
-        streams = isinstance(self.body, protocol.Ask | Events)
+        streams = isinstance(self.body, protocol.Ask | protocol.Listen | Events)
         end = Done(self.id, facts or {}) if streams else Result(self.id, facts or {})
         return self._connection.say(self, end, is_last=True)
 

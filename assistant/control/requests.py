@@ -18,6 +18,7 @@ from assistant.control.protocol import (
     Events,
     Facts,
     Hello,
+    Listen,
     Log,
     Plain,
     Private,
@@ -48,11 +49,15 @@ class Handler(Protocol):
         ...
 
     def devices(self, asker: Asker) -> None:
-        """Cameras, screens, sound outputs and compute devices of this machine."""
+        """Cameras, screens, sound outputs, microphones and compute devices of this machine."""
         ...
 
     def ask(self, text: str, asker: Asker) -> None:
         """Answer with any number of `asker.words`, then `asker.done`; look at `asker.is_cancelled` between."""
+        ...
+
+    def listen(self, asker: Asker) -> None:
+        """Listen to what is said aloud now. The first `asker.words` are what was heard, a line; then as for `ask`."""
         ...
 
     def log(self, query: Facts, asker: Asker) -> None:
@@ -148,6 +153,7 @@ REQUESTS: Mapping[str, RequestKind] = {
     "reload": _plain("reload", lambda daemon, reply: daemon.reload(reply)),
     "devices": _plain("devices", lambda daemon, reply: daemon.devices(reply)),
     "ask": RequestKind(_ask, lambda daemon, body, reply: daemon.ask(body.text, reply)),
+    "listen": RequestKind(lambda said: Listen(), lambda daemon, body, reply: daemon.listen(reply)),
     "cancel": RequestKind(_cancel, None),
     "private": RequestKind(_private, lambda daemon, body, reply: daemon.private(body.on, reply)),
     "log": RequestKind(_log, lambda daemon, body, reply: daemon.log(body.query, reply)),

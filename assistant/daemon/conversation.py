@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,7 @@ class Conversation:
         self._publish, self._post = publish, post
         self.questions, self._sight = Questions(), Sight()
         self.num_remarks = 0
+        self.silence = Silence("", "")  # as of the latest `explain_silence`
         self._seen: Seen | None = None  # the last frame that was looked at
         self._time_s = 0.0  # of it, in the stream
         self._texts: dict[int, str] = {}  # of replies that are being written, by their number
@@ -175,8 +176,13 @@ class Conversation:
                 question.asker.done({"text": text, "time_s": words.time_s, "cut": words.cut})
                 self._make_known("answer", text, words)
 
-    def why_silent(self) -> Silence:
-        """Why nothing is said just now."""
+    def explain_silence(self) -> None:
+        """Note why nothing is said just now, and make it known when that is another reason."""
+        before, self.silence = self.silence, self._why_silent()
+        if self.silence.reason not in ("", before.reason):
+            self._publish("silence", asdict(self.silence))
+
+    def _why_silent(self) -> Silence:
         return why_silent(
             self._seen,
             self._parts["mind"],

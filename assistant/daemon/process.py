@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from assistant.config.settings import Settings
     from assistant.control.instance import Instance
     from assistant.daemon.service import Service
+    from assistant.sound.card import Card
     from assistant.voice.speaker import Voice
     from model.videolm import VideoLM
 
@@ -148,8 +149,8 @@ def _serve(
     policy = Policy(policy_settings_of(config.policy), config.stream.threshold(model.silence_threshold))
     signals: list[int] = []  # that came: a handler must take no lock
 
-    def open_daemon_voice(section: VoiceSection, hush: threading.Event) -> Voice | None:
-        return None if is_silent else open_voice(section, None, hush, log.warning)
+    def open_daemon_voice(section: VoiceSection, hush: threading.Event, card: Card | None) -> Voice | None:
+        return None if is_silent else open_voice(section, None, hush, log.warning, card=card)
 
     def check() -> None:
         if server.failure is not None:

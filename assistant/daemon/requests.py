@@ -68,6 +68,9 @@ class Requests(Handler):
     def ask(self, text: str, asker: Asker) -> None:
         self._service.ask(text, asker)
 
+    def listen(self, asker: Asker) -> None:
+        self._service.listen(asker)
+
     def log(self, query: Mapping[str, Any], asker: Asker) -> None:
         """Deletes lines: {"ids": [numbers]}, or {"everything": true}."""
         ids, is_all = query.get("ids"), query.get("everything") is True

@@ -5,7 +5,8 @@ order. What other threads may call says so; it sets flags, puts things into mail
 
     Watching       the pipeline: capture, encoder and mind, started again when they fail
     Camera         open or closed, as the user and the computer's sleep want it
-    Keeping        the voice's and the journal's threads
+    Keeping        the threads of the sound card, the voice, the ear and the journal
+    Hearing        spoken questions
     Conversation   questions, answers and remarks
     Reconfiguring  edits of the configuration
 """
@@ -24,11 +25,11 @@ from assistant.config.keys import Config, StreamSection
 from assistant.config.reload import ConfigFile
 from assistant.daemon.camera import Camera
 from assistant.daemon.conversation import Conversation, Wanted
+from assistant.daemon.hearing import Hearing
 from assistant.daemon.keeping import Keeping
 from assistant.daemon.modes import ModesFile
 from assistant.daemon.parts import Parts, Publish
 from assistant.daemon.reconfiguring import Reconfiguring
-from assistant.daemon.silence import Silence
 from assistant.daemon.watching import Watching
 from assistant.errors import WorkerFailed
 from assistant.journal.thread import JournalThread
@@ -75,7 +76,7 @@ class Service:
         *,
         publish: Publish,
         pacing: Pacing | None = None,
-        open_voice: OpenVoice = lambda _, __: None,
+        open_voice: OpenVoice = lambda *_: None,
         journal: JournalThread | None = None,
         modes: ModesFile | None = None,
         config_file: ConfigFile | None = None,
@@ -87,7 +88,7 @@ class Service:
         self._notifier, self._fed_s = notifier or Notifier({}), 0.0
         self._events = Mailbox[Event | Wanted | _Muted](NUM_EVENTS_QUEUED, name="events")
         self._stop = threading.Event()
-        self._parts = Parts(publish, "capture", "encoder", "mind", "voice", "journal", "config", "metrics")
+        self._parts = Parts(publish, "capture", "encoder", "mind", "voice", "ear", "journal", "config", "metrics")
         self._parts["metrics"] = Part(State.OFF)
         if model.device.type == "cuda":
             self._parts["gpu"] = Part(State.OURS)
@@ -117,12 +118,14 @@ class Service:
             publish=publish,
             post=lambda wanted: self._events.put_wait(wanted, timeout_s=0),
         )
+        self._hearing = self._keeping.hearing = Hearing(
+            self._conversation.ask, self._keeping.voice.say, self._keeping.voice.cut
+        )
         self._reconfiguring = Reconfiguring(
             config_file, config, model, self._watching, self._keeping, self._camera, self._parts
         )
         self._started_s, self._zone_s = time.monotonic(), 0.0
         self._num_seen, self._latency_s = 0, 0.0
-        self._silence = Silence("", "")
 
     # ---- the main thread -------------------------------------------------------------------------------------
 
@@ -162,13 +165,7 @@ class Service:
         self._watching.look_after()
         self._check()
         self._reconfiguring.look()
-        self._explain_silence()
-
-    def _explain_silence(self) -> None:
-        silence = self._conversation.why_silent()
-        if silence.reason not in ("", self._silence.reason):
-            self._publish("silence", asdict(silence))
-        self._silence = silence
+        self._conversation.explain_silence()
 
     def _feed_watchdog(self) -> None:
         now_s = time.monotonic()
@@ -256,12 +253,16 @@ class Service:
             "questions_open": len(self._conversation.questions),
             "restarts": watching.num_restarts,
             "unfamiliar": self._conversation.is_strange,
-            "silence": asdict(self._silence),
+            "silence": asdict(self._conversation.silence),
         }
 
     def ask(self, text: str, asker: Asker) -> None:
         """Answered when the mind has come to it."""
         self._conversation.ask(text, asker)
+
+    def listen(self, asker: Asker) -> None:
+        """What is said aloud now is a question; the asker gets it as a line, and the answer."""
+        self._hearing.listen(self._keeping.ear, asker)
 
     def switch(self, **changes: bool) -> None:
         """Modes, at once. Raises OutputError if a restart would not know of it."""

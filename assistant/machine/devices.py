@@ -1,4 +1,6 @@
-"""What this machine has: cameras, screens, sound outputs, compute devices. Opens nothing, but asks the system."""
+"""What this machine has: cameras, screens, sound outputs, microphones, compute devices. Opens nothing, but asks the
+system.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from assistant.errors import SpeechError
 from assistant.runtime.children import Child, Main
@@ -18,7 +20,9 @@ PROBE_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class Device:
-    """kind: "camera", "screen", "sound output" or "compute". use: what to write in a command or the configuration."""
+    """kind: "camera", "screen", "sound output", "microphone" or "compute". use: what to write in a command or the
+    configuration.
+    """
 
     kind: str
     use: str
@@ -27,8 +31,14 @@ class Device:
 
 def list_all() -> dict[str, list[Device]]:
     """Everything, by kind; a kind of which there is none is there all the same."""
-    screens, outputs = _ask_child(probe_others_main, ([], []))
-    return {"camera": list_cameras(), "screen": screens, "sound output": outputs, "compute": list_compute()}
+    screens, outputs, microphones = _ask_child(probe_others_main, ([], [], []))
+    return {
+        "camera": list_cameras(),
+        "screen": screens,
+        "sound output": outputs,
+        "microphone": microphones,
+        "compute": list_compute(),
+    }
 
 
 def list_cameras() -> list[Device]:
@@ -52,8 +62,8 @@ def _ask_child(main: Main, nothing: Any) -> Any:
 
 
 def probe_others_main(connection: Connection) -> None:
-    """Child: (screens, sound outputs)."""
-    connection.send((list_screens(), list_sound_outputs()))
+    """Child: (screens, sound outputs, microphones)."""
+    connection.send((list_screens(), list_sound("output"), list_sound("input")))
 
 
 def linux_cameras(folder: Path) -> list[Device]:
@@ -101,21 +111,23 @@ def list_screens() -> list[Device]:
     ]
 
 
-def list_sound_outputs() -> list[Device]:
-    """The default sound output, and where there is one all others. Empty without a working sound system.
+def list_sound(direction: Literal["output", "input"]) -> list[Device]:
+    """The system's own sound output or microphone, and where there is one all others. Empty without a working sound
+    system.
 
     In a process of its own: PortAudio only knows the devices that were there when it was loaded.
     """
-    from assistant.sound.device_player import default_output
+    from assistant.sound.card_child import find_device
 
     try:
-        default, _ = default_output()
+        _, default = find_device(direction, "")
     except SpeechError:
         return []
     import sounddevice
 
-    names = [str(device["name"]) for device in sounddevice.query_devices() if device["max_output_channels"] > 0]
-    return [Device("sound output", "default" if name == default else "", name) for name in names]
+    kind = "sound output" if direction == "output" else "microphone"
+    names = [str(device["name"]) for device in sounddevice.query_devices() if device[f"max_{direction}_channels"] > 0]
+    return [Device(kind, "default" if name == default["name"] else "", name) for name in names]
 
 
 def list_compute() -> list[Device]:

@@ -98,6 +98,12 @@ class Mailbox(Generic[T]):
         with self._changed:
             return self._closed and not self._items
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits in it."""
+        with self._changed:
+            return not self._items
+
     def __len__(self) -> int:
         with self._changed:
             return len(self._items)

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from assistant.errors import OutputError, SpeechError
 from assistant.runtime.folders import absolute
-from assistant.sound.device_player import DevicePlayer
+from assistant.sound.card import Card, CardPlayer
+from assistant.sound.card_child import CardPlan
 from assistant.sound.speech import Speech
 from assistant.sound.wav import WavPlayer
 from model.outputs import check
@@ -22,6 +23,10 @@ class Player(Protocol):
 
     def play(self, speech: Speech, time_s: float) -> None:
         """Let it be heard; time_s: the moment of the stream it belongs to. Raises SpeechError."""
+        ...
+
+    def hush(self) -> None:
+        """Break off what sounds, at once. Any thread."""
         ...
 
     def close(self, end_s: float | None) -> None:
@@ -40,15 +45,27 @@ class NoPlayer:
     def play(self, speech: Speech, time_s: float) -> None:
         pass
 
+    def hush(self) -> None:
+        pass
+
     def close(self, end_s: float | None) -> None:
         pass
 
 
-def open_player(output: str, automatic: Path | None, stop: threading.Event, *, is_file: bool, lossless: bool) -> Player:
+def open_player(
+    output: str,
+    automatic: Path | None,
+    stop: threading.Event,
+    *,
+    is_file: bool,
+    lossless: bool,
+    card: Card | None = None,
+) -> Player:
     """The player that `voice.output` means.
 
     output: "auto" or a .wav path. automatic: the file that "auto" falls back to, or None. is_file: the source has an
-    end. lossless: faster than real time, so nothing can be played. Raises OutputError if a file cannot be written.
+    end. lossless: faster than real time, so nothing can be played. card: that others use, too; None: one of its own.
+    Raises OutputError if a file cannot be written.
     """
     if output != "auto":
         check(absolute(output), "voice.output", {})
@@ -56,9 +73,15 @@ def open_player(output: str, automatic: Path | None, stop: threading.Event, *, i
     if lossless and automatic:
         return _fall_back(automatic, "faster than real time", is_timeline=is_file)
     try:
-        return DevicePlayer(stop)
+        return _open_card(stop) if card is None else CardPlayer(card, stop)
     except SpeechError as error:
         return NoPlayer(str(error)) if automatic is None else _fall_back(automatic, str(error), is_timeline=is_file)
+
+
+def _open_card(stop: threading.Event) -> CardPlayer:
+    card = Card(CardPlan())
+    card.start()
+    return CardPlayer(card, stop, is_own=True)
 
 
 def _fall_back(path: Path, reason: str, *, is_timeline: bool) -> Player:

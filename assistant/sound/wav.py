@@ -94,6 +94,9 @@ class WavPlayer:
         except OSError as error:
             raise SpeechError(f"{self._wav.path}: {error.strerror or error}") from None
 
+    def hush(self) -> None:
+        """What is written stays."""
+
     def close(self, end_s: float | None) -> None:
         """Make the file as long as the stream (end_s seconds), unless nothing came of it. Raises SpeechError."""
         try:

@@ -232,6 +232,10 @@ def read_sound(path: Path) -> Speech:
 def open_engines(
     preferred: str, rate_wpm: int, volume: float, hush: threading.Event | None = None
 ) -> list[SpeechEngine]:
-    """The engines to try in turn, the preferred one ("pyttsx3" or "espeak-ng") first. Nothing is started yet."""
+    """The engines to try in turn, the preferred one ("piper", "pyttsx3", "espeak-ng") first. Nothing is started yet."""
     engines: list[SpeechEngine] = [Pyttsx3Engine(rate_wpm, volume, hush), EspeakEngine(rate_wpm, volume, hush)]
+    if preferred == "piper":
+        from assistant.voice.piper import PiperEngine
+
+        engines.insert(0, PiperEngine(rate_wpm, volume, hush))
     return sorted(engines, key=lambda engine: engine.name != preferred)

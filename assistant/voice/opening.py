@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from assistant.config.keys import VoiceSection
+    from assistant.sound.card import Card
     from assistant.voice.speaker import Voice
 
 
@@ -20,9 +21,10 @@ def open_voice(
     *,
     is_file: bool = False,
     lossless: bool = False,
+    card: Card | None = None,
 ) -> Voice | None:
     """The voice that the configuration names, or None. automatic: the WAV file for where there is no sound device;
-    None: nothing is heard there, and nothing written.
+    None: nothing is heard there, and nothing written. card: the sound card, where others use it, too.
     """
     if not section.enabled or section.engine == "none":
         return None
@@ -30,5 +32,5 @@ def open_voice(
     from assistant.voice.engines import open_engines
     from assistant.voice.speaker import Voice
 
-    player = open_player(section.output, automatic, stop, is_file=is_file, lossless=lossless)
+    player = open_player(section.output, automatic, stop, is_file=is_file, lossless=lossless, card=card)
     return Voice(open_engines(section.engine, section.rate_wpm, section.volume, stop), player, warn)

@@ -52,6 +52,12 @@ class Voice:
         except SpeechError as error:
             self._give_up(error)
 
+    def hush(self) -> None:
+        """Break off what sounds, at once. Any thread."""
+        player = self._player
+        if player is not None:
+            player.hush()
+
     def close(self, end_s: float | None) -> None:
         """Finish the output, which may be heard until then, and end the engines; the stream was end_s seconds long.
         None: nothing came of it.

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from assistant.config.keys import VoiceSection
 from assistant.errors import WorkerFailed
 from assistant.runtime.health import Part
 from assistant.runtime.states import State
 from assistant.runtime.threads import STOP_TIMEOUT_S, make_thread, stuck_message
+from assistant.sound.card import Card
 from assistant.voice.lines import Lines, Sentence
 from assistant.voice.speaker import Voice
 from model.errors import OnlookerError
 
+NUM_REMEMBERED = 8
+FADES_S = 0.8
+"""So long what was handed to the sound card may sound on, in the room too."""
+
 FIRST_DELAY_S, LAST_DELAY_S = 5.0, 300.0
 """Until a voice that nobody hears (no sound device, engines that fail) is opened again."""
 
-OpenVoice = Callable[[VoiceSection, threading.Event], Voice | None]
-"""None for silence. What the voice says ends when the event is set."""
+OpenVoice = Callable[[VoiceSection, threading.Event, Card | None], Voice | None]
+"""None for silence. What the voice says ends when the event is set. The card is the one that it shares."""
 
 log = logging.getLogger("onlooker.voice")
 
@@ -29,6 +37,8 @@ class VoiceThread:
     """One thread uses `start`, `swap`, `mend` and `close`; any may `say`, `cut`, and look at `part`."""
 
     def __init__(self, open_voice: OpenVoice):
+        self.card: Card | None = None  # of the voices that are opened from now on
+        self._said = deque[_Said](maxlen=NUM_REMEMBERED)
         self._open_voice = open_voice
         self._section: VoiceSection | None = None
         self._speaker: _Speaker | None = None
@@ -44,6 +54,10 @@ class VoiceThread:
         speaker = self._speaker
         if speaker is not None:
             speaker.put(line)
+
+    def said_between(self, start_s: float, end_s: float) -> list[str]:
+        """What was sounding at some time between the two (monotonic), of the latest NUM_REMEMBERED sentences."""
+        return [said.text for said in list(self._said) if said.start_s < end_s and start_s < said.end_s + FADES_S]
 
     def cut(self) -> None:
         """Silence, at once: what is being said is broken off, and what waits is forgotten. The next line is said."""
@@ -68,14 +82,14 @@ class VoiceThread:
             self._section, self._speaker = section, speaker
 
     def _make(self, section: VoiceSection) -> _Speaker:
-        hush = threading.Event()
+        hush, card = threading.Event(), self.card
 
         def open_again() -> Voice | None:
-            return self._open_voice(section, hush)
+            return self._open_voice(section, hush, card)
 
         is_device = section.output == "auto"  # a file would be begun anew, and lose what was said into it
         voice = None if is_device else open_again()
-        return _Speaker(voice, hush, open_again if is_device else None)
+        return _Speaker(voice, hush, open_again if is_device else None, self._said)
 
     def swap(self, section: VoiceSection) -> None:
         """Another voice. Raises OutputError, with the old one as it was; WorkerFailed if that does not end."""
@@ -98,10 +112,26 @@ class VoiceThread:
         return [name for each in speakers for name in each.close()]
 
 
-class _Speaker:
-    """One voice and the thread that owns it, and opens it if it may."""
+@dataclass
+class _Said:
+    """A sentence, and when it sounded, monotonic."""
 
-    def __init__(self, voice: Voice | None, hush: threading.Event, open_again: Callable[[], Voice | None] | None):
+    text: str
+    start_s: float
+    end_s: float = math.inf
+
+
+class _Speaker:
+    """One voice and the thread that owns it, and opens it if it may. said: where what is said is noted."""
+
+    def __init__(
+        self,
+        voice: Voice | None,
+        hush: threading.Event,
+        open_again: Callable[[], Voice | None] | None,
+        said: deque[_Said],
+    ):
+        self._said = said
         self._lines = Lines()
         self._cut_at_s = 0.0  # a line that was decided before the latest cut is not said
         self.num_stale = 0
@@ -143,6 +173,8 @@ class _Speaker:
         if not (self._is_speaking and self.is_replaceable):
             return False
         self.leave()
+        if self._voice is not None:
+            self._voice.hush()
         return True
 
     def leave(self) -> None:
@@ -183,8 +215,12 @@ class _Speaker:
         self._is_speaking = True  # before the look at the cuts: a cut looks at it after it was counted
         try:
             if line.since_s > self._cut_at_s:
-                voice.say(line)
-                self._spoke_at_s = time.monotonic()
+                said = _Said(line.text, time.monotonic())
+                self._said.append(said)
+                try:
+                    voice.say(line)
+                finally:
+                    said.end_s = self._spoke_at_s = time.monotonic()
         except Exception:  # a fault of ours costs a sentence, not the voice
             log.exception("a sentence was not said")
         self._is_speaking = False

@@ -46,6 +46,11 @@ class FakeDaemon:
     def devices(self, reply: Reply) -> None:
         raise DeviceMissing("camera:9: not there; look at `onlooker devices`")
 
+    def listen(self, reply: Reply) -> None:
+        reply.words("What is this?\n")
+        reply.words("A cup.")
+        reply.done({"text": "A cup."})
+
     def ask(self, text: str, reply: Reply) -> None:
         self.asked.append(reply)
         if text.startswith("count"):

@@ -100,7 +100,8 @@ class RtspCamera:
 class SoundCard:
     """A sound card without hardware, served by a PipeWire of its own to programs that have `environ`.
 
-    `unplug` kills the server and all that knew of it, `freeze` stops it; what is played can be heard by `hear`.
+    `unplug` kills the server and all that knew of it, `freeze` stops it; what is played can be heard by `hear`. After
+    `add_microphone` it hears what is `spoken`; `add_echo` lets it hear what is played, too.
     """
 
     def __init__(self) -> None:
@@ -130,6 +131,29 @@ class SoundCard:
         while self._control(*sink) or self._control("set-default-sink", "speaker"):
             assert time.monotonic() < until_s, "the sound server does not start"
             time.sleep(0.2)
+
+    def add_microphone(self) -> None:
+        sink = ("module-null-sink", "sink_name=micpipe", "media.class=Audio/Sink")
+        for command in (
+            ("load-module", *sink),
+            ("load-module", "module-remap-source", "source_name=virtmic", "master=micpipe.monitor"),
+            ("set-default-source", "virtmic"),
+        ):
+            assert self._control(*command) == 0, command
+
+    def add_echo(self) -> None:
+        assert self._control("load-module", "module-loopback", "source=speaker.monitor", "sink=micpipe") == 0
+
+    def num_recordings(self) -> int:
+        """How many listen to any microphone, the rig's own parts too."""
+        command = ["pactl", "list", "source-outputs", "short"]
+        done = subprocess.run(command, env=self._everything, capture_output=True, text=True, check=True, timeout=10)
+        return len(done.stdout.splitlines())
+
+    def speak(self, pcm: np.ndarray, rate_hz: int) -> None:
+        """Into the microphone: int16 samples. Returns when all of it has been said."""
+        options = ["--device=micpipe", f"--rate={rate_hz}", "--channels=1", "--format=s16le", "--raw"]
+        subprocess.run(["pacat", *options], env=self._everything, input=pcm.tobytes(), check=True, timeout=120)
 
     def unplug(self) -> None:
         if self._server is not None:

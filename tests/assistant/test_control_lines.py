@@ -26,6 +26,7 @@ from assistant.control.protocol import (
     Done,
     Events,
     Hello,
+    Listen,
     Log,
     Notice,
     Plain,
@@ -54,6 +55,7 @@ PLAIN = ("status", "pause", "resume", "mute", "unmute", "stop", "reload", "devic
     ("do", "fields", "body"),
     [
         ("hello", {}, Hello()),
+        ("listen", {}, Listen()),
         *((do, {}, Plain(do)) for do in PLAIN),
         ("ask", {"text": "Wo ist die Tasse? 杯子"}, Ask("Wo ist die Tasse? 杯子")),
         ("cancel", {"request": "a"}, Cancel("a")),
@@ -69,7 +71,7 @@ def test_requests_are_understood(do, fields, body):
 
 
 def test_every_action_is_understood_by_some_test():
-    assert {"hello", "ask", "cancel", "private", "log", "events", *PLAIN} == set(REQUESTS)
+    assert {"hello", "ask", "listen", "cancel", "private", "log", "events", *PLAIN} == set(REQUESTS)
 
 
 @UNHURRIED

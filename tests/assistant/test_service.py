@@ -424,7 +424,7 @@ def test_an_edit_that_is_refused_changes_nothing_not_even_the_journal(camera, mo
     def write(text: str) -> None:
         path.write_text(f'[capture]\nsource = "{camera.address}"\ntimeout_s = 2\n[stream]\nfps = 10\n{text}')
 
-    def open_voice(section, hush: threading.Event) -> Voice:
+    def open_voice(section, hush: threading.Event, _: object) -> Voice:
         return Voice([Silent()], open_player(section.output, None, hush, is_file=False, lossless=False), print)
 
     write('[voice]\noutput = "out.wav"\n')
@@ -556,7 +556,7 @@ def test_a_long_sentence_is_broken_off_by_a_stop_and_by_an_edit(camera, model, t
     """`running` sees to it that the end takes less than five seconds."""
     path, players = tmp_path / "config.toml", list[Endless]()
 
-    def open_voice(_, hush: threading.Event) -> Voice:
+    def open_voice(_, hush: threading.Event, __: object) -> Voice:
         players.append(Endless(hush))
         return Voice([Silent()], players[-1], print)  # type: ignore[list-item]
 
@@ -584,7 +584,7 @@ def test_a_stop_does_not_wait_for_a_voice_that_hangs(camera, model, tmp_path):
     program.write_text("#!/bin/sh\nexec sleep 30\n")
     program.chmod(0o755)
 
-    def open_voice(_, hush: threading.Event) -> Voice:
+    def open_voice(_, hush: threading.Event, __: object) -> Voice:
         return Voice([EspeakEngine(170, 1.0, hush, program=str(program), timeout_s=30)], Endless(hush), print)
 
     with running(camera, model, open_voice=open_voice) as daemon:
@@ -705,7 +705,7 @@ def test_a_voice_that_lost_its_output_finds_it_again(camera, model, monkeypatch)
     monkeypatch.setattr(voice_thread, "FIRST_DELAY_S", 0.1)
     opened, played = [], list[int]()
 
-    def open_voice(_, hush: threading.Event) -> Voice:
+    def open_voice(_, hush: threading.Event, __: object) -> Voice:
         opened.append(Unplugged(len(opened) + 1, played))
         return Voice([Silent()], opened[-1], print)  # type: ignore[list-item]
 

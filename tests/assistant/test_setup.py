@@ -36,7 +36,7 @@ import sys
 from assistant import cli
 from assistant.errors import SpeechError
 from assistant.machine import devices, memory
-from assistant.sound import device_player
+from assistant.sound import card_child
 from model import weights
 
 def no_output():
@@ -45,7 +45,7 @@ def no_output():
 weights.ensure = lambda name, *, on_progress=None: None
 devices.list_cameras = devices.list_screens = list
 memory.gpu_bytes = lambda: 0
-device_player.default_output = no_output
+card_child.default_output = no_output
 sys.exit(cli.main(["setup"]))
 """
 """What `bare` is to this process, for one that a terminal is given to."""
@@ -62,7 +62,7 @@ def bare(monkeypatch):
     monkeypatch.setattr(devices, "list_cameras", list)
     monkeypatch.setattr(devices, "list_screens", list)
     monkeypatch.setattr("assistant.machine.memory.gpu_bytes", lambda: 0)
-    monkeypatch.setattr("assistant.sound.device_player.default_output", no_output)
+    monkeypatch.setattr("assistant.sound.card_child.default_output", no_output)
 
 
 def answer(monkeypatch, capsys, answers: str, *more: str) -> tuple[int, str, str]:

@@ -313,13 +313,16 @@ class Slow:
         self._hush.wait(10 if time_s < 9 else 0)
         self._heard.append((time_s, time.monotonic() - start_s))
 
+    def hush(self) -> None:
+        pass
+
     def close(self, end_s: float | None) -> None:
         pass
 
 
 def test_muting_breaks_the_sentence_off_and_the_next_one_is_said():
     heard: list[tuple[float, float]] = []
-    thread = VoiceThread(lambda _, hush: Voice([EspeakEngine(170, 1.0, hush)], Slow(hush, heard), print))
+    thread = VoiceThread(lambda _, hush, __: Voice([EspeakEngine(170, 1.0, hush)], Slow(hush, heard), print))
     thread.start(VoiceSection())
     for time_s in (0.0, 1.0, 2.0):
         thread.say(Sentence(TEXT, time_s))
@@ -340,7 +343,7 @@ def test_muting_at_any_moment_leaves_nothing_to_be_said():
         def synthesise(self, text: str) -> Speech:
             return Speech(np.ones(1, np.int16), WAV_RATE_HZ)
 
-    thread = VoiceThread(lambda _, hush: Voice([Plain()], Slow(hush, heard), print))
+    thread = VoiceThread(lambda _, hush, __: Voice([Plain()], Slow(hush, heard), print))
     thread.start(VoiceSection())
     for number in range(200):
         thread.say(Sentence(TEXT, 0.0))
@@ -356,7 +359,7 @@ def test_muting_at_any_moment_leaves_nothing_to_be_said():
 def test_a_voice_whose_thread_died_says_why_and_speaks_again():
     heard: list[tuple[float, float]] = []
 
-    def open_voice(_: VoiceSection, hush: threading.Event) -> Voice:
+    def open_voice(_: VoiceSection, hush: threading.Event, __: object) -> Voice:
         if not opened:
             opened.append(1)
             raise ValueError("a driver of another kind")

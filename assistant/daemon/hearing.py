@@ -1,0 +1,87 @@
+"""Spoken questions in the daemon: who waits to be listened to, and who hears the answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from assistant.ear.listening import Ear, Heard
+from assistant.runtime.asker import Asker
+from assistant.voice.lines import Sentence
+
+NO_EAR = 'set ear.mode to "push-to-talk", "wake-word" or "open"'
+
+
+class Spoken:
+    """Somebody who asked aloud: they hear the answer from the voice, and what keeps it from coming."""
+
+    def __init__(self, say: Callable[[Sentence], object]):
+        self._say, self.is_cancelled = say, False
+
+    def words(self, text: str) -> bool:
+        return not self.is_cancelled
+
+    def done(self, facts: Mapping[str, Any] | None = None) -> bool:
+        return not self.is_cancelled
+
+    def error(self, code: str, message: str, remedy: str = "", exit_code: int = 1) -> bool:
+        if not self.is_cancelled:
+            self._say(Sentence(f"{message[:1].upper()}{message[1:]}.", 0.0, is_answer=True))
+        return not self.is_cancelled
+
+
+class Hearing:
+    """Any thread. ask: puts a question. say: has the voice say something; cut: silences it."""
+
+    def __init__(
+        self,
+        ask: Callable[[str, Asker], object],
+        say: Callable[[Sentence], object],
+        cut: Callable[[], object],
+    ):
+        self._ask, self._say, self._cut = ask, say, cut
+        self._lock = threading.Lock()
+        self._waiting: Asker | None = None  # to be listened to
+        self._spoken: Spoken | None = None  # whose answer is coming, or was the latest
+
+    def listen(self, ear: Ear | None, asker: Asker) -> None:
+        """Listen to what is said now; the asker gets it as a line of its own, and then the answer."""
+        with self._lock:
+            is_free = self._waiting is None or self._waiting.is_cancelled
+            if ear is not None and is_free:
+                self._waiting = asker
+        if ear is None:
+            asker.error("invalid", "ear.mode is off: nobody listens", NO_EAR, 2)
+        elif not is_free:
+            asker.error("busy", "somebody is being listened to already", "try again in a moment", 3)
+        else:
+            ear.attend()
+
+    def heard(self, heard: Heard) -> None:
+        """Something was said to us."""
+        waiting = self._take_waiting() if heard.was_wanted else None
+        if waiting is None:
+            with self._lock:
+                self._spoken = waiting = Spoken(self._say)
+        else:
+            waiting.words(f"{heard.text}\n")
+        self._ask(heard.text, waiting)
+
+    def unheard(self, why: str) -> None:
+        """Nothing was said, or it could not be heard."""
+        waiting = self._take_waiting()
+        if waiting is not None:
+            waiting.error("failed", why, "speak up, or see `onlooker status`", 3)
+
+    def begun(self) -> None:
+        """Somebody speaks to us: our own voice is silent, and what it was saying is not wanted any more."""
+        with self._lock:
+            if self._spoken is not None:
+                self._spoken.is_cancelled = True
+        self._cut()
+
+    def _take_waiting(self) -> Asker | None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, None
+        return waiting
