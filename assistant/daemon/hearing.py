@@ -9,6 +9,7 @@ from typing import Any
 from assistant.ear.listening import Ear, Heard
 from assistant.runtime.asker import Asker
 from assistant.voice.lines import Sentence
+from assistant.voice.thread import VoiceThread
 
 NO_EAR = 'set ear.mode to "push-to-talk", "wake-word" or "open"'
 
@@ -32,15 +33,10 @@ class Spoken:
 
 
 class Hearing:
-    """Any thread. ask: puts a question. say: has the voice say something; cut: silences it."""
+    """The ear's audience. Any thread. ask: puts a question."""
 
-    def __init__(
-        self,
-        ask: Callable[[str, Asker], object],
-        say: Callable[[Sentence], object],
-        cut: Callable[[], object],
-    ):
-        self._ask, self._say, self._cut = ask, say, cut
+    def __init__(self, ask: Callable[[str, Asker], object], voice: VoiceThread):
+        self._ask, self._voice = ask, voice
         self._lock = threading.Lock()
         self._waiting: Asker | None = None  # to be listened to
         self._spoken: Spoken | None = None  # whose answer is coming, or was the latest
@@ -63,7 +59,7 @@ class Hearing:
         waiting = self._take_waiting() if heard.was_wanted else None
         if waiting is None:
             with self._lock:
-                self._spoken = waiting = Spoken(self._say)
+                self._spoken = waiting = Spoken(self._voice.say)
         else:
             waiting.words(f"{heard.text}\n")
         self._ask(heard.text, waiting)
@@ -79,7 +75,19 @@ class Hearing:
         with self._lock:
             if self._spoken is not None:
                 self._spoken.is_cancelled = True
-        self._cut()
+        self._voice.cut()
+
+    def interrupted(self) -> None:
+        """Somebody speaks while our own voice does, perhaps to us."""
+        self._voice.hold()
+
+    def resumed(self) -> None:
+        """It was nothing."""
+        self._voice.release()
+
+    def said(self, start_s: float, end_s: float) -> list[str]:
+        """What our own voice said between two monotonic seconds."""
+        return self._voice.said_between(start_s, end_s)
 
     def _take_waiting(self) -> Asker | None:
         with self._lock:

@@ -100,15 +100,7 @@ class Keeping:
 
     def _start_ear(self, config: Config) -> None:
         if config.ear.mode != "off" and self._card is not None and self.hearing is not None:
-            hearing = self.hearing
-            self.ear = Ear(
-                config.ear,
-                self._card,
-                heard=hearing.heard,
-                unheard=hearing.unheard,
-                begun=hearing.begun,
-                said=self.voice.said_between,
-            )
+            self.ear = Ear(config.ear, self._card, self.hearing)
             self.ear.start()
 
     def _close_ear(self) -> list[str]:

@@ -5,6 +5,7 @@ card.heard ─► voice activity ─► turns ─► speech to text ─► is it
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -16,7 +17,7 @@ import numpy as np
 
 from assistant.config.keys import EarSection
 from assistant.ear.activity import VoiceActivity
-from assistant.ear.transcriber import Transcriber
+from assistant.ear.transcriber import Transcriber, Transcript
 from assistant.ear.turns import FRAME_S, SpokenTurn, Turns
 from assistant.ear.words import addressed, is_echo, is_ghost
 from assistant.errors import HearingError
@@ -37,6 +38,12 @@ FOLLOW_UP_S = 6.0
 
 ZEROS_S = 5.0
 """A microphone that gives nothing but zeros for so long is muted."""
+
+DRAFT_S = 0.25
+"""After so much quiet what was said so far is written down: if nothing follows, no time is lost."""
+
+INTERRUPTS_S = 0.2
+"""So much speech lets our own voice pause; less may be a cough."""
 
 AGAIN_S = 30.0
 
@@ -67,30 +74,59 @@ class Heard:
     was_wanted: bool
 
 
-class Ear:
-    """Use: `start`, `close`, by one thread; `attend` and `part` by any.
+class Audience(Protocol):
+    """Who is told of what is heard. All in the ear's thread, but `begun` also in that of `attend`."""
 
-    heard: gets what is asked. unheard: is told that nothing was, of what `attend` waited for. begun: somebody speaks to
-    us, so that our own voice is to be silent. said: what our own voice said between two monotonic seconds.
-    """
+    def heard(self, heard: Heard) -> object:
+        """Something was said to us."""
+        ...
+
+    def unheard(self, why: str) -> object:
+        """Nothing was, of what `attend` waited for."""
+        ...
+
+    def begun(self) -> object:
+        """Somebody speaks to us for certain: what our own voice says is not wanted any more."""
+        ...
+
+    def interrupted(self) -> object:
+        """Somebody speaks while our own voice does, perhaps to us: it is to pause until `begun` or `resumed`."""
+        ...
+
+    def resumed(self) -> object:
+        """It was nothing."""
+        ...
+
+    def said(self, start_s: float, end_s: float) -> list[str]:
+        """What our own voice said between two monotonic seconds."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What is being written down while it is not yet certain that it was all. spoken_s: of it, in speech."""
+
+    number: int
+    spoken_s: float
+
+
+class Ear:
+    """Use: `start`, `close`, by one thread; `attend` and `part` by any."""
 
     def __init__(
         self,
         section: EarSection,
         sound: Sound,
-        *,
-        heard: Callable[[Heard], object],
-        unheard: Callable[[str], object],
-        begun: Callable[[], object],
-        said: Callable[[float, float], list[str]] = lambda *_: [],
+        audience: Audience,
         activity: Callable[[], VoiceActivity] = VoiceActivity,
     ):
-        self._section, self._sound = section, sound
-        self._heard, self._unheard, self._begun = heard, unheard, begun
-        self._said, self._make_activity = said, activity
+        self._section, self._sound, self._audience = section, sound, audience
+        self._make_activity = activity
         wake_word = section.wake_word.title() if section.mode == "wake-word" else None
         self._transcriber = Transcriber(section.model, wake_word)
         self._turns = Turns()
+        self._draft: _Draft | None = None
+        self._has_interrupted = False
         self._stop, self._attends = threading.Event(), threading.Event()
         self._wanted_until_s = self._follow_up_until_s = 0.0
         self._failure, self._zeros_s = "", 0.0
@@ -121,7 +157,7 @@ class Ear:
         self._wanted_until_s = time.monotonic() + PATIENCE_S
         self._attends.set()
         self._sound.listen(is_on=True)
-        self._begun()
+        self._audience.begun()
 
     def start(self) -> None:
         """Once."""
@@ -154,6 +190,7 @@ class Ear:
     def _fail(self, why: str) -> None:
         self._failure = why
         log.warning("ear: %s", why)
+        self._resume()
         self._leave(why)
         self._stop.wait(AGAIN_S)
 
@@ -171,6 +208,20 @@ class Ear:
             if turn is not None:
                 activity.forget()
                 self._understand(turn)
+            elif self._turns.is_speaking:
+                self._follow()
+
+    def _follow(self) -> None:
+        """Somebody is speaking: write down what may be all of it, and let our own voice pause."""
+        turns = self._turns
+        if turns.quiet_s >= DRAFT_S and (self._draft is None or self._draft.spoken_s != turns.spoken_s):
+            self._draft = _Draft(self._transcriber.begin(turns.so_far()), turns.spoken_s)
+        is_meant = self._section.mode == "open" or self._attends.is_set()
+        if is_meant and not self._has_interrupted and turns.spoken_s >= INTERRUPTS_S:
+            now_s = time.monotonic()
+            if self._audience.said(now_s - FRAME_S, now_s):
+                self._has_interrupted = True
+                self._audience.interrupted()
 
     def _lose_patience(self) -> None:
         """Tell who wanted to be listened to that nothing comes."""
@@ -184,31 +235,44 @@ class Ear:
 
     def _understand(self, turn: SpokenTurn) -> None:
         ended_s = time.monotonic()
-        transcript = self._transcriber.transcribe(turn.pcm)
-        was_wanted, now_s = self._attends.is_set(), time.monotonic()
-        text = transcript.text.strip()
-        if is_ghost(transcript) or is_echo(text, self._said(ended_s - len(turn.pcm) / HEARD_HZ, ended_s)):
-            self.num_ghosts += 1
+        text = self._question_in(self._transcript_of(turn), ended_s - len(turn.pcm) / HEARD_HZ, ended_s)
+        if text is None:
+            self._resume()
             return
-        if not was_wanted and self._section.mode == "wake-word" and now_s > self._follow_up_until_s:
-            rest = addressed(text, self._section.wake_word)
-            if rest is None:
-                return
-            if not rest:  # the question follows
-                self._follow_up_until_s = now_s + FOLLOW_UP_S
-                self._begun()
-                return
-            text = rest
-        self._follow_up_until_s = 0.0
-        self._heard_at_s = now_s
-        self._end_attention()
-        self._begun()
-        self._heard(Heard(text, was_wanted))
+        self._has_interrupted, self._heard_at_s = False, ended_s
+        was_wanted = self._attends.is_set()
+        self._audience.begun()
+        if text:
+            self._end_attention()
+            self._audience.heard(Heard(text, was_wanted))
+
+    def _transcript_of(self, turn: SpokenTurn) -> Transcript:
+        draft, self._draft = self._draft, None
+        if draft is not None and draft.spoken_s == turn.spoken_s:  # nothing was said since
+            with contextlib.suppress(HearingError):
+                return self._transcriber.wait(draft.number)
+        return self._transcriber.transcribe(turn.pcm)
+
+    def _question_in(self, transcript: Transcript, began_s: float, ended_s: float) -> str | None:
+        """What is asked; "" if that is still to come; None for what was not said, or not to us."""
+        text = transcript.text.strip()
+        if is_ghost(transcript) or is_echo(text, self._audience.said(began_s, ended_s)):
+            self.num_ghosts += 1
+            return None
+        is_awaited = self._attends.is_set() or ended_s < self._follow_up_until_s
+        rest = text if self._section.mode != "wake-word" or is_awaited else addressed(text, self._section.wake_word)
+        self._follow_up_until_s = ended_s + FOLLOW_UP_S if rest == "" else 0.0
+        return rest
+
+    def _resume(self) -> None:
+        if self._has_interrupted:
+            self._has_interrupted = False
+            self._audience.resumed()
 
     def _leave(self, why: str) -> None:
         if self._attends.is_set():
             self._end_attention()
-            self._unheard(why)
+            self._audience.unheard(why)
 
     def _end_attention(self) -> None:
         self._attends.clear()

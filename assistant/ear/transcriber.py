@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -37,7 +36,8 @@ class Transcriber:
     def __init__(self, model: str, hotwords: str | None = None):
         self._model, self._hotwords = model, hotwords
         self._child: Child | None = None
-        self._is_ready = False
+        self._num_begun = self._num_known = 0
+        self._latest: Transcript | None = None
 
     @property
     def pid(self) -> int | None:
@@ -52,15 +52,42 @@ class Transcriber:
             folder = weights.ensure(self._model)
         except OnlookerError as error:
             raise HearingError(f"ear.model: {error}") from None
-        self._child, self._is_ready = Child(transcriber_main, str(folder), self._hotwords, name="onlooker-ear"), False
+        self._child = Child(transcriber_main, str(folder), self._hotwords, name="onlooker-ear")
+        self._num_begun = self._num_known = 0
+
+    def begin(self, pcm: np.ndarray) -> int:
+        """Have int16 samples at 16 kHz written down; gives the number to `wait` with. Raises HearingError."""
+        self.start()
+        assert self._child is not None
+        self._num_begun += 1
+        self._child.send(pcm.astype(np.int16).tobytes())
+        return self._num_begun
+
+    def wait(self, number: int) -> Transcript:
+        """What was begun under that number, if nothing later was waited for. Raises HearingError."""
+        until_s = time.monotonic() + TIMEOUT_S + (START_TIMEOUT_S if not self._num_known else 0.0)
+        while self._child is not None and self._num_known < number:
+            try:
+                answer = self._child.receive(timeout_s=0.2)
+            except EOFError:
+                raise HearingError(f"speech to text died: {self._child.how_it_died()}") from None
+            if isinstance(answer, str):
+                raise HearingError(f"speech to text: {answer}")
+            if answer is not None:
+                self._num_known, self._latest = self._num_known + 1, Transcript(*answer)
+            elif time.monotonic() > until_s:
+                raise HearingError(f"speech to text did not answer within {TIMEOUT_S:.0f} s")
+        if self._latest is None or self._num_known != number:
+            raise HearingError("speech to text was started anew")
+        return self._latest
 
     def transcribe(self, pcm: np.ndarray) -> Transcript:
         """int16 samples at 16 kHz. Tried once more by a new child. Raises HearingError."""
         try:
-            return self._transcribe(pcm)
+            return self.wait(self.begin(pcm))
         except HearingError:
             self.close()
-            return self._transcribe(pcm)
+            return self.wait(self.begin(pcm))
 
     def close(self) -> None:
         """End the child. Safe to call twice."""
@@ -68,38 +95,11 @@ class Transcriber:
             self._child.end(grace_s=0.2)
             self._child = None
 
-    def _transcribe(self, pcm: np.ndarray) -> Transcript:
-        self.start()
-        assert self._child is not None
-        if not self._is_ready:
-            self._answer(self._child, START_TIMEOUT_S)
-            self._is_ready = True
-        self._child.send(pcm.astype(np.int16).tobytes())
-        return Transcript(*self._answer(self._child, TIMEOUT_S + len(pcm) / 16_000))
-
-    def _answer(self, child: Child, timeout_s: float) -> tuple[Any, ...]:
-        until_s = time.monotonic() + timeout_s
-        while time.monotonic() < until_s:
-            with contextlib.suppress(EOFError):
-                answer = child.receive(timeout_s=0.2)
-                if answer is None:
-                    continue
-                if isinstance(answer, str):
-                    raise HearingError(f"speech to text: {answer}")
-                return tuple(answer)
-            raise HearingError(f"speech to text died: {child.how_it_died()}")
-        raise HearingError(f"speech to text did not answer within {timeout_s:.0f} s")
-
 
 def transcriber_main(connection: Connection, folder: str, hotwords: str | None) -> None:
-    """The child: say () when it is ready, then (text, logprob, no_speech) of each piece of sound; a text of what is
-    wrong, and end, otherwise.
-    """
+    """The child: for each piece of sound say (text, logprob, no_speech), in order; a text of what is wrong, and end."""
     try:
-        from faster_whisper import WhisperModel
-
-        whisper = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=2)
-        connection.send(())
+        whisper = _open(folder)
         while (pcm := connection.recv()) is not None:
             samples = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
             found, _ = whisper.transcribe(
@@ -123,3 +123,9 @@ def transcriber_main(connection: Connection, folder: str, hotwords: str | None) 
         raise
     except Exception as error:  # of CTranslate2, of no common base
         connection.send(f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def _open(folder: str) -> Any:
+    from faster_whisper import WhisperModel
+
+    return WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=2)

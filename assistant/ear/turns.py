@@ -56,6 +56,20 @@ class Turns:
         """Whether a turn has begun, and not ended."""
         return self._has_begun
 
+    @property
+    def spoken_s(self) -> float:
+        """Of the turn so far, in speech."""
+        return self._num_speech * FRAME_S
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long nothing has been said in the turn."""
+        return self._num_quiet * FRAME_S
+
+    def so_far(self) -> np.ndarray:
+        """The turn's samples, so far."""
+        return np.concatenate([*self._before, *self._frames])
+
     def add(self, frame: np.ndarray, probability: float) -> SpokenTurn | None:
         """The turn that ends with this frame, if one does."""
         settings = self._settings

@@ -21,6 +21,7 @@ from assistant.voice.speaker import Voice
 from model.errors import OnlookerError
 
 NUM_REMEMBERED = 8
+HOLD_S = 25.0
 FADES_S = 0.8
 """So long what was handed to the sound card may sound on, in the room too."""
 
@@ -67,6 +68,18 @@ class VoiceThread:
                 return
             self._left = [other for other in [*self._left, speaker] if other.is_alive]
             self._speaker = self._make(section)
+
+    def hold(self) -> None:
+        """Pause: what is being said is broken off, and said again from its beginning after `release`."""
+        speaker = self._speaker
+        if speaker is not None:
+            speaker.hold()
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        speaker = self._speaker
+        if speaker is not None:
+            speaker.release()
 
     def mend(self) -> str:
         """Start the thread again if a fault of ours ended it; gives what had ended it, "" if nothing had."""
@@ -134,6 +147,8 @@ class _Speaker:
         self._said = said
         self._lines = Lines()
         self._cut_at_s = 0.0  # a line that was decided before the latest cut is not said
+        self._held_until_s = 0.0  # monotonic; 0 while it is not
+        self._again: Sentence | None = None  # what was broken off by the latest hold
         self.num_stale = 0
         self._voice, self._hush, self._open_again = voice, hush, open_again
         self._is_open = open_again is None
@@ -169,6 +184,7 @@ class _Speaker:
     def cut(self) -> bool:
         """Forget all lines; True if one is being said, and another speaker must go on: this one breaks off and ends."""
         self._cut_at_s = time.monotonic()
+        self._held_until_s = 0.0
         self._lines.clear()
         if not (self._is_speaking and self.is_replaceable):
             return False
@@ -176,6 +192,16 @@ class _Speaker:
         if self._voice is not None:
             self._voice.hush()
         return True
+
+    def hold(self) -> None:
+        """Break off what is being said, for HOLD_S at most. Any thread."""
+        self._held_until_s = time.monotonic() + HOLD_S
+        if self._is_speaking and self._voice is not None:
+            self._voice.hush()
+
+    def release(self) -> None:
+        """Say it again, and go on. Any thread."""
+        self._held_until_s = 0.0
 
     def leave(self) -> None:
         """Break off, and end, without anybody waiting for it."""
@@ -198,7 +224,10 @@ class _Speaker:
         if not self._is_open:
             self._open()
         while self._voice is not None and not (self._hush.is_set() or self._lines.is_drained):
-            line = self._lines.take(timeout_s=0.2)
+            if self._is_held:
+                self._hush.wait(0.02)
+                continue
+            line, self._again = self._again or self._lines.take(timeout_s=0.2), None
             if line is None:
                 continue
             if line.is_stale and self.is_replaceable:  # into a file all is said
@@ -211,6 +240,10 @@ class _Speaker:
         if self._voice is not None:
             self._voice.close(0.0)
 
+    @property
+    def _is_held(self) -> bool:
+        return time.monotonic() < self._held_until_s
+
     def _say(self, voice: Voice, line: Sentence) -> None:
         self._is_speaking = True  # before the look at the cuts: a cut looks at it after it was counted
         try:
@@ -221,6 +254,7 @@ class _Speaker:
                     voice.say(line)
                 finally:
                     said.end_s = self._spoke_at_s = time.monotonic()
+                    self._again = line if self._is_held else None
         except Exception:  # a fault of ours costs a sentence, not the voice
             log.exception("a sentence was not said")
         self._is_speaking = False

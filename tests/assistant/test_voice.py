@@ -335,6 +335,46 @@ def test_muting_breaks_the_sentence_off_and_the_next_one_is_said():
     assert all(took_s < 9 for _, took_s in heard)
 
 
+def test_what_is_held_is_said_again_from_its_beginning_and_nothing_is_lost():
+    heard: list[float] = []
+
+    class Held(Slow):
+        """Plays half a second of each sentence, unless it is hushed."""
+
+        hushed = threading.Event()
+
+        def play(self, speech: Speech, time_s: float) -> None:
+            self.hushed.clear()
+            if not self.hushed.wait(0.5):
+                heard.append(time_s)
+
+        def hush(self) -> None:
+            self.hushed.set()
+
+    thread = VoiceThread(lambda _, hush, __: Voice([EspeakEngine(170, 1.0, hush)], Held(hush, []), print))
+    thread.start(VoiceSection())
+    for time_s in (0.0, 1.0, 2.0):
+        thread.say(Sentence(TEXT, time_s, is_answer=True))
+    wait_for(lambda: thread.part().state == "speaking", 10)
+    time.sleep(0.1)
+    thread.hold()
+    wait_for(lambda: thread.part().state == "idle", 10)
+    said = list(heard)
+    time.sleep(0.8)
+    assert heard == said, "it is silent while it is held"
+    thread.release()
+    wait_for(lambda: len(heard) == 3, 20)
+    assert heard == [0.0, 1.0, 2.0]
+    thread.say(Sentence(TEXT, 3.0, is_answer=True))
+    wait_for(lambda: thread.part().state == "speaking", 10)
+    thread.hold()
+    thread.cut()
+    thread.say(Sentence(TEXT, 9.0, is_answer=True))
+    wait_for(lambda: heard[-1] == 9.0, 20)
+    assert thread.close() == []
+    assert 3.0 not in heard or heard.index(3.0) < heard.index(9.0)
+
+
 def test_muting_at_any_moment_leaves_nothing_to_be_said():
     """Also between the moment that a line is taken and the one that it is said."""
     heard: list[tuple[float, float]] = []
