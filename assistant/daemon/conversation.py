@@ -66,6 +66,7 @@ class Conversation:
         self._publish, self._post = publish, post
         self.questions, self._sight = Questions(), Sight()
         self.num_remarks = 0
+        self.latest = ""  # what was said last
         self.silence = Silence("", "")  # as of the latest `explain_silence`
         self._seen: Seen | None = None  # the last frame that was looked at
         self._time_s = 0.0  # of it, in the stream
@@ -189,6 +190,7 @@ class Conversation:
             is_paused=self._modes.now.paused,
             is_asleep=self._camera.is_asleep,
             is_muted=self._modes.now.muted,
+            is_quiet=self._voice.is_quiet,
             why_blind=self._why_blind(time.time()),
         )
 
@@ -214,6 +216,7 @@ class Conversation:
         self._remember("query", text, time_s, query_id=number)
 
     def _make_known(self, kind: str, text: str, words: Words) -> None:
+        self.latest = text
         self._publish(kind, {"text": text, "time_s": words.time_s, "latency_s": words.latency_s})
         self._remember(kind, text, words.time_s, query_id=words.query_id, silence_prob=words.silence_prob)
 

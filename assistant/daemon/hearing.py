@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from assistant.ear.commands import Command, command_in, spoken_time
 from assistant.ear.listening import Ear, Heard
+from assistant.errors import OutputError
 from assistant.runtime.asker import Asker
 from assistant.voice.lines import Sentence
 from assistant.voice.thread import VoiceThread
@@ -33,10 +35,16 @@ class Spoken:
 
 
 class Hearing:
-    """The ear's audience. Any thread. ask: puts a question."""
+    """The ear's audience. Any thread. ask: puts a question. latest: what was said last. switch: the service's modes."""
 
-    def __init__(self, ask: Callable[[str, Asker], object], voice: VoiceThread):
-        self._ask, self._voice = ask, voice
+    def __init__(
+        self,
+        ask: Callable[[str, Asker], object],
+        voice: VoiceThread,
+        latest: Callable[[], str],
+        switch: Callable[..., object],
+    ):
+        self._ask, self._voice, self._latest, self._switch = ask, voice, latest, switch
         self._lock = threading.Lock()
         self._waiting: Asker | None = None  # to be listened to
         self._spoken: Spoken | None = None  # whose answer is coming, or was the latest
@@ -62,7 +70,39 @@ class Hearing:
                 self._spoken = waiting = Spoken(self._voice.say)
         else:
             waiting.words(f"{heard.text}\n")
-        self._ask(heard.text, waiting)
+        command = command_in(heard.text)
+        if command is None:
+            self._ask(heard.text, waiting)
+            return
+        try:
+            words = self._obey(command)
+        except OutputError as error:  # done it is, all the same
+            words = str(error)
+        if words:
+            waiting.words(words)
+            self._voice.say(Sentence(words, 0.0, is_answer=True))
+        waiting.done({"text": words})
+
+    def _obey(self, command: Command) -> str:
+        """Do it; gives what is said to that. Raises OutputError."""
+        match command.do:
+            case "quiet":
+                self._voice.quiet(command.seconds)
+                return f"I am quiet for {spoken_time(command.seconds)}."
+            case "speak":
+                self._voice.quiet(0.0)
+                self._switch(muted=False)
+                return "I speak again."
+            case "repeat":
+                return self._latest() or "I have not said anything yet."
+            case "pause":
+                self._switch(paused=True)
+                return "I have closed the camera."
+            case "resume":
+                self._switch(paused=False)
+                return "I am watching again."
+            case _:  # stop: our voice is silent already
+                return ""
 
     def unheard(self, why: str) -> None:
         """Nothing was said, or it could not be heard."""

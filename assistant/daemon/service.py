@@ -118,7 +118,9 @@ class Service:
             publish=publish,
             post=lambda wanted: self._events.put_wait(wanted, timeout_s=0),
         )
-        self._hearing = self._keeping.hearing = Hearing(self._conversation.ask, self._keeping.voice)
+        self._hearing = self._keeping.hearing = Hearing(
+            self._conversation.ask, self._keeping.voice, lambda: self._conversation.latest, self.switch
+        )
         self._reconfiguring = Reconfiguring(
             config_file, config, model, self._watching, self._keeping, self._camera, self._parts
         )

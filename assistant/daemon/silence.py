@@ -31,7 +31,14 @@ class Silence:
 
 
 def why_silent(
-    seen: Seen | None, mind: Part, *, is_paused: bool, is_asleep: bool, is_muted: bool, why_blind: str
+    seen: Seen | None,
+    mind: Part,
+    *,
+    is_paused: bool,
+    is_asleep: bool,
+    is_muted: bool,
+    is_quiet: bool,
+    why_blind: str,
 ) -> Silence:
     """What keeps the user from hearing a remark now; of several reasons the one that has to end first.
 
@@ -58,4 +65,6 @@ def why_silent(
         return Silence("nothing to say", f"there is nothing to say ({why})")
     if seen.held:
         return Silence(seen.held, HELD[seen.held])
+    if is_quiet:
+        return Silence("quiet", 'somebody asked for quiet ("you can speak again" ends it)')
     return Silence("muted", "what is said is not spoken (`onlooker unmute`)") if is_muted else Silence("", "")

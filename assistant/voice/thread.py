@@ -40,6 +40,7 @@ class VoiceThread:
     def __init__(self, open_voice: OpenVoice):
         self.card: Card | None = None  # of the voices that are opened from now on
         self._said = deque[_Said](maxlen=NUM_REMEMBERED)
+        self._quiet_until_s = 0.0
         self._open_voice = open_voice
         self._section: VoiceSection | None = None
         self._speaker: _Speaker | None = None
@@ -51,10 +52,19 @@ class VoiceThread:
         return self._speaker.part() if self._speaker else Part(State.OFF)
 
     def say(self, line: Sentence) -> None:
-        """Never waits; a voice that lags loses its oldest lines."""
+        """Never waits; a voice that lags loses its oldest lines, and one that is to be quiet all remarks."""
         speaker = self._speaker
-        if speaker is not None:
+        if speaker is not None and (line.is_answer or not self.is_quiet):
             speaker.put(line)
+
+    def quiet(self, seconds: float) -> None:
+        """Say nothing but answers from now on, for so long."""
+        self._quiet_until_s = time.monotonic() + seconds
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether remarks are not said now."""
+        return time.monotonic() < self._quiet_until_s
 
     def said_between(self, start_s: float, end_s: float) -> list[str]:
         """What was sounding at some time between the two (monotonic), of the latest NUM_REMEMBERED sentences."""

@@ -24,6 +24,7 @@ def seen(silence_prob: float = 0.98, *, speaks: bool = False, latency_s: float =
         (seen(), {}, "nothing to say", "p(silence) 0.980, and below 0.35 it speaks"),
         (seen(0.1, speaks=True), {}, "", ""),
         (seen(0.1, speaks=True), {"is_muted": True}, "muted", "onlooker unmute"),
+        (seen(0.1, speaks=True), {"is_quiet": True}, "quiet", "speak again"),
         (seen(0.1, speaks=True, held="rate"), {"is_muted": True}, "rate", "policy.remarks_per_hour"),
         (seen(0.1, speaks=True, held="gap"), {}, "gap", "policy.min_gap_s"),
         (seen(held="gap"), {}, "nothing to say", "p(silence)"),
@@ -41,7 +42,7 @@ def seen(silence_prob: float = 0.98, *, speaks: bool = False, latency_s: float =
 )
 def test_the_reason_that_has_to_end_first_is_given(frame: Seen | None, about: dict[str, Any], reason: str, words: str):
     mind = about.pop("mind", Part(State.READY))
-    modes = {"is_paused": False, "is_asleep": False, "is_muted": False, "why_blind": ""}
+    modes = dict.fromkeys(("is_paused", "is_asleep", "is_muted", "is_quiet"), False) | {"why_blind": ""}
     silence = why_silent(frame, mind, **(modes | about))
     assert silence.reason == reason
     assert words in silence.text
