@@ -11,6 +11,7 @@ from assistant.sound.player import Player
 from assistant.sound.speech import Speech
 from assistant.voice.engines import NoSound, SpeechEngine
 from assistant.voice.lines import Sentence
+from assistant.voice.spoken import spoken
 
 
 class Voice:
@@ -43,7 +44,7 @@ class Voice:
         """Say it, or do nothing if no engine or player works any more. Never raises SpeechError."""
         if self._player is None:
             return
-        speech = self._synthesise(line.text)
+        speech = self._synthesise(spoken(line.text))
         if speech is None or not len(speech.pcm):  # hushed, or there is nothing to pronounce
             return
         try:
