@@ -19,7 +19,9 @@ from assistant.sound.card_child import CardPlan, card_main
 from assistant.sound.speech import Speech
 
 BLOCK_S = 0.1
-OPEN_TIMEOUT_S = 10.0
+START_TIMEOUT_S, OPEN_TIMEOUT_S = 20.0, 4.0
+"""Of the child, which takes long on a busy machine; and of the card, which hangs with a sound server that comes up."""
+
 HANG_S = 3.0
 """A child that neither takes a block of BLOCK_S nor brings what is heard for so long hangs."""
 
@@ -94,7 +96,7 @@ class Card:
         """Raises SpeechError if it cannot be opened. Returns when `stop` is set, too."""
         self._failure = ""  # of before
         self._wake.set()
-        until_s = time.monotonic() + OPEN_TIMEOUT_S + HANG_S
+        until_s = time.monotonic() + START_TIMEOUT_S + OPEN_TIMEOUT_S + HANG_S
         while not (self._opened.wait(TICK_S) or stop.is_set() or self._stop.is_set()):
             if self._failure or time.monotonic() > until_s:
                 raise SpeechError(self._failure or "the sound card is not opened in time")
@@ -165,6 +167,7 @@ class Card:
             child.end(grace_s=0.2)
 
     def _talk(self, child: Child) -> str:
+        self._note(self._receive(child, START_TIMEOUT_S))
         self._note(self._receive(child, OPEN_TIMEOUT_S))
         num_hushes, untaken_since_s, said_s = self._num_hushes, None, time.monotonic()
         listens, deaf_since_s = False, None

@@ -4,14 +4,16 @@ PortAudio hangs with a frozen sound server, and knows no device that came after 
 killed, and the next one finds what is there by then. Echo cancellation needs what is played beside what is heard, so
 one process has both.
 
-It is sent ("play", rate in Hz, int16 samples as bytes), ("hush",), ("drain",), ("listen", whether), and None to end.
-It says ("opened", output, why there is none) or ("failed", why), and ends; ("taken",) once for each "play";
-("drained",); ("listening", microphone) or ("deaf", why); and ("heard", FRAME samples as bytes) while it listens.
+It is sent ("play", rate in Hz, int16 samples as bytes), ("hush",), ("drain",), ("listen", whether), and None to end. It
+says ("started",), then ("opened", output, why there is none) or ("failed", why), and ends; ("taken",) once for each
+"play"; ("drained",); ("listening", microphone) or ("deaf", why); and ("heard", FRAME samples as bytes) while it
+listens.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import deque
@@ -55,9 +57,12 @@ class CardPlan:
 
 
 def card_main(connection: Connection, plan: CardPlan) -> None:
-    """The child."""
+    """The child. What PortAudio and ALSA print of a lost device goes nowhere; what matters is said in `failed`."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     card = None
     try:
+        connection.send(("started",))
         card = _Card(plan)
         connection.send(("opened", card.output_name, card.why_no_output))
         while (message := connection.recv() if connection.poll(TICK_S) else ()) is not None:
@@ -65,6 +70,10 @@ def card_main(connection: Connection, plan: CardPlan) -> None:
                 connection.send(answer)
     except SpeechError as error:
         connection.send(("failed", str(error)))
+    except (EOFError, OSError):
+        raise
+    except Exception as error:  # a fault of ours, or of a driver
+        connection.send(("failed", f"{type(error).__name__}: {error}"))
     finally:
         if card is not None:
             card.close()

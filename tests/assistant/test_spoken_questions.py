@@ -1,5 +1,9 @@
 """Asked aloud and answered aloud: the daemon as a user runs it, with a real sound server, speech to text and model."""
 
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -102,6 +106,26 @@ def test_an_ear_that_is_off_says_how_to_switch_it_on(card: SoundCard):
         pytest.raises(RequestRefused, match=r"ear\.mode is off.*push-to-talk"),
     ):
         next(client.listen())
+
+
+def test_sound_is_tried_both_ways(card: SoundCard, question: Speech):
+    environ = {**os.environ, **card.environ, "ONLOOKER_DATA": str(weights.data_dir().parent)}
+    command = [sys.executable, "-m", "assistant", "devices", "--test"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None
+        told = []
+        for line in process.stdout:
+            told.append(line)
+            if line.startswith("listening"):
+                time.sleep(0.5)
+                card.speak(question.pcm // 2, question.sample_rate_hz)
+    assert process.returncode == 0, told
+    output, microphone, echo, _, heard, written = told
+    assert output.startswith('sound output: "')
+    assert "while we spoke" in microphone
+    assert re.match(r"echo: after \d+ ms, likeness 0\.[3-9]", echo), echo
+    assert "(good)" in heard
+    assert QUESTION in written
 
 
 def test_without_a_microphone_the_rest_goes_on(tmp_path):
