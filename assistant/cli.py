@@ -10,7 +10,21 @@ import re
 import sys
 from typing import NoReturn, TextIO
 
-from assistant.commands import bench, config, devices, doctor, log, model, remote, run, setup, source, start, watch
+from assistant.commands import (
+    bench,
+    config,
+    devices,
+    doctor,
+    log,
+    model,
+    remote,
+    run,
+    setup,
+    source,
+    start,
+    watch,
+    watch_for,
+)
 from assistant.config.addresses import shown_name
 from assistant.runtime.folders import find_home, hold_standard_streams, leave
 from assistant.runtime.text import printable
@@ -20,7 +34,7 @@ from model.fault_log import keep, told
 
 INTERRUPTED = 130
 _LIKE_AN_ADDRESS = re.compile(r"://|^[^\s@]+@[^\s@]+$")
-COMMANDS = (setup, watch, run, start, remote, log, source, bench, model, config, devices, doctor)
+COMMANDS = (setup, watch, watch_for, run, start, remote, log, source, bench, model, config, devices, doctor)
 
 
 def main(argv: list[str] | None = None) -> int:

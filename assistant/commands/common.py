@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 
 Values = dict[tuple[str, str], str | float | bool]
 """What is to be written, by section and key of the configuration."""
+
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_SPAN_S = 1000 * 365 * 86400.0
+
+
+def span_s(text: str) -> float:
+    """ "2h" → 7200. Raises ArgumentTypeError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number and s, m, h or d, such as 2h")
+    return min(float(match[1]) * UNITS_S[match[2]], MAX_SPAN_S)
 
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.commands.common import confirms
+from assistant.commands.common import confirms, span_s
 from assistant.config.paths import journal_path
 from assistant.errors import OutputError, UsageError
 from assistant.runtime.folders import absolute
@@ -21,8 +20,6 @@ from model import outputs
 if TYPE_CHECKING:
     from assistant.journal.reading import Entry
 
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-MAX_AGE_S = 1000 * 365 * 86400.0
 IDS_AT_ONCE = 2000
 FORGET_TIMEOUT_S = 60.0
 FORMATS = ("text", "json", "jsonl", "srt", "markdown")
@@ -34,7 +31,7 @@ def add_parser(commands) -> None:
         help="what was said and asked",
         description="Prints the journal, which `onlooker run` keeps if privacy.journal is on.",
     )
-    parser.add_argument("--since", metavar="AGE", type=_age_s, help="such as 30m, 2h or 3d; default: everything")
+    parser.add_argument("--since", metavar="AGE", type=span_s, help="such as 30m, 2h or 3d; default: everything")
     parser.add_argument("--search", metavar="WORDS", default="", help="only lines with all of these words")
     parser.add_argument("--limit", metavar="N", type=int, default=200, help="the newest so many (200)")
     parser.add_argument(
@@ -46,13 +43,6 @@ def add_parser(commands) -> None:
     parser.add_argument("--forget", action="store_true", help="delete these lines for good, all that --since names")
     parser.add_argument("--yes", action="store_true", help="do not ask first")
     parser.set_defaults(run=run)
-
-
-def _age_s(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a number and s, m, h or d, such as 2h")
-    return min(float(match[1]) * UNITS_S[match[2]], MAX_AGE_S)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -26,6 +26,11 @@ def modes_path() -> Path:
     return journal_path().parent.parent / "modes.json"
 
 
+def standing_path() -> Path:
+    """What the user has asked to be told, over restarts."""
+    return modes_path().with_name("standing.json")
+
+
 def own_files(settings: Settings) -> dict[str, Path]:
     """Files and folders that no command may write over by mistake, by what they are."""
     from assistant.config.settings import sources_path, user_config_path

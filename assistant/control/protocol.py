@@ -99,6 +99,16 @@ class Log:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """What is to be told when it happens. query: {"add": text, "each_time": bool, "lasts_s": seconds}, {"cancel":
+    number or "all"}, or {} to list.
+    """
+
+    do: ClassVar[str] = "standing"
+    query: Facts
+
+
+@dataclass(frozen=True)
 class Events:
     """Subscribe. kinds: which of EVENT_KINDS. parts: of these parts only, where an event names one; empty = all."""
 
@@ -111,7 +121,7 @@ class Events:
         return kind in self.kinds and (not self.parts or part is None or part in self.parts)
 
 
-Body = Hello | Plain | Ask | Listen | Cancel | Private | Log | Events
+Body = Hello | Plain | Ask | Listen | Cancel | Private | Log | Standing | Events
 
 
 @dataclass(frozen=True)

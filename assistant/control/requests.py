@@ -22,6 +22,7 @@ from assistant.control.protocol import (
     Log,
     Plain,
     Private,
+    Standing,
     is_id,
     is_text,
     shown,
@@ -58,6 +59,10 @@ class Handler(Protocol):
 
     def listen(self, asker: Asker) -> None:
         """Listen to what is said aloud now. The first `asker.words` are what was heard, a line; then as for `ask`."""
+        ...
+
+    def standing(self, query: Facts, asker: Asker) -> None:
+        """Add to what is to be told when it happens, take from it, or list it (`protocol.Standing`)."""
         ...
 
     def log(self, query: Facts, asker: Asker) -> None:
@@ -112,11 +117,19 @@ def _private(said: Fields) -> Private:
     return Private(said["on"])
 
 
-def _log(said: Fields) -> Log:
+def _query(said: Fields) -> dict[str, Any]:
     query = said.get("query", {})
     if not isinstance(query, dict):
         raise Invalid(f"query = {shown(query)}: must be an object")
-    return Log(query)
+    return query
+
+
+def _standing(said: Fields) -> Standing:
+    query = _query(said)
+    number = query.get("cancel")
+    if not (number is None or number == "all" or type(number) is int):
+        raise Invalid(f'cancel = {shown(number)}: must be a number, or "all"')
+    return Standing(query)
 
 
 def _events(said: Fields) -> Events:
@@ -156,7 +169,8 @@ REQUESTS: Mapping[str, RequestKind] = {
     "listen": RequestKind(lambda said: Listen(), lambda daemon, body, reply: daemon.listen(reply)),
     "cancel": RequestKind(_cancel, None),
     "private": RequestKind(_private, lambda daemon, body, reply: daemon.private(body.on, reply)),
-    "log": RequestKind(_log, lambda daemon, body, reply: daemon.log(body.query, reply)),
+    "standing": RequestKind(_standing, lambda daemon, body, reply: daemon.standing(body.query, reply)),
+    "log": RequestKind(lambda said: Log(_query(said)), lambda daemon, body, reply: daemon.log(body.query, reply)),
     "events": RequestKind(_events, None),
 }
 

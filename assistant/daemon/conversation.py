@@ -217,7 +217,8 @@ class Conversation:
 
     def _make_known(self, kind: str, text: str, words: Words) -> None:
         self.latest = text
-        self._publish(kind, {"text": text, "time_s": words.time_s, "latency_s": words.latency_s})
+        about = {"reminds": words.reminds} if words.reminds else {}
+        self._publish(kind, {"text": text, "time_s": words.time_s, "latency_s": words.latency_s, **about})
         self._remember(kind, text, words.time_s, query_id=words.query_id, silence_prob=words.silence_prob)
 
     def _remember(self, kind: str, text: str, time_s: float, **about: Any) -> None:

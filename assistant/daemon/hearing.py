@@ -9,6 +9,7 @@ from typing import Any
 from assistant.ear.commands import Command, command_in, spoken_time
 from assistant.ear.listening import Ear, Heard
 from assistant.errors import OutputError
+from assistant.mind.standing import Watchlist, standing_in, to_you
 from assistant.runtime.asker import Asker
 from assistant.voice.lines import Sentence
 from assistant.voice.thread import VoiceThread
@@ -43,14 +44,18 @@ class Hearing:
         voice: VoiceThread,
         latest: Callable[[], str],
         switch: Callable[..., object],
+        watchlist: Watchlist,
     ):
         self._ask, self._voice, self._latest, self._switch = ask, voice, latest, switch
+        self._watchlist = watchlist
+        self.ear: Ear | None = None  # None while nobody is to listen
         self._lock = threading.Lock()
         self._waiting: Asker | None = None  # to be listened to
         self._spoken: Spoken | None = None  # whose answer is coming, or was the latest
 
-    def listen(self, ear: Ear | None, asker: Asker) -> None:
+    def listen(self, asker: Asker) -> None:
         """Listen to what is said now; the asker gets it as a line of its own, and then the answer."""
+        ear = self.ear
         with self._lock:
             is_free = self._waiting is None or self._waiting.is_cancelled
             if ear is not None and is_free:
@@ -70,18 +75,25 @@ class Hearing:
                 self._spoken = waiting = Spoken(self._voice.say)
         else:
             waiting.words(f"{heard.text}\n")
-        command = command_in(heard.text)
-        if command is None:
+        command, standing = command_in(heard.text), standing_in(heard.text)
+        if command is None and standing is None:
             self._ask(heard.text, waiting)
             return
         try:
-            words = self._obey(command)
+            words = self._obey(command) if command else self._watch_for(*standing) if standing else ""
         except OutputError as error:  # done it is, all the same
             words = str(error)
         if words:
             waiting.words(words)
             self._voice.say(Sentence(words, 0.0, is_answer=True))
         waiting.done({"text": words})
+
+    def _watch_for(self, what: str, repeats: bool) -> str:
+        try:
+            added = self._watchlist.add(what, repeats=repeats)
+        except ValueError as error:
+            return f"{error}.".capitalize()
+        return f"I will tell you {'each time' if repeats else 'when'} {to_you(added.text)}."
 
     def _obey(self, command: Command) -> str:
         """Do it; gives what is said to that. Raises OutputError."""
@@ -93,6 +105,12 @@ class Hearing:
                 self._voice.quiet(0.0)
                 self._switch(muted=False)
                 return "I speak again."
+            case "forget":
+                count = self._watchlist.cancel(None)
+                return f"I no longer watch for {count} thing{'s' if count != 1 else ''}."
+            case "list":
+                texts = [to_you(item.text) for item in self._watchlist.list()]
+                return f"I tell you when {', and when '.join(texts)}." if texts else "I watch for nothing."
             case "repeat":
                 return self._latest() or "I have not said anything yet."
             case "pause":

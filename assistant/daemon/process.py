@@ -14,7 +14,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assistant.config.paths import journal_path, modes_path, own_files, token_path
+from assistant.config.paths import journal_path, modes_path, own_files, standing_path, token_path
 from assistant.daemon.supervisor import EXIT_ANEW, Link, LinkNotifier
 from assistant.errors import OutputError, WorkerFailed
 from assistant.runtime.console import ConsoleHandler
@@ -139,6 +139,7 @@ def _serve(
     from assistant.mind.pacing import PolicyPacing
     from assistant.mind.pacing import settings_of as policy_settings_of
     from assistant.mind.policy import Policy
+    from assistant.mind.standing import Watchlist
 
     section = config.model
     if section.device == "auto" and link.device_type == "cuda":  # a GPU that is lost is no CPU
@@ -147,6 +148,9 @@ def _serve(
         model = open_model(section, on_progress=bar.update)
     settle()
     policy = Policy(policy_settings_of(config.policy), config.stream.threshold(model.silence_threshold))
+    watchlist = Watchlist(standing_path())
+    if watchlist.trouble:
+        log.warning("%s", watchlist.trouble)
     signals: list[int] = []  # that came: a handler must take no lock
 
     def open_daemon_voice(section: VoiceSection, hush: threading.Event, card: Card | None) -> Voice | None:
@@ -166,7 +170,8 @@ def _serve(
         model,
         lambda section: open_stream(model, section),
         publish=lambda kind, facts: server.publish(kind, facts),
-        pacing=PolicyPacing(policy, checkpoint_threshold=model.silence_threshold),
+        pacing=PolicyPacing(policy, checkpoint_threshold=model.silence_threshold, watchlist=watchlist),
+        watchlist=watchlist,
         open_voice=open_daemon_voice,
         journal=JournalThread(journal_path()),
         modes=ModesFile(modes_path()),

@@ -13,12 +13,15 @@ from assistant.control.requests import Handler
 from assistant.errors import OutputError
 from assistant.journal.thread import Forget
 from assistant.journal.writer import Deleted
+from assistant.mind.standing import LASTS_S
 from assistant.runtime.asker import Asker
 from assistant.runtime.threads import make_thread
 
 if TYPE_CHECKING:
     from assistant.daemon.service import Service
     from assistant.machine.devices import Device
+
+MAX_LASTS_S = 366 * 86400.0
 
 log = logging.getLogger("onlooker.requests")
 
@@ -69,7 +72,25 @@ class Requests(Handler):
         self._service.ask(text, asker)
 
     def listen(self, asker: Asker) -> None:
-        self._service.listen(asker)
+        self._service.hearing.listen(asker)
+
+    def standing(self, query: Mapping[str, Any], asker: Asker) -> None:
+        """As `protocol.Standing` says."""
+        watchlist, text, number = self._service.watchlist, query.get("add"), query.get("cancel")
+        lasts_s = query.get("lasts_s", LASTS_S)
+        if text is not None:
+            if not isinstance(text, str) or not isinstance(lasts_s, int | float) or not 0 < lasts_s <= MAX_LASTS_S:
+                asker.error("invalid", "what is to be told is not said", "give a text, and for how long", 2)
+                return
+            try:
+                watchlist.add(text, repeats=query.get("each_time") is True, lasts_s=float(lasts_s))
+            except ValueError as error:
+                asker.error("invalid", str(error), "", 2)
+                return
+        elif number is not None and not watchlist.cancel(None if number == "all" else int(number)):
+            asker.error("invalid", f"there is no request {number}", "`onlooker watch-for --list` shows them", 2)
+            return
+        asker.done({"standing": [asdict(item) for item in watchlist.list()], "trouble": watchlist.trouble})
 
     def log(self, query: Mapping[str, Any], asker: Asker) -> None:
         """Deletes lines: {"ids": [numbers]}, or {"everything": true}."""

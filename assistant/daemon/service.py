@@ -35,6 +35,7 @@ from assistant.errors import WorkerFailed
 from assistant.journal.thread import JournalThread
 from assistant.machine.systemd import Notifier
 from assistant.mind.loop import Pacing
+from assistant.mind.standing import Watchlist
 from assistant.runtime.asker import Asker
 from assistant.runtime.faults import ProcessSpoilt
 from assistant.runtime.health import Part
@@ -79,12 +80,14 @@ class Service:
         open_voice: OpenVoice = lambda *_: None,
         journal: JournalThread | None = None,
         modes: ModesFile | None = None,
+        watchlist: Watchlist | None = None,
         config_file: ConfigFile | None = None,
         notifier: Notifier | None = None,
         check: Callable[[], None] = lambda: None,
     ):
         self._model, self._publish, self._check = model, publish, check
         self._modes, self.journal = modes or ModesFile(None), journal
+        self.watchlist = watchlist or Watchlist()
         self._notifier, self._fed_s = notifier or Notifier({}), 0.0
         self._events = Mailbox[Event | Wanted | _Muted](NUM_EVENTS_QUEUED, name="events")
         self._stop = threading.Event()
@@ -118,8 +121,8 @@ class Service:
             publish=publish,
             post=lambda wanted: self._events.put_wait(wanted, timeout_s=0),
         )
-        self._hearing = self._keeping.hearing = Hearing(
-            self._conversation.ask, self._keeping.voice, lambda: self._conversation.latest, self.switch
+        self.hearing = self._keeping.hearing = Hearing(
+            self._conversation.ask, self._keeping.voice, lambda: self._conversation.latest, self.switch, self.watchlist
         )
         self._reconfiguring = Reconfiguring(
             config_file, config, model, self._watching, self._keeping, self._camera, self._parts
@@ -252,6 +255,7 @@ class Service:
             "latency_s": round(self._latency_s, 3) if self._num_seen else None,
             "questions_open": len(self._conversation.questions),
             "restarts": watching.num_restarts,
+            "watched_for": [item.text for item in self.watchlist.list()],
             "unfamiliar": self._conversation.is_strange,
             "silence": asdict(self._conversation.silence),
         }
@@ -259,10 +263,6 @@ class Service:
     def ask(self, text: str, asker: Asker) -> None:
         """Answered when the mind has come to it."""
         self._conversation.ask(text, asker)
-
-    def listen(self, asker: Asker) -> None:
-        """What is said aloud now is a question; the asker gets it as a line, and the answer."""
-        self._hearing.listen(self._keeping.ear, asker)
 
     def switch(self, **changes: bool) -> None:
         """Modes, at once. Raises OutputError if a restart would not know of it."""

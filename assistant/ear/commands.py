@@ -8,7 +8,7 @@ from typing import Literal
 
 from assistant.ear.words import words_of
 
-Do = Literal["stop", "quiet", "speak", "repeat", "pause", "resume"]
+Do = Literal["stop", "quiet", "speak", "repeat", "pause", "resume", "list", "forget"]
 
 QUIET_S = 600.0
 """Where it is not said for how long."""
@@ -29,6 +29,8 @@ _PATTERNS: tuple[tuple[Do, str], ...] = (
     ("speak", r"(?:speak|talk)(?: to me)? again|(?:you )?(?:can|may) (?:speak|talk)(?: again)?|unmute"),
     ("repeat", r"repeat(?: (?:it|that))?(?: again)?|say (?:(?:it|that) )?again|pardon|come again"),
     ("repeat", r"what did you (?:just )?say|i (?:did not|didn't) (?:hear|understand|catch) (?:you|that|it)"),
+    ("list", r"what (?:do you|are you) watch(?:ing)?(?: out)? for|list (?:my )?(?:reminders|requests)"),
+    ("forget", r"(?:cancel|forget|delete|clear) (?:all )?(?:the |my )?(?:reminders?|requests?)(?: all)?"),
     ("pause", r"pause|stop (?:watching|looking)|close (?:your eyes|the camera)"),
     ("pause", r"(?:do not|don't) (?:look|watch)(?: at this)?"),
     ("resume", r"resume|(?:start|go on) (?:watching|looking)(?: again)?|(?:watch|look) again"),

@@ -42,7 +42,7 @@ ZEROS_S = 5.0
 DRAFT_S = 0.25
 """After so much quiet what was said so far is written down: if nothing follows, no time is lost."""
 
-INTERRUPTS_S = 0.2
+INTERRUPTS_S = 0.15
 """So much speech lets our own voice pause; less may be a cough."""
 
 AGAIN_S = 30.0

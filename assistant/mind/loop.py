@@ -32,8 +32,11 @@ Report = Callable[[Event], object]
 class Pacing:
     """Which remarks are made: here, those that the model wants. See `assistant.mind.pacing` for what a user may want.
 
-    Called by the mind's thread only, in the order of the frames, but for `update`.
+    Called by the mind's thread only, in the order of the frames, but for `update`. reminds: what the remark that was
+    noted last tells of what was asked for, "" for nothing.
     """
+
+    reminds = ""
 
     def update(self, config: Config) -> None:
         """Go on as this configuration says. Any thread."""
@@ -277,4 +280,4 @@ class _Mind:
         pieces.close()
         self._replied_at_s = self._clock()
         is_heard = self._pacing.note(text, is_answer=query_id is not None)
-        self._report(replace(words("", final=True), unheard=not is_heard))
+        self._report(replace(words("", final=True), unheard=not is_heard, reminds=self._pacing.reminds))

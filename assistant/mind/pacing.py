@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from assistant.config.keys import Config, PolicySection
 from assistant.mind.loop import Pacing
 from assistant.mind.policy import Policy, PolicySettings
+from assistant.mind.standing import Watchlist
 
 if TYPE_CHECKING:
     from model.stream import Decision
@@ -20,7 +21,7 @@ class PolicyPacing(Pacing):
     """Asks a policy. The mind's thread owns it.
 
     checkpoint_threshold: what `stream.silence_threshold = "checkpoint"` means. clock: monotonic seconds. minute_of_day:
-    local time, 0–1440.
+    local time, 0–1440. watchlist: what is to be told whether or not remarks are wanted.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class PolicyPacing(Pacing):
         checkpoint_threshold: float,
         clock: Callable[[], float] = time.monotonic,
         minute_of_day: Callable[[], float] | None = None,
+        watchlist: Watchlist | None = None,
     ):
+        self._watchlist, self._is_wanted = watchlist or Watchlist(), False
         self._policy, self._clock = policy, clock
         self._checkpoint, self._lock = checkpoint_threshold, threading.Lock()
         self._wanted: tuple[PolicySettings, float] | None = None  # put there by any thread
@@ -49,15 +52,24 @@ class PolicyPacing(Pacing):
         return self._policy.threshold
 
     def wants(self, decision: Decision) -> bool:
-        return self._policy.consider(decision.silence_prob, decision.speaks, self._clock(), self._minute_of_day())
+        self._is_wanted = self._policy.consider(
+            decision.silence_prob, decision.speaks, self._clock(), self._minute_of_day()
+        )
+        return self._is_wanted or (decision.speaks and not self._watchlist.is_empty)
 
     def held(self) -> str:
         return self._policy.why_silent(self._clock(), self._minute_of_day())
 
     def note(self, text: str, *, is_answer: bool) -> bool:
         now_s = self._clock()
+        told = None if is_answer else self._watchlist.told_by(text)
+        self.reminds = told.text if told else ""
         if is_answer:
             self._policy.note_answer(now_s)
+        elif told is not None:
+            self._policy.note_remark(text, now_s)
+        elif not self._is_wanted:  # it was written to see whether it tells what is watched for
+            return False
         elif self._policy.is_repeat(text, now_s):
             self._policy.note_repeat(now_s)
             return False

@@ -96,7 +96,8 @@ class Words:
     (remarks).
     latency_s: from the frame's capture, or the question, to the reply's first piece.
     cut: the reply was broken off before its end. unheard: a remark that is not to be made after all, being a repeat;
-    only its end says so. why: there are no words, for the user.
+    only its end says so. why: there are no words, for the user. reminds: what was asked for that a remark tells; only
+    its end says so.
     """
 
     reply_id: int
@@ -109,6 +110,7 @@ class Words:
     cut: bool = False
     unheard: bool = False
     why: str = ""
+    reminds: str = ""
 
 
 @dataclass(frozen=True)

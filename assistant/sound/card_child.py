@@ -17,6 +17,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -163,9 +164,9 @@ class _Card:
 
 
 class _Stream:
-    """One direction of the card. PortAudio calls `_call` in a thread of its own, which stamps `_called_s`."""
+    """One direction of the card. PortAudio calls `called` in a thread of its own, which stamps `_called_s`."""
 
-    def __init__(self, kind: str, wanted: str) -> None:
+    def __init__(self, kind: str, wanted: str, called: Callable[[Any, int, Any, Any], None]) -> None:
         import sounddevice
 
         self._faults = (sounddevice.PortAudioError, OSError, ValueError)
@@ -176,14 +177,11 @@ class _Stream:
         for channels in dict.fromkeys((1, min(2, int(device[f"max_{kind}_channels"])))):  # some cards are stereo only
             try:
                 self._stream = make(device=number, samplerate=self.rate_hz, channels=channels, dtype="int16",
-                                    latency=LATENCY_S, callback=self._call)  # fmt: skip
+                                    latency=LATENCY_S, callback=called)  # fmt: skip
                 return
             except self._faults as error:
                 failure = error
         raise SpeechError(f'the sound {kind} "{self.name}" cannot be opened: {failure}') from None
-
-    def _call(self, samples: Any, frames: int, when: Any, status: Any) -> None:
-        raise NotImplementedError
 
     def _start(self) -> None:
         self._called_s = time.monotonic()
@@ -209,7 +207,7 @@ class _Speaker(_Stream):
         self._queue: deque[np.ndarray] = deque()
         self._played: deque[np.ndarray] = deque()
         self._is_running, self._busy_s = False, 0.0
-        super().__init__("output", wanted)
+        super().__init__("output", wanted, self._fill)
         self._to_device: _Resampler | None = None
         self._to_reference = _Resampler(self.rate_hz, HEARD_HZ)
 
@@ -253,7 +251,7 @@ class _Speaker(_Stream):
             played = [self._played.popleft() for _ in range(len(self._played))]
         return self._to_reference(np.concatenate(played)) if played else np.zeros(0, np.int16)
 
-    def _call(self, samples: Any, frames: int, when: Any, status: Any) -> None:
+    def _fill(self, samples: Any, frames: int, when: Any, status: Any) -> None:
         self._called_s = time.monotonic()
         block = np.zeros(frames, np.int16)
         done = 0
@@ -278,7 +276,7 @@ class _Microphone(_Stream):
 
     def __init__(self, wanted: str) -> None:
         self._heard: deque[np.ndarray] = deque()
-        super().__init__("input", wanted)
+        super().__init__("input", wanted, self._keep)
         self._resample = _Resampler(self.rate_hz, HEARD_HZ)
         self._start()
 
@@ -289,7 +287,7 @@ class _Microphone(_Stream):
             heard = [self._heard.popleft() for _ in range(len(self._heard))]
         return self._resample(np.concatenate(heard)) if heard else np.zeros(0, np.int16)
 
-    def _call(self, samples: Any, frames: int, when: Any, status: Any) -> None:
+    def _keep(self, samples: Any, frames: int, when: Any, status: Any) -> None:
         self._called_s = time.monotonic()
         with self._lock:
             self._heard.append(samples.mean(axis=1).astype(np.int16))

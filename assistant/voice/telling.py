@@ -32,7 +32,7 @@ class Teller:
         if words.final:
             del self._replies[words.reply_id]
         for text in filter(None, said if not reply.is_hushed else []):
-            self._say(Sentence(text, words.time_s, is_answer))
+            self._say(Sentence(text, words.time_s, is_answer or bool(words.reminds)))
 
     def forget(self) -> None:
         """What is being written will not be finished."""

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,9 @@ class FakeDaemon:
         reply.words("What is this?\n")
         reply.words("A cup.")
         reply.done({"text": "A cup."})
+
+    def standing(self, query: Mapping[str, Any], reply: Reply) -> None:
+        reply.done({"standing": [], "trouble": ""})
 
     def ask(self, text: str, reply: Reply) -> None:
         self.asked.append(reply)

@@ -34,6 +34,7 @@ from assistant.control.protocol import (
     Refusal,
     Request,
     Result,
+    Standing,
 )
 from assistant.control.requests import REQUESTS
 
@@ -61,6 +62,7 @@ PLAIN = ("status", "pause", "resume", "mute", "unmute", "stop", "reload", "devic
         ("cancel", {"request": "a"}, Cancel("a")),
         ("private", {"on": False}, Private(False)),
         ("log", {}, Log({})),
+        ("standing", {"query": {"cancel": 3}}, Standing({"cancel": 3})),
         ("log", {"query": {"since_s": 60}}, Log({"since_s": 60})),
         ("events", {}, Events(frozenset(protocol.EVENT_KINDS), frozenset())),
         ("events", {"kinds": ["remark"], "parts": ["mind"]}, Events(frozenset({"remark"}), frozenset({"mind"}))),
@@ -71,7 +73,7 @@ def test_requests_are_understood(do, fields, body):
 
 
 def test_every_action_is_understood_by_some_test():
-    assert {"hello", "ask", "listen", "cancel", "private", "log", "events", *PLAIN} == set(REQUESTS)
+    assert {"hello", "ask", "listen", "cancel", "private", "log", "standing", "events", *PLAIN} == set(REQUESTS)
 
 
 @UNHURRIED

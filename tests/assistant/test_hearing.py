@@ -8,6 +8,7 @@ import pytest
 from assistant.daemon.hearing import NO_EAR, Hearing
 from assistant.ear.listening import Heard
 from assistant.errors import OutputError
+from assistant.mind.standing import Watchlist
 from assistant.runtime.asker import Asker
 from assistant.voice.lines import Sentence
 from assistant.voice.thread import VoiceThread
@@ -69,8 +70,15 @@ class House:
         self.asked: list[tuple[str, Asker]] = []
         self.switched: list[dict[str, bool]] = []
         self.failure: OutputError | None = None
-        self.hearing = Hearing(lambda text, asker: self.asked.append((text, asker)), self.voice, lambda: "You cut it.",
-                               self._switch)  # fmt: skip
+        self.watchlist = Watchlist()
+        self.hearing = Hearing(
+            lambda text, asker: self.asked.append((text, asker)),
+            self.voice,
+            lambda: "You cut it.",
+            self._switch,
+            self.watchlist,
+        )
+        self.hearing.ear = self.ear  # type: ignore[assignment]
 
     def _switch(self, **changes: bool) -> None:
         self.switched.append(changes)
@@ -104,7 +112,7 @@ def test_an_answer_that_was_interrupted_is_not_wanted_any_more(house: House):
 
 def test_a_client_that_listens_gets_the_question_and_the_answer(house: House):
     client = Client()
-    house.hearing.listen(house.ear, client)  # type: ignore[arg-type]
+    house.hearing.listen(client)
     assert house.ear.num_attended == 1
     house.hearing.heard(Heard("What is this?", was_wanted=True))
     ((_, asker),) = house.asked
@@ -114,13 +122,15 @@ def test_a_client_that_listens_gets_the_question_and_the_answer(house: House):
 
 def test_one_client_at_a_time_and_only_where_there_is_an_ear(house: House):
     first, second, third = Client(), Client(), Client()
-    house.hearing.listen(None, first)
+    house.hearing.ear = None
+    house.hearing.listen(first)
+    house.hearing.ear = house.ear  # type: ignore[assignment]
     assert first.failure == f"invalid: ear.mode is off: nobody listens; {NO_EAR}"
-    house.hearing.listen(house.ear, second)  # type: ignore[arg-type]
-    house.hearing.listen(house.ear, third)  # type: ignore[arg-type]
+    house.hearing.listen(second)
+    house.hearing.listen(third)
     assert third.failure.startswith("busy: somebody is being listened to already")
     second.is_cancelled = True  # it went away
-    house.hearing.listen(house.ear, fourth := Client())  # type: ignore[arg-type]
+    house.hearing.listen(fourth := Client())
     house.hearing.unheard("nothing was said")
     assert fourth.failure.startswith("failed: nothing was said")
     assert house.ear.num_attended == 2
@@ -135,17 +145,36 @@ def test_one_client_at_a_time_and_only_where_there_is_an_ear(house: House):
         ("What did you say?", "You cut it.", []),
         ("Stop watching.", "I have closed the camera.", [{"paused": True}]),
         ("Resume.", "I am watching again.", [{"paused": False}]),
+        ("Tell me when I open my fridge.", "I will tell you when you open your fridge.", []),
+        ("Let me know every time I'm cutting the bread", "I will tell you each time you are cutting the bread.", []),
+        ("What are you watching for?", "I watch for nothing.", []),
+        ("Cancel all my reminders.", "I no longer watch for 0 things.", []),
     ],
 )
 def test_commands_are_obeyed_and_acknowledged(house: House, text: str, words: str, switched: list[dict[str, bool]]):
     client = Client()
-    house.hearing.listen(house.ear, client)  # type: ignore[arg-type]
+    house.hearing.listen(client)
     house.hearing.heard(Heard(text, was_wanted=True))
     assert house.asked == []
     assert house.switched == switched
     assert house.voice.lines == ([words] if words else [])
     assert client.facts == {"text": words}
     assert house.voice.is_quiet == ("ten minutes" in text)
+
+
+def test_what_is_watched_for_is_told_and_forgotten(house: House):
+    for text in (
+        "Tell me when I open the fridge.",
+        "Tell me if the water boils.",
+        "What do you watch for?",
+        "Forget my reminders.",
+    ):
+        house.hearing.heard(Heard(text, was_wanted=False))
+    assert house.voice.lines[2:] == [
+        "I tell you when you open the fridge, and when the water boils.",
+        "I no longer watch for 2 things.",
+    ]
+    assert house.watchlist.is_empty
 
 
 def test_what_a_restart_would_not_know_of_is_said(house: House):

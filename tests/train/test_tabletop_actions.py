@@ -14,6 +14,7 @@ from train.tabletop.catalog import FIRST_FIXTURE, FIXTURES, OBJECTS
 from train.tabletop.language import VERBS
 from train.tabletop.motion import LEFT, RIGHT, Hold, part_pose, turn_about_z
 from train.tabletop.record import NO_ITEM, PHASE_IDLE, Event, Script
+from train.tabletop.script import WIDE
 
 HAND_WIDTH_M = 0.09
 PUT = ("put down", "put on", "put in")
@@ -49,7 +50,8 @@ def test_every_action_both_hands_and_gloves_occur(scripts):
     switched = {event.item - FIRST_FIXTURE for script in scripts for event in script.events if event.verb in SWITCHED}
     assert switched == set(range(len(FIXTURES)))
     red, green, blue = np.array([script.look.skin for script in scripts]).T
-    assert 0.04 < np.mean((red < green) | (green < blue)) < 0.2  # no skin is of such a colour
+    most = 0.4 if scripts[0].split in WIDE else 0.2
+    assert 0.04 < np.mean((red < green) | (green < blue)) < most  # no skin is of such a colour
 
 
 def test_events_are_apart_and_inside_the_clip(scripts):
@@ -93,7 +95,8 @@ def test_only_what_is_closed_is_opened_and_only_what_is_open_takes_something_in(
                 assert is_on[fixture] != SWITCHED[event.verb]
                 is_on[fixture] = SWITCHED[event.verb]
                 assert round(script.motion.state_at(fixture, event.time_s + 1.9)) == is_on[fixture]
-            assert event.item not in taken  # nothing is taken out again, nor moved with something on it
+            if event.item < FIRST_FIXTURE or event.verb in PUT:
+                assert event.item not in taken  # nothing is taken out again, nor moved with something on it
             if event.target is not None and event.verb in PUT:
                 assert event.target not in taken
                 if event.target >= FIRST_FIXTURE and FIXTURES[event.target - FIRST_FIXTURE].is_openable:

@@ -145,15 +145,13 @@ def widen(look: Look, rng: np.random.Generator) -> Look:
     dim = float(rng.uniform(0.45, 0.8)) if rng.random() < 0.25 else 1.0
     lamp = rng.uniform([-0.7, -0.9, 0.5], [0.9, 0.9, 1.6]) if rng.random() < 0.5 else None
     slant = rng.uniform(-0.9, 0.9, 2)
-    skin = rng.uniform(0.05, 0.95, 3) if rng.random() < ODD_HAND_SHARE else look.skin
     colour = np.clip(np.array(look.light_colour) * dim * (1 + rng.uniform(-0.12, 0.12, 3)), 0, 1)
-    return replace(
+    widened = replace(
         look,
         head=choose_free_head(rng),
         light_direction=(float(slant[0]), float(slant[1]), -1.0),
         light_colour=_triple(colour),
         ambient=float(rng.uniform(0.14, 0.60)) * dim,
-        skin=_triple(np.asarray(skin)),
         hand=int(rng.integers(NUM_HANDS)),
         sleeve_radius_m=float(rng.uniform(0.024, 0.050)),
         gloss=float(rng.uniform(0.0, 0.3)),
@@ -161,6 +159,8 @@ def widen(look: Look, rng: np.random.Generator) -> Look:
         lamp_m=None if lamp is None else _triple(lamp),
         lamp_colour=_triple(np.clip(rng.uniform(0.2, 0.7) * (1 + rng.uniform(-0.3, 0.3, 3)), 0, 1)),
     )
+    is_odd = rng.random() < ODD_HAND_SHARE
+    return replace(widened, skin=_triple(rng.uniform(0.05, 0.95, 3))) if is_odd else widened
 
 
 def _choose_surface(
