@@ -65,7 +65,8 @@ def addressed(text: str, wake_word: str) -> str | None:
     """What follows the wake word at the beginning of a turn, "" if nothing does; None if it was not said.
 
     It need not be spelled as it is written, nor be one word: "Hey, on looker". Its last word, the name, will do alone
-    if it is very like: "Onlooker, what is this?".
+    if it is very like: "Onlooker, what is this?", and something has to follow then: a turn of nothing but
+    the name is what the transcriber, which is told the wake word, makes of many a short word.
     """
     *before, name = words_of(wake_word)
     spoken = list(_WORD.finditer(text))
@@ -74,7 +75,8 @@ def addressed(text: str, wake_word: str) -> str | None:
     for end in range(1, min(MAX_WAKE_WORDS, len(spoken)) + 1):
         alone, led = _likeness(name, heard[:end]), _likeness(name, heard[len(before) : end])
         is_led = led >= ALIKE and _likeness("".join(before), heard[: len(before)]) >= ALIKE_BEFORE
-        likeness = max(led if is_led else 0.0, alone if alone >= ALIKE_ALONE else 0.0)
+        is_followed = end < len(spoken) or not before
+        likeness = max(led if is_led else 0.0, alone if alone >= ALIKE_ALONE and is_followed else 0.0)
         if likeness > best:
             best, best_end = likeness, spoken[end - 1].end()
     return text[best_end:].lstrip(" ,.!?;:–—-") if best else None

@@ -109,6 +109,7 @@ def test_nothing_is_heard_twice_and_all_is_bounded(runs: list[tuple[float, int]]
         ("Hey, unlooker. What's on the table?", "What's on the table?"),
         ("Onlooker, is the stove on?", "is the stove on?"),
         ("Hey Onlooker.", ""),
+        ("Onlooker.", None),
         ("Hey online looker, stop", "stop"),
         ("What am I holding?", None),
         ("Hey look, a bird!", None),

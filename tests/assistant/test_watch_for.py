@@ -10,11 +10,14 @@ from assistant import cli
 from assistant.control.client import Client
 from assistant.control.instance import RUNTIME_VARIABLE
 from tests.assistant.camera import wait_for
-from tests.assistant.running_daemon import daemon
+from tests.assistant.running_daemon import REAL_DATA, daemon
 
 
 def test_a_request_is_told_once_in_do_not_disturb_and_nothing_else_is(tmp_path, monkeypatch, capsys):
-    environ = {"ONLOOKER_POLICY__DO_NOT_DISTURB": "true", "XDG_DATA_HOME": str(tmp_path)}
+    (tmp_path / "weights").mkdir()
+    for folder in (REAL_DATA / "weights").iterdir():
+        (tmp_path / "weights" / folder.name).symlink_to(folder)
+    environ = {"ONLOOKER_POLICY__DO_NOT_DISTURB": "true", "ONLOOKER_DATA": str(tmp_path)}
     with daemon("demo", environ=environ, model="default", fps=2) as running:
         monkeypatch.setenv(RUNTIME_VARIABLE, str(running.directory))
         wait_for(lambda: running.facts()["frames"] > 4, 60)
