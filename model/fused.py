@@ -7,7 +7,7 @@ Shapes: T rows of a pass, E decoder width, W wanted rows, V vocabulary, C cache 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -60,7 +60,7 @@ class _Layer:
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Each field's name and value."""
-        return ((name, getattr(self, name)) for name in _Layer.__dataclass_fields__)
+        return ((field.name, getattr(self, field.name)) for field in fields(self))
 
 
 class FusedDecoder:

@@ -34,7 +34,8 @@ class Decision:
     speaks: bool
 
 
-def _speaks(decision: Decision) -> bool:
+def speaks(decision: Decision) -> bool:
+    """Where a look at several frames ends, if nothing else is said."""
     return decision.speaks
 
 
@@ -61,7 +62,7 @@ class StreamOptions:
 
 
 def decide(
-    readings: Sequence[Reading], grammar: Grammar, threshold: float, stops_at: Callable[[Decision], bool] = _speaks
+    readings: Sequence[Reading], grammar: Grammar, threshold: float, stops_at: Callable[[Decision], bool] = speaks
 ) -> list[Decision]:
     """Decisions after some frames, up to the first one to stop at. threshold: of silence, 0–1."""
     decisions = []
@@ -165,7 +166,7 @@ class Stream:
         """
         return self.observe_many(frame_tokens_ND[None])[0]
 
-    def observe_many(self, frame_tokens_KND: Tensor, stops_at: Callable[[Decision], bool] = _speaks) -> list[Decision]:
+    def observe_many(self, frame_tokens_KND: Tensor, stops_at: Callable[[Decision], bool] = speaks) -> list[Decision]:
         """Append frames together, as if all but the last were silent; same decisions as one by one.
 
         Returns the decisions up to and including the first one that `stops_at` is true of: that speaks, or, for a
@@ -237,7 +238,7 @@ class Stream:
         """
         self._check_idle()
         if self.cursor.questions and self._latest_ND is not None:
-            self._observe_pass(self._latest_ND[None], _speaks)
+            self._observe_pass(self._latest_ND[None], speaks)
         self._make_room(len(self._grammar.before_reply(self.cursor)) + self.options.max_reply_tokens + 1)
         unfed, written, length = self._grammar.before_reply(self.cursor), "", self.num_tokens
         begun = [self.cursor.opening_id] if not unfed and self.cursor.opening_id is not None else []

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.engine import MAX_FRAMES_PER_PASS, Engine
 from model.grammar import Cursor, Grammar
-from model.stream import Decision, Stream, StreamOptions
+from model.stream import Decision, Stream, StreamOptions, speaks
 
 log = logging.getLogger("onlooker.stream")
 
@@ -41,9 +41,7 @@ class SummarizingStream(Stream):
         wanted = self._turn_tokens + MAX_FRAMES_PER_PASS * step + options.max_reply_tokens
         self._reserve = min(wanted, options.window_tokens // 2)
 
-    def observe_many(
-        self, frame_tokens_KND: Tensor, stops_at: Callable[[Decision], bool] = lambda decision: decision.speaks
-    ) -> list[Decision]:
+    def observe_many(self, frame_tokens_KND: Tensor, stops_at: Callable[[Decision], bool] = speaks) -> list[Decision]:
         """As `Stream.observe_many`; a summary comes first if it is due."""
         if self._is_due():
             self._sum_up()
