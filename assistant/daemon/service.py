@@ -252,6 +252,7 @@ class Service:
             "frames": self._num_seen,
             "dropped": watching.num_dropped,
             "remarks": self._conversation.num_remarks,
+            "unsaid": self._keeping.voice.num_unsaid,
             "latency_s": round(self._latency_s, 3) if self._num_seen else None,
             "questions_open": len(self._conversation.questions),
             "restarts": watching.num_restarts,

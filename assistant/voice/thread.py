@@ -35,12 +35,16 @@ log = logging.getLogger("onlooker.voice")
 
 
 class VoiceThread:
-    """One thread uses `start`, `swap`, `mend` and `close`; any may `say`, `cut`, and look at `part`."""
+    """One thread uses `start`, `swap`, `mend` and `close`; any may `say`, `cut`, and look at `part`.
+
+    num_unsaid: remarks that came too late to be said.
+    """
 
     def __init__(self, open_voice: OpenVoice):
         self.card: Card | None = None  # of the voices that are opened from now on
         self._said = deque[_Said](maxlen=NUM_REMEMBERED)
         self._quiet_until_s = 0.0
+        self.num_unsaid = 0
         self._open_voice = open_voice
         self._section: VoiceSection | None = None
         self._speaker: _Speaker | None = None
@@ -112,7 +116,10 @@ class VoiceThread:
 
         is_device = section.output == "auto"  # a file would be begun anew, and lose what was said into it
         voice = None if is_device else open_again()
-        return _Speaker(voice, hush, open_again if is_device else None, self._said)
+        return _Speaker(voice, hush, open_again if is_device else None, self._said, self._note_unsaid)
+
+    def _note_unsaid(self) -> None:
+        self.num_unsaid += 1
 
     def swap(self, section: VoiceSection) -> None:
         """Another voice. Raises OutputError, with the old one as it was; WorkerFailed if that does not end."""
@@ -153,13 +160,13 @@ class _Speaker:
         hush: threading.Event,
         open_again: Callable[[], Voice | None] | None,
         said: deque[_Said],
+        note_unsaid: Callable[[], object],
     ):
-        self._said = said
+        self._said, self._note_unsaid = said, note_unsaid
         self._lines = Lines()
         self._cut_at_s = 0.0  # a line that was decided before the latest cut is not said
         self._held_until_s = 0.0  # monotonic; 0 while it is not
         self._again: Sentence | None = None  # what was broken off by the latest hold
-        self.num_stale = 0
         self._voice, self._hush, self._open_again = voice, hush, open_again
         self._is_open = open_again is None
         self._is_speaking = False
@@ -241,7 +248,7 @@ class _Speaker:
             if line is None:
                 continue
             if line.is_stale and self.is_replaceable:  # into a file all is said
-                self.num_stale += 1
+                self._note_unsaid()
                 continue
             if not self._voice.is_heard:
                 self._mend()

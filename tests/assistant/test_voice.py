@@ -335,6 +335,17 @@ def test_muting_breaks_the_sentence_off_and_the_next_one_is_said():
     assert all(took_s < 9 for _, took_s in heard)
 
 
+def test_a_remark_that_comes_too_late_is_not_said_and_counted():
+    heard: list[tuple[float, float]] = []
+    thread = VoiceThread(lambda _, hush, __: Voice([EspeakEngine(170, 1.0, hush)], Slow(hush, heard), print))
+    thread.start(VoiceSection())
+    thread.say(Sentence(TEXT, 1.0, since_s=time.monotonic() - 60))
+    thread.say(Sentence(TEXT, 9.0, is_answer=True, since_s=time.monotonic() - 60))
+    wait_for(lambda: heard and thread.num_unsaid, 20)
+    assert thread.close() == []
+    assert ([time_s for time_s, _ in heard], thread.num_unsaid) == ([9.0], 1)
+
+
 def test_what_is_held_is_said_again_from_its_beginning_and_nothing_is_lost():
     heard: list[float] = []
 
