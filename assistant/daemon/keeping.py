@@ -46,13 +46,7 @@ class Keeping:
 
     def apply(self, old: Config, new: Config) -> None:
         """Go over to another configuration. After an OnlookerError both are as they were."""
-        if _card_plan(new) != _card_plan(old) or new.ear != old.ear:
-            self._close_ear()
-            self._start_card(new)
-            self.voice.swap(new.voice)
-            self._start_ear(new)
-        elif new.voice != old.voice:
-            self.voice.swap(new.voice)
+        self._apply_sound(old, new)
         if new.privacy == old.privacy:
             return
         try:
@@ -60,8 +54,8 @@ class Keeping:
         except OnlookerError:
             with contextlib.suppress(OnlookerError):
                 self._start_journal(old.privacy)
-            if new.voice != old.voice:
-                self.voice.swap(old.voice)
+            with contextlib.suppress(OnlookerError):
+                self._apply_sound(new, old)
             raise
 
     def look_after(self, privacy: PrivacySection) -> None:
@@ -87,6 +81,23 @@ class Keeping:
         before, self._parts[name] = self._parts[name], now
         if before.state != now.state and State.FAILED in (before.state, now.state):
             self._parts.tell(name, now.state, now.detail)
+
+    def _apply_sound(self, old: Config, new: Config) -> None:
+        if _card_plan(new) == _card_plan(old) and new.ear == old.ear:
+            if new.voice != old.voice:
+                self.voice.swap(new.voice)
+            return
+        self._close_ear()
+        self._start_card(new)
+        try:
+            self.voice.swap(new.voice)
+        except OnlookerError:
+            self._start_card(old)
+            with contextlib.suppress(OnlookerError):
+                self.voice.swap(old.voice)
+            self._start_ear(old)
+            raise
+        self._start_ear(new)
 
     def _start_card(self, config: Config) -> None:
         """The one that voice and ear share; the voice's own thread has the old one until it is swapped."""
