@@ -108,6 +108,15 @@ class Conversation:
         self._sight.note_capture(State.OPENING, "", time.time(), time.monotonic())
         self.questions.fail(why)
 
+    def hush(self) -> None:
+        """What is being answered is not said any more."""
+        self._teller.hush()
+
+    def say(self, text: str) -> None:
+        """What is no answer of the model's. Any thread."""
+        if not self._modes.now.muted:
+            self._voice.say(Sentence(text, self._time_s, is_answer=True))
+
     def note_seen(self, seen: Seen) -> None:
         """A frame was looked at."""
         self._sight.note_frame(seen.captured_s)
@@ -208,8 +217,7 @@ class Conversation:
         question.asker.words(text)
         question.asker.done({"text": text, "time_s": self._time_s, "cut": False})
         self._make_known("answer", text, Words(0, "", True, self._time_s, question.number, None, 0.0))
-        if not self._modes.now.muted:
-            self._voice.say(Sentence(text, self._time_s, is_answer=True))
+        self.say(text)
 
     def _note_question(self, text: str, time_s: float, number: int) -> None:
         self._publish("query", {"text": text, "time_s": time_s})

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from assistant.ear.commands import Command, command_in, spoken_time
 from assistant.ear.listening import Ear, Heard
 from assistant.errors import OutputError
 from assistant.mind.standing import Watchlist, standing_in, to_you
 from assistant.runtime.asker import Asker
-from assistant.voice.lines import Sentence
 from assistant.voice.thread import VoiceThread
 
 NO_EAR = 'set ear.mode to "push-to-talk", "wake-word" or "open"'
@@ -20,7 +19,7 @@ NO_EAR = 'set ear.mode to "push-to-talk", "wake-word" or "open"'
 class Spoken:
     """Somebody who asked aloud: they hear the answer from the voice, and what keeps it from coming."""
 
-    def __init__(self, say: Callable[[Sentence], object]):
+    def __init__(self, say: Callable[[str], object]):
         self._say, self.is_cancelled = say, False
 
     def words(self, text: str) -> bool:
@@ -31,23 +30,37 @@ class Spoken:
 
     def error(self, code: str, message: str, remedy: str = "", exit_code: int = 1) -> bool:
         if not self.is_cancelled:
-            self._say(Sentence(f"{message[:1].upper()}{message[1:]}.", 0.0, is_answer=True))
+            self._say(f"{message[:1].upper()}{message[1:]}.")
         return not self.is_cancelled
 
 
+class Talk(Protocol):
+    """What is needed of the `Conversation`. latest: what was said last."""
+
+    latest: str
+
+    def ask(self, text: str, asker: Asker) -> None:
+        """Put a question."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Unless it is muted."""
+        ...
+
+
 class Hearing:
-    """The ear's audience. Any thread. ask: puts a question. latest: what was said last. switch: the service's modes."""
+    """The ear's audience. Any thread. switch: the service's modes. hush: ends what is being answered."""
 
     def __init__(
         self,
-        ask: Callable[[str, Asker], object],
+        talk: Talk,
         voice: VoiceThread,
-        latest: Callable[[], str],
         switch: Callable[..., object],
         watchlist: Watchlist,
+        hush: Callable[[], object],
     ):
-        self._ask, self._voice, self._latest, self._switch = ask, voice, latest, switch
-        self._watchlist = watchlist
+        self._talk, self._voice, self._switch = talk, voice, switch
+        self._watchlist, self._hush = watchlist, hush
         self.ear: Ear | None = None  # None while nobody is to listen
         self._lock = threading.Lock()
         self._waiting: Asker | None = None  # to be listened to
@@ -72,12 +85,14 @@ class Hearing:
         waiting = self._take_waiting() if heard.was_wanted else None
         if waiting is None:
             with self._lock:
-                self._spoken = waiting = Spoken(self._voice.say)
+                self._spoken = waiting = Spoken(self._talk.say)
+        elif waiting.is_cancelled:  # it has gone, and what was said was not said to us
+            return
         else:
             waiting.words(f"{heard.text}\n")
         command, standing = command_in(heard.text), standing_in(heard.text)
         if command is None and standing is None:
-            self._ask(heard.text, waiting)
+            self._talk.ask(heard.text, waiting)
             return
         try:
             words = self._obey(command) if command else self._watch_for(*standing) if standing else ""
@@ -85,7 +100,7 @@ class Hearing:
             words = str(error)
         if words:
             waiting.words(words)
-            self._voice.say(Sentence(words, 0.0, is_answer=True))
+            self._talk.say(words)
         waiting.done({"text": words})
 
     def _watch_for(self, what: str, repeats: bool) -> str:
@@ -112,10 +127,10 @@ class Hearing:
                 texts = [to_you(item.text) for item in self._watchlist.list()]
                 return f"I tell you when {', and when '.join(texts)}." if texts else "I watch for nothing."
             case "repeat":
-                return self._latest() or "I have not said anything yet."
+                return self._talk.latest or "I have not said anything yet."
             case "pause":
                 self._switch(paused=True)
-                return "I have closed the camera."
+                return "I am closing the camera."
             case "resume":
                 self._switch(paused=False)
                 return "I am watching again."
@@ -133,6 +148,7 @@ class Hearing:
         with self._lock:
             if self._spoken is not None:
                 self._spoken.is_cancelled = True
+        self._hush()
         self._voice.cut()
 
     def interrupted(self) -> None:
@@ -146,6 +162,12 @@ class Hearing:
     def said(self, start_s: float, end_s: float) -> list[str]:
         """What our own voice said between two monotonic seconds."""
         return self._voice.said_between(start_s, end_s)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether whoever wanted to be listened to still does."""
+        waiting = self._waiting
+        return waiting is not None and not waiting.is_cancelled
 
     def _take_waiting(self) -> Asker | None:
         with self._lock:

@@ -210,7 +210,7 @@ def _helpers(service: Service, model: VideoLM, config: Config) -> Iterator[None]
         if sys.platform == "linux":
             from assistant.machine.sleep import SleepWatch
 
-            sleep = SleepWatch(service.before_sleep, service.after_sleep)
+            sleep = SleepWatch(service.camera.before_sleep, service.camera.after_sleep)
             helpers.callback(sleep.close)
             sleep.start()
         if model.device.type == "cuda" and config.model.yields:

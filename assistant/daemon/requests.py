@@ -88,7 +88,7 @@ class Requests(Handler):
                 asker.error("invalid", str(error), "", 2)
                 return
         elif number is not None and not watchlist.cancel(None if number == "all" else int(number)):
-            asker.error("invalid", f"there is no request {number}", "`onlooker watch-for --list` shows them", 2)
+            asker.error("invalid", f"there is no request {number}", "`onlooker watch-for` shows them", 2)
             return
         asker.done({"standing": [asdict(item) for item in watchlist.list()], "trouble": watchlist.trouble})
 
@@ -114,7 +114,7 @@ class Requests(Handler):
 
     def pause(self, asker: Asker) -> None:
         """Answered when the camera is closed, not before."""
-        self._switch(asker, self._service.answer_when_closed, paused=True)
+        self._switch(asker, self._service.camera.answer_when_closed, paused=True)
 
     def resume(self, asker: Asker) -> None:
         self._switch(asker, paused=False)

@@ -61,6 +61,11 @@ class _Muted:
     """Silence is wanted at once."""
 
 
+@dataclass(frozen=True)
+class _Interrupted:
+    """Somebody speaks to us: what is being answered is not said any more."""
+
+
 class Service:
     """One run without end.
 
@@ -89,7 +94,7 @@ class Service:
         self._modes, self.journal = modes or ModesFile(None), journal
         self.watchlist = watchlist or Watchlist()
         self._notifier, self._fed_s = notifier or Notifier({}), 0.0
-        self._events = Mailbox[Event | Wanted | _Muted](NUM_EVENTS_QUEUED, name="events")
+        self._events = Mailbox[Event | Wanted | _Muted | _Interrupted](NUM_EVENTS_QUEUED, name="events")
         self._stop = threading.Event()
         self._parts = Parts(publish, "capture", "encoder", "mind", "voice", "ear", "journal", "config", "metrics")
         self._parts["metrics"] = Part(State.OFF)
@@ -103,16 +108,16 @@ class Service:
             pacing=pacing or Pacing(),
             parts=self._parts,
             report=self._report,
-            started=lambda: self._camera.follow(),
+            started=lambda: self.camera.follow(),
             ended=self._begin_anew,
             check=check,
             stop=self._stop,
         )
-        self._camera = Camera(self._watching, self._modes, self._stop)
+        self.camera = Camera(self._watching, self._modes, self._stop)
         self._keeping = Keeping(open_voice, journal, self._parts)
         self._conversation = Conversation(
             self._watching,
-            self._camera,
+            self.camera,
             self._parts,
             self._modes,
             self._keeping.voice,
@@ -122,10 +127,14 @@ class Service:
             post=lambda wanted: self._events.put_wait(wanted, timeout_s=0),
         )
         self.hearing = self._keeping.hearing = Hearing(
-            self._conversation.ask, self._keeping.voice, lambda: self._conversation.latest, self.switch, self.watchlist
+            self._conversation,
+            self._keeping.voice,
+            self.switch,
+            self.watchlist,
+            lambda: self._events.put_wait(_Interrupted(), timeout_s=0),
         )
         self._reconfiguring = Reconfiguring(
-            config_file, config, model, self._watching, self._keeping, self._camera, self._parts
+            config_file, config, model, self._watching, self._keeping, self.camera, self._parts
         )
         self._started_s, self._zone_s = time.monotonic(), 0.0
         self._num_seen, self._latency_s = 0, 0.0
@@ -163,7 +172,7 @@ class Service:
         self._feed_watchdog()
         self._follow_time_zone()
         self._keeping.look_after(self._watching.config.privacy)
-        self._camera.answer_pauses()
+        self.camera.answer_pauses()
         self._conversation.questions.give_up_cancelled()
         self._watching.look_after()
         self._check()
@@ -184,7 +193,7 @@ class Service:
             if hasattr(time, "tzset"):
                 time.tzset()
 
-    def _hear(self, event: Event | Wanted | _Muted) -> None:
+    def _hear(self, event: Event | Wanted | _Muted | _Interrupted) -> None:
         if isinstance(event, Seen | Words):
             self._parts["mind"].worked_at_s = time.monotonic()
         match event:
@@ -204,6 +213,8 @@ class Service:
                 self._conversation.pass_on(event)
             case _Muted():
                 self._keeping.voice.cut()
+            case _Interrupted():
+                self._conversation.hush()
             case Asked():
                 self._conversation.note_asked(event)
             case _:
@@ -270,24 +281,12 @@ class Service:
         try:
             self._modes.switch(**changes)
         finally:
-            self._camera.follow()
+            self.camera.follow()
             if changes.get("muted"):
                 self._keeping.voice.cut()
                 # and again, for what the main thread is just about to have said
                 self._events.put_wait(_Muted(), timeout_s=0)
             self._publish("modes", asdict(self._modes.now))
-
-    def answer_when_closed(self, asker: Asker) -> None:
-        """The answer to a pause: once the camera is closed."""
-        self._camera.answer_when_closed(asker)
-
-    def before_sleep(self) -> None:
-        """The computer is about to sleep; waits until the camera is closed, for some seconds."""
-        self._camera.before_sleep()
-
-    def after_sleep(self) -> None:
-        """The computer is awake."""
-        self._camera.after_sleep()
 
     def tell(self, part: str, state: State, detail: str = "") -> None:
         """Of a part beside the service; never waits."""

@@ -65,7 +65,7 @@ def command_in(text: str) -> Command | None:
                 return Command(do)
             time = found["time"]
             seconds = QUIET_S if time is None else _seconds(time)
-            if seconds is not None:
+            if seconds:
                 return Command(do, min(seconds, MOST_QUIET_S))
     return None
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from assistant.config.keys import EarSection
 from assistant.ear.activity import VoiceActivity
+from assistant.ear.commands import command_in
 from assistant.ear.transcriber import Transcriber, Transcript
 from assistant.ear.turns import FRAME_S, SpokenTurn, Turns
 from assistant.ear.words import addressed, is_echo, is_ghost
@@ -101,6 +102,11 @@ class Audience(Protocol):
         """What our own voice said between two monotonic seconds."""
         ...
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether whoever `attend` is for still waits."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Draft:
@@ -123,13 +129,13 @@ class Ear:
         self._section, self._sound, self._audience = section, sound, audience
         self._make_activity = activity
         wake_word = section.wake_word.title() if section.mode == "wake-word" else None
-        self._transcriber = Transcriber(section.model, wake_word)
+        self._stop, self._attends, self._has_to_forget = threading.Event(), threading.Event(), threading.Event()
+        self._transcriber = Transcriber(section.model, wake_word, self._stop)
         self._turns = Turns()
         self._draft: _Draft | None = None
         self._has_interrupted = False
-        self._stop, self._attends = threading.Event(), threading.Event()
         self._wanted_until_s = self._follow_up_until_s = 0.0
-        self._failure, self._zeros_s = "", 0.0
+        self._failure, self._is_ready, self._zeros_s = "", False, 0.0
         self.num_ghosts = 0
         self._heard_at_s: float | None = None
         self._thread = make_thread("ear", self._run)
@@ -153,7 +159,13 @@ class Ear:
         return Part(State.ON, f'{self._section.mode}, through "{self._sound.microphone_name}"', self._heard_at_s)
 
     def attend(self) -> None:
-        """Somebody is about to speak to us: what they say is a question, without a wake word."""
+        """Somebody is about to speak to us: what they say is a question, without a wake word. Where nobody can listen
+        `unheard` is told at once.
+        """
+        if self._failure or not self._is_ready:
+            self._audience.unheard(self._failure or "the ear is not ready yet")
+            return
+        self._has_to_forget.set()
         self._wanted_until_s = time.monotonic() + PATIENCE_S
         self._attends.set()
         self._sound.listen(is_on=True)
@@ -170,6 +182,7 @@ class Ear:
         self._sound.listen(is_on=False)
         if self._thread.ident is not None:
             self._thread.join(STOP_TIMEOUT_S)
+        self._leave("the ear was closed")
         return [self._thread.name] if self._thread.is_alive() else []
 
     # ---- its own thread --------------------------------------------------------------------------------------
@@ -185,23 +198,33 @@ class Ear:
                 log.exception("the ear's thread met a fault")
                 self._fail(f"{type(error).__name__}: {error}")
             finally:
+                self._is_ready = False
                 self._transcriber.close()
 
     def _fail(self, why: str) -> None:
         self._failure = why
+        if self._stop.is_set():
+            return
         log.warning("ear: %s", why)
-        self._resume()
+        self._forget()
         self._leave(why)
         self._stop.wait(AGAIN_S)
 
     def _listen(self) -> None:
         activity = self._make_activity()
         self._transcriber.start()
+        self._is_ready = True
         while not self._stop.is_set():
             piece = self._sound.heard.take(timeout_s=0.1)
             self._lose_patience()
-            if piece is None:
+            if self._has_to_forget.is_set():
+                self._has_to_forget.clear()
+                self._sound.heard.clear()
+                self._forget()
+                activity.forget()
                 continue
+            if piece is None or not (self.is_always_open or self._attends.is_set()):
+                continue  # what was heard before the microphone was closed is nobody's
             frame = np.frombuffer(piece, np.int16)
             self._zeros_s = self._zeros_s + FRAME_S if not frame.any() else 0.0
             turn = self._turns.add(frame, activity.probability(frame))
@@ -210,11 +233,18 @@ class Ear:
                 self._understand(turn)
             elif self._turns.is_speaking:
                 self._follow()
+            else:
+                self._draft = None
+                self._resume()
 
     def _follow(self) -> None:
         """Somebody is speaking: write down what may be all of it, and let our own voice pause."""
         turns = self._turns
-        if turns.quiet_s >= DRAFT_S and (self._draft is None or self._draft.spoken_s != turns.spoken_s):
+        if (
+            turns.quiet_s >= DRAFT_S
+            and self._transcriber.is_idle
+            and (self._draft is None or self._draft.spoken_s != turns.spoken_s)
+        ):
             self._draft = _Draft(self._transcriber.begin(turns.so_far()), turns.spoken_s)
         is_meant = self._section.mode == "open" or self._attends.is_set()
         if is_meant and not self._has_interrupted and turns.spoken_s >= INTERRUPTS_S:
@@ -227,6 +257,9 @@ class Ear:
         """Tell who wanted to be listened to that nothing comes."""
         if not self._attends.is_set():
             return
+        if not self._audience.is_waiting:
+            self._end_attention()
+            return
         left_s, why_deaf = self._wanted_until_s - time.monotonic(), self._sound.failure or self._sound.deaf
         if why_deaf and left_s < PATIENCE_S - OPENING_S:
             self._leave(why_deaf)
@@ -234,10 +267,15 @@ class Ear:
             self._leave("nothing was said")
 
     def _understand(self, turn: SpokenTurn) -> None:
-        ended_s = time.monotonic()
+        ended_s = time.monotonic() - len(self._sound.heard) * FRAME_S  # it was heard then
+        if not self.is_always_open:
+            self._sound.listen(is_on=False)  # nobody meant what is said while this is written down
         text = self._question_in(self._transcript_of(turn), ended_s - len(turn.pcm) / HEARD_HZ, ended_s)
         if text is None:
             self._resume()
+            if self._attends.is_set():
+                self._has_to_forget.set()
+                self._sound.listen(is_on=True)
             return
         self._has_interrupted, self._heard_at_s = False, ended_s
         was_wanted = self._attends.is_set()
@@ -256,13 +294,20 @@ class Ear:
     def _question_in(self, transcript: Transcript, began_s: float, ended_s: float) -> str | None:
         """What is asked; "" if that is still to come; None for what was not said, or not to us."""
         text = transcript.text.strip()
-        if is_ghost(transcript) or is_echo(text, self._audience.said(began_s, ended_s)):
+        is_own = command_in(text) is None and is_echo(text, self._audience.said(began_s, ended_s))
+        if is_ghost(transcript) or is_own:
             self.num_ghosts += 1
             return None
-        is_awaited = self._attends.is_set() or ended_s < self._follow_up_until_s
+        is_awaited = self._attends.is_set() or began_s < self._follow_up_until_s
         rest = text if self._section.mode != "wake-word" or is_awaited else addressed(text, self._section.wake_word)
         self._follow_up_until_s = ended_s + FOLLOW_UP_S if rest == "" else 0.0
         return rest
+
+    def _forget(self) -> None:
+        """What comes next does not follow what came last."""
+        self._turns.forget()
+        self._draft = None
+        self._resume()
 
     def _resume(self) -> None:
         if self._has_interrupted:
@@ -278,4 +323,4 @@ class Ear:
         self._attends.clear()
         if not self.is_always_open:
             self._sound.listen(is_on=False)
-            self._turns.forget()
+            self._forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -30,13 +31,14 @@ class Transcript:
 
 class Transcriber:
     """Used by one thread, which must live as long. model: a name of the catalogue (`model.catalog`). hotwords: to be
-    spelled as they are; the wake word, which the model does not know.
+    spelled as they are; the wake word, which the model does not know. stop: nothing is waited for once it is set.
     """
 
-    def __init__(self, model: str, hotwords: str | None = None):
-        self._model, self._hotwords = model, hotwords
+    def __init__(self, model: str, hotwords: str | None = None, stop: threading.Event | None = None):
+        self._model, self._hotwords, self._stop = model, hotwords, stop or threading.Event()
         self._child: Child | None = None
         self._num_begun = self._num_known = 0
+        self._is_ready = False
         self._latest: Transcript | None = None
 
     @property
@@ -53,11 +55,19 @@ class Transcriber:
         except OnlookerError as error:
             raise HearingError(f"ear.model: {error}") from None
         self._child = Child(transcriber_main, str(folder), self._hotwords, name="onlooker-ear")
-        self._num_begun = self._num_known = 0
+        self._num_begun, self._num_known, self._is_ready = 0, 0, False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being written down."""
+        return self._num_begun == self._num_known
 
     def begin(self, pcm: np.ndarray) -> int:
-        """Have int16 samples at 16 kHz written down; gives the number to `wait` with. Raises HearingError."""
+        """Have int16 samples at 16 kHz written down; gives the number to `wait` with. Waits for what was begun before:
+        a child that does not read would block us. Raises HearingError.
+        """
         self.start()
+        self._receive(self._num_begun)
         assert self._child is not None
         self._num_begun += 1
         self._child.send(pcm.astype(np.int16).tobytes())
@@ -65,21 +75,29 @@ class Transcriber:
 
     def wait(self, number: int) -> Transcript:
         """What was begun under that number, if nothing later was waited for. Raises HearingError."""
-        until_s = time.monotonic() + TIMEOUT_S + (START_TIMEOUT_S if not self._num_known else 0.0)
-        while self._child is not None and self._num_known < number:
+        self._receive(number)
+        if self._latest is None or self._num_known != number:
+            raise HearingError("speech to text was started anew")
+        return self._latest
+
+    def _receive(self, number: int) -> None:
+        """Until the child is ready, and has said so many transcripts."""
+        until_s = time.monotonic() + (TIMEOUT_S if self._is_ready else START_TIMEOUT_S)
+        while self._child is not None and not (self._is_ready and self._num_known >= number):
             try:
-                answer = self._child.receive(timeout_s=0.2)
+                answer = self._child.receive(timeout_s=0.1)
             except EOFError:
                 raise HearingError(f"speech to text died: {self._child.how_it_died()}") from None
             if isinstance(answer, str):
                 raise HearingError(f"speech to text: {answer}")
-            if answer is not None:
+            if answer == ():
+                self._is_ready = True
+            elif answer is not None:
                 self._num_known, self._latest = self._num_known + 1, Transcript(*answer)
+            elif self._stop.is_set():
+                raise HearingError("the ear is being closed")
             elif time.monotonic() > until_s:
                 raise HearingError(f"speech to text did not answer within {TIMEOUT_S:.0f} s")
-        if self._latest is None or self._num_known != number:
-            raise HearingError("speech to text was started anew")
-        return self._latest
 
     def transcribe(self, pcm: np.ndarray) -> Transcript:
         """int16 samples at 16 kHz. Tried once more by a new child. Raises HearingError."""
@@ -87,6 +105,8 @@ class Transcriber:
             return self.wait(self.begin(pcm))
         except HearingError:
             self.close()
+            if self._stop.is_set():
+                raise
             return self.wait(self.begin(pcm))
 
     def close(self) -> None:
@@ -97,9 +117,12 @@ class Transcriber:
 
 
 def transcriber_main(connection: Connection, folder: str, hotwords: str | None) -> None:
-    """The child: for each piece of sound say (text, logprob, no_speech), in order; a text of what is wrong, and end."""
+    """The child: say () when it is ready, then (text, logprob, no_speech) of each piece of sound, in order; a text of
+    what is wrong, and end.
+    """
     try:
         whisper = _open(folder)
+        connection.send(())
         while (pcm := connection.recv()) is not None:
             samples = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
             found, _ = whisper.transcribe(

@@ -38,7 +38,7 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 def words_of(text: str) -> list[str]:
     """Letters and digits, in lower case, without marks."""
-    return _WORD.findall(text.casefold())
+    return _WORD.findall(text.casefold().replace("’", "'"))
 
 
 def is_ghost(transcript: Transcript) -> bool:

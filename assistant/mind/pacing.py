@@ -67,6 +67,10 @@ class PolicyPacing(Pacing):
         if is_answer:
             self._policy.note_answer(now_s)
         elif told is not None:
+            if told.repeats and self._policy.is_repeat(text, now_s):
+                self._policy.note_repeat(now_s)
+                self.reminds = ""
+                return False
             self._policy.note_remark(text, now_s)
         elif not self._is_wanted:  # it was written to see whether it tells what is watched for
             return False

@@ -21,9 +21,14 @@ LASTS_S = 86400.0
 _ASKED = re.compile(
     r"(?:(?:please|can you|could you|will you|would you)\s+)*"
     r"(?:tell me|let me know|remind me|warn me|say(?: so| something)?|alert me|notify me|watch(?: out)?(?: for)?)\s+"
-    r"(?P<when>when|whenever|if|as soon as|once|every time|each time)\s+(?P<what>.+?)(?:\s+please)?[\s.!?]*",
+    r"(?P<when>when|whenever|if|as soon as|every time|each time)\s+(?P<what>.+?)(?:\s+please)?[\s.!?]*",
     re.IGNORECASE,
 )
+_NOT_TO_COME = re.compile(
+    r"(?<!is )(?<!are )(?<!gets )\b(?!need)\w{2,}ed\b|\b(?:did|was|were|had|last|next|will|ago|went|took|made)\b",
+    re.IGNORECASE,
+)
+_STATE = re.compile(r"\b(?:is|are|do|does|have|has|can|should)\b", re.IGNORECASE)
 _REPEATS = ("whenever", "every time", "each time")
 _EMPTY = frozenset(
     re.findall(
@@ -58,6 +63,9 @@ def standing_in(text: str) -> tuple[str, bool] | None:
     found = _ASKED.fullmatch(text.strip())
     if found is None or not stems(found["what"]):
         return None
+    is_if, what = found["when"].casefold() == "if", found["what"]
+    if _NOT_TO_COME.search(what) or (is_if and _STATE.search(what)):
+        return None  # a question about what is, was or will be elsewhere
     return found["what"], found["when"].casefold() in _REPEATS
 
 
@@ -85,6 +93,14 @@ def _stem(word: str) -> str:
     return word.removesuffix("e") if len(word) > 3 else word
 
 
+def _checked(item: Standing) -> Standing:
+    """Raises ValueError for one that nobody wrote here."""
+    is_sound = type(item.id) is int and isinstance(item.text, str) and isinstance(item.until_unix_s, int | float)
+    if not is_sound or type(item.repeats) is not bool:
+        raise ValueError(f"no request: {item}")
+    return item
+
+
 class Watchlist:
     """The requests that stand. Any thread. path: kept there over restarts; None: not."""
 
@@ -96,7 +112,9 @@ class Watchlist:
         if path is None or not path.exists():
             return
         try:
-            self._standing = [Standing(**item) for item in json.loads(path.read_text(encoding="utf-8"))][:MOST]
+            self._standing = [_checked(Standing(**item)) for item in json.loads(path.read_text(encoding="utf-8"))][
+                :MOST
+            ]
             self._number = max((item.id for item in self._standing), default=0)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             self.trouble = f"{path}: cannot be read ({error}); what was to be told is forgotten"

@@ -17,6 +17,7 @@ from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.threads import STOP_TIMEOUT_S, make_thread
 from assistant.sound.card_child import CardPlan, card_main
 from assistant.sound.speech import Speech
+from model.errors import OnlookerError
 
 BLOCK_S = 0.1
 START_TIMEOUT_S, OPEN_TIMEOUT_S = 20.0, 4.0
@@ -155,7 +156,10 @@ class Card:
 
     def _serve(self) -> str:
         """One child's life; gives what ended it, "" for the card's own end."""
-        child = Child(card_main, self.plan, name="onlooker-sound")
+        try:
+            child = Child(card_main, self.plan, name="onlooker-sound")
+        except OnlookerError as error:
+            return str(error)
         try:
             return self._talk(child)
         except SpeechError as error:

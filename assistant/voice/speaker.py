@@ -40,12 +40,14 @@ class Voice:
         """Whether anybody hears what is said now."""
         return bool(self._engines) and self._player is not None and self._player.is_heard
 
-    def say(self, line: Sentence) -> None:
-        """Say it, or do nothing if no engine or player works any more. Never raises SpeechError."""
+    def say(self, line: Sentence, may_sound: Callable[[], bool] = lambda: True) -> None:
+        """Say it, or do nothing if no engine or player works any more. Never raises SpeechError. may_sound: asked when
+        it is about to be heard.
+        """
         if self._player is None:
             return
         speech = self._synthesise(spoken(line.text))
-        if speech is None or not len(speech.pcm):  # hushed, or there is nothing to pronounce
+        if speech is None or not len(speech.pcm) or not may_sound():  # hushed, or there is nothing to pronounce
             return
         try:
             self._player.play(speech, line.time_s)

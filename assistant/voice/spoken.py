@@ -11,7 +11,7 @@ _UNITS = {
     "km": "kilometers", "cm": "centimeters", "mm": "millimeters", "m": "meters", "ft": "feet",
     "kg": "kilograms", "mg": "milligrams", "g": "grams", "lb": "pounds", "lbs": "pounds", "oz": "ounces",
     "ml": "milliliters", "mL": "milliliters", "cl": "centiliters", "dl": "deciliters", "l": "liters", "L": "liters",
-    "tbsp": "tablespoons", "tsp": "teaspoons", "ms": "milliseconds", "s": "seconds", "sec": "seconds",
+    "tbsp": "tablespoons", "tsp": "teaspoons", "ms": "milliseconds", "sec": "seconds",
     "min": "minutes", "h": "hours", "hrs": "hours", "W": "watts", "kW": "kilowatts", "V": "volts", "Hz": "hertz",
     "GB": "gigabytes", "MB": "megabytes",
 }  # fmt: skip
@@ -26,8 +26,8 @@ _WORDS = (
     (re.compile(r"!?\[([^\]]*)\]\([^)]*\)"), r"\1"),  # a link's or picture's words
     (re.compile(r"\b(?:https?://|www\.)\S+?(?=[.,;:!?)]*(?:\s|$))"), "a link"),
     (re.compile(r"(?m)^\s*(?:#{1,6}|[-*•])\s+"), ""),
-    (re.compile(r"[*_`~]{1,3}(?=\w)|(?<=[\w.!?])[*_`~]{1,3}(?!\w)"), ""),
-    (re.compile(r"(?<=\d)\s?[–-]\s?(?=\d)"), " to "),
+    (re.compile(r"(?<!\w)[*_`~]{1,3}(?=\w)|(?<=[\w.!?])[*_`~]{1,3}(?!\w)"), ""),
+    (re.compile(r"(?<![\d.-])(\d{1,3})\s?[–-]\s?(\d{1,3})(?![\d-])"), r"\1 to \2"),
     (re.compile(r"\be\.g\.,?"), "for example"),
     (re.compile(r"\bi\.e\.,?"), "that is"),
     (re.compile(r"\bvs\."), "versus"),

@@ -34,6 +34,11 @@ class Teller:
         for text in filter(None, said if not reply.is_hushed else []):
             self._say(Sentence(text, words.time_s, is_answer or bool(words.reminds)))
 
+    def hush(self) -> None:
+        """What is being written is not to be said any more."""
+        for reply in self._replies.values():
+            reply.is_hushed = True
+
     def forget(self) -> None:
         """What is being written will not be finished."""
         self._replies.clear()

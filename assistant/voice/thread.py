@@ -166,6 +166,7 @@ class _Speaker:
         self._lines = Lines()
         self._cut_at_s = 0.0  # a line that was decided before the latest cut is not said
         self._held_until_s = 0.0  # monotonic; 0 while it is not
+        self._num_holds = 0
         self._again: Sentence | None = None  # what was broken off by the latest hold
         self._voice, self._hush, self._open_again = voice, hush, open_again
         self._is_open = open_again is None
@@ -212,6 +213,7 @@ class _Speaker:
 
     def hold(self) -> None:
         """Break off what is being said, for HOLD_S at most. Any thread."""
+        self._num_holds += 1
         self._held_until_s = time.monotonic() + HOLD_S
         if self._is_speaking and self._voice is not None:
             self._voice.hush()
@@ -267,11 +269,12 @@ class _Speaker:
             if line.since_s > self._cut_at_s:
                 said = _Said(line.text, time.monotonic())
                 self._said.append(said)
+                num_holds = self._num_holds
                 try:
-                    voice.say(line)
+                    voice.say(line, lambda: num_holds == self._num_holds and line.since_s > self._cut_at_s)
                 finally:
                     said.end_s = self._spoke_at_s = time.monotonic()
-                    self._again = line if self._is_held else None
+                    self._again = line if num_holds != self._num_holds else None
         except Exception:  # a fault of ours costs a sentence, not the voice
             log.exception("a sentence was not said")
         self._is_speaking = False

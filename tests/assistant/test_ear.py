@@ -247,6 +247,8 @@ class Listener:
     def resumed(self) -> None:
         self.told.append("resumed")
 
+    is_waiting = True
+
     def said(self, start_s: float, end_s: float) -> list[str]:
         return [self.own] if self.own else []
 
@@ -255,6 +257,7 @@ class Listener:
 def listener(mode: str, **about: str) -> Iterator[Listener]:
     made = Listener(EarSection.model_validate({"mode": mode, **about}))
     made.ear.start()
+    wait_for(lambda: made.ear._is_ready, 30)
     try:
         yield made
     finally:
@@ -307,6 +310,38 @@ def test_the_microphone_is_closed_until_somebody_wants_to_speak():
         wait_for(lambda: not listening_to.microphone.is_listening, 2)
 
 
+def test_what_is_said_behind_the_question_is_nobodys():
+    """Also what was in the microphone's queue when it was closed, and half a turn of it."""
+    with listener("push-to-talk") as listening_to:
+        listening_to.ear.attend()
+        private = spoken("This is only for you, my dear.")
+        listening_to.microphone.hear(
+            np.concatenate([spoken("What is on the table?"), private, private[: HEARD_HZ * 2]])
+        )
+        wait_for(lambda: listening_to.asked, 30)
+        time.sleep(2 * pace())
+        assert [heard.text for heard in listening_to.asked] == ["What is on the table?"]
+        listening_to.ear.attend()
+        time.sleep(0.3 * pace())
+        listening_to.microphone.hear(spoken("Where is the plate?"))
+        wait_for(lambda: len(listening_to.asked) == 2, 30)
+        assert words_of(listening_to.asked[1].text)[-3:] == ["is", "the", "plate"]
+        assert "dear" not in listening_to.asked[1].text
+
+
+def test_who_has_gone_is_not_listened_to_any_longer():
+    with listener("push-to-talk") as listening_to:
+        listening_to.ear.attend()
+        listening_to.is_waiting = False
+        wait_for(lambda: not listening_to.microphone.is_listening, 5)
+
+
+def test_an_ear_that_is_closed_tells_who_waits():
+    with listener("push-to-talk") as listening_to:
+        listening_to.ear.attend()
+    assert listening_to.unheard_because == ["the ear was closed"]
+
+
 def test_who_says_nothing_is_told_so(monkeypatch):
     monkeypatch.setattr(listening, "PATIENCE_S", 0.5)
     with listener("push-to-talk") as listening_to:
@@ -332,10 +367,11 @@ def test_a_fault_of_the_ear_is_a_state_and_ends_the_waiting(monkeypatch):
 
     monkeypatch.setattr(listening, "AGAIN_S", 0.5)
     made = Listener(EarSection(mode="push-to-talk"), missing)
-    made.ear.attend()
     made.ear.start()
-    wait_for(lambda: made.unheard_because, 10)
+    wait_for(lambda: made.ear.part().state == "failed", 10)
+    made.ear.attend()
     assert "pip install faster-whisper" in made.unheard_because[0]
+    assert not made.microphone.is_listening
     assert made.ear.part().state == "failed"
     assert made.ear.close() == []
 
@@ -355,6 +391,16 @@ def test_what_was_no_question_lets_our_voice_go_on():
         wait_for(lambda: "resumed" in listening_to.told, 30)
         assert listening_to.told == ["interrupted", "resumed"]
         assert (listening_to.asked, listening_to.ear.num_ghosts) == ([], 1)
+
+
+def test_what_was_too_short_to_be_a_turn_lets_our_voice_go_on(monkeypatch):
+    probabilities = iter([0.0] * 10 + [0.9] * 6 + [0.0] * 400)
+    monkeypatch.setattr(VoiceActivity, "probability", lambda *_: next(probabilities, 0.0))
+    with listener("open") as listening_to:
+        listening_to.own = "You reach for the green bottle."
+        listening_to.microphone.hear(np.ones(HEARD_HZ * 3, np.int16))
+        wait_for(lambda: "resumed" in listening_to.told, 20)
+        assert listening_to.told == ["interrupted", "resumed"]
 
 
 def test_a_cough_does_not_interrupt():

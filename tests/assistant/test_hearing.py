@@ -71,14 +71,20 @@ class House:
         self.switched: list[dict[str, bool]] = []
         self.failure: OutputError | None = None
         self.watchlist = Watchlist()
-        self.hearing = Hearing(
-            lambda text, asker: self.asked.append((text, asker)),
-            self.voice,
-            lambda: "You cut it.",
-            self._switch,
-            self.watchlist,
-        )
+        self.num_hushed = 0
+        self.hearing = Hearing(self, self.voice, self._switch, self.watchlist, self._hush)
         self.hearing.ear = self.ear  # type: ignore[assignment]
+
+    latest = "You cut it."
+
+    def ask(self, text: str, asker: Asker) -> None:
+        self.asked.append((text, asker))
+
+    def say(self, text: str) -> None:
+        self.voice.lines.append(text)
+
+    def _hush(self) -> None:
+        self.num_hushed += 1
 
     def _switch(self, **changes: bool) -> None:
         self.switched.append(changes)
@@ -105,7 +111,7 @@ def test_an_answer_that_was_interrupted_is_not_wanted_any_more(house: House):
     house.hearing.begun()
     assert asker.is_cancelled
     assert not asker.words("A cup.")
-    assert house.voice.num_cuts == 1
+    assert (house.voice.num_cuts, house.num_hushed) == (1, 1)
     asker.error("failed", "it was broken off")
     assert house.voice.lines == []
 
@@ -118,6 +124,16 @@ def test_a_client_that_listens_gets_the_question_and_the_answer(house: House):
     ((_, asker),) = house.asked
     asker.words("A cup.")
     assert client.text == "What is this?\nA cup."
+
+
+def test_what_is_said_after_a_client_has_gone_was_not_said_to_us(house: House):
+    client = Client()
+    house.hearing.listen(client)
+    assert house.hearing.is_waiting
+    client.is_cancelled = True
+    assert not house.hearing.is_waiting
+    house.hearing.heard(Heard("Stop watching.", was_wanted=True))
+    assert (house.asked, house.switched, client.text) == ([], [], "")
 
 
 def test_one_client_at_a_time_and_only_where_there_is_an_ear(house: House):
@@ -143,7 +159,7 @@ def test_one_client_at_a_time_and_only_where_there_is_an_ear(house: House):
         ("Be quiet for ten minutes.", "I am quiet for 10 minutes.", []),
         ("You can speak again.", "I speak again.", [{"muted": False}]),
         ("What did you say?", "You cut it.", []),
-        ("Stop watching.", "I have closed the camera.", [{"paused": True}]),
+        ("Stop watching.", "I am closing the camera.", [{"paused": True}]),
         ("Resume.", "I am watching again.", [{"paused": False}]),
         ("Tell me when I open my fridge.", "I will tell you when you open your fridge.", []),
         ("Let me know every time I'm cutting the bread", "I will tell you each time you are cutting the bread.", []),

@@ -612,17 +612,17 @@ def test_a_sleep_frees_the_camera_and_a_pause_outlasts_it(camera, model):
     with running(camera, model) as daemon:
         wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
         start_s = time.monotonic()
-        daemon.service.before_sleep()
+        daemon.service.camera.before_sleep()
         assert time.monotonic() - start_s < 3 * pace()
         wait_for(lambda: not multiprocessing.active_children(), 1)
         frames = daemon.service.facts()["frames"]
         start_s = time.monotonic()
-        daemon.service.after_sleep()
+        daemon.service.camera.after_sleep()
         wait_for(lambda: daemon.service.facts()["frames"] > frames + 1, 10)
         assert time.monotonic() - start_s < 5 * pace()
         daemon.requests.pause(Heard())
-        daemon.service.before_sleep()
-        daemon.service.after_sleep()
+        daemon.service.camera.before_sleep()
+        daemon.service.camera.after_sleep()
         time.sleep(1)
         assert daemon.state("capture") == "paused"
         assert not multiprocessing.active_children()

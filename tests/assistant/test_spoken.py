@@ -20,6 +20,7 @@ from assistant.voice.spoken import spoken
         ("See [the manual](https://example.org).", "See the manual."),
         ("**Stop** now! 🔥🔥", "Stop now!"),
         ("- First\n- Second", "First Second"),
+        ("In the 1990s, on 2026-11-30, a snake_case_name", "In the 1990s, on 2026-11-30, a snake_case_name"),
         ("1½ cups and ½ a lemon", "1 and a half cups and half a lemon"),
         ("2 + 2 = 4", "2 plus 2 equals 4"),
         ("Milk vs. cream, etc.", "Milk versus cream, and so on"),

@@ -30,6 +30,8 @@ from assistant.ear.commands import QUIET_S, Command, command_in, spoken_time
         ("Close your eyes!", Command("pause")),
         ("Resume.", Command("resume")),
         ("Start watching again, please.", Command("resume")),
+        ("Don’t look!", Command("pause")),
+        ("Be quiet for 0 minutes.", None),
         ("Did it stop?", None),
         ("When did I stop the water?", None),
         ("Is it quiet in here?", None),

@@ -21,6 +21,12 @@ from model.stream import Decision
         ("Tell me every time I pick up a mug, please.", ("I pick up a mug,", True)),
         ("Watch out for when somebody opens the door.", ("somebody opens the door", False)),
         ("Tell me when it is.", None),
+        ("Tell me if this is a knife.", None),
+        ("Can you tell me if the stove is on?", None),
+        ("Can you tell me when I opened the fridge?", None),
+        ("Tell me when the next bus goes.", None),
+        ("Tell me once more what this is.", None),
+        ("Tell me when the fridge is opened.", ("the fridge is opened", False)),
         ("Tell me what I did.", None),
         ("When did I open the fridge?", None),
         ("", None),
@@ -71,6 +77,8 @@ def test_requests_survive_a_restart_and_grow_old(tmp_path: Path):
     assert again.cancel(77) == 0
     assert [item.text for item in Watchlist(path).list()] == ["I pick up the mug"]
     assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text('[{"id": 1, "text": "I cut it", "until_unix_s": "soon"}]')
+    assert "cannot be read" in Watchlist(path).trouble
     path.write_text("{]")
     damaged = Watchlist(path)
     assert damaged.is_empty

@@ -335,6 +335,26 @@ def test_muting_breaks_the_sentence_off_and_the_next_one_is_said():
     assert all(took_s < 9 for _, took_s in heard)
 
 
+def test_what_is_held_while_it_is_being_made_does_not_sound_before_it_is_released():
+    heard: list[tuple[float, float]] = []
+
+    class Thinking(Mumbling):
+        def synthesise(self, text: str) -> Speech:
+            time.sleep(0.4)
+            return Speech(np.ones(1, np.int16), WAV_RATE_HZ)
+
+    thread = VoiceThread(lambda _, hush, __: Voice([Thinking()], Slow(hush, heard), print))
+    thread.start(VoiceSection())
+    thread.say(Sentence(TEXT, 9.0, is_answer=True))
+    wait_for(lambda: thread.part().state == "speaking", 10)
+    thread.hold()
+    time.sleep(0.8)
+    assert heard == []
+    thread.release()
+    wait_for(lambda: len(heard) == 1, 10)
+    assert thread.close() == []
+
+
 def test_a_remark_that_comes_too_late_is_not_said_and_counted():
     heard: list[tuple[float, float]] = []
     thread = VoiceThread(lambda _, hush, __: Voice([EspeakEngine(170, 1.0, hush)], Slow(hush, heard), print))
