@@ -148,7 +148,8 @@ def _serve(
         model = open_model(section, on_progress=bar.update)
     settle()
     policy = Policy(policy_settings_of(config.policy), config.stream.threshold(model.silence_threshold))
-    watchlist = Watchlist(standing_path())
+    modes = ModesFile(modes_path())
+    watchlist = Watchlist(standing_path(), keeps=lambda: not modes.now.private)
     if watchlist.trouble:
         log.warning("%s", watchlist.trouble)
     signals: list[int] = []  # that came: a handler must take no lock
@@ -174,7 +175,7 @@ def _serve(
         watchlist=watchlist,
         open_voice=open_daemon_voice,
         journal=JournalThread(journal_path()),
-        modes=ModesFile(modes_path()),
+        modes=modes,
         config_file=config_file,
         notifier=LinkNotifier(link, model.device.type),
         check=check,

@@ -39,8 +39,8 @@ _PATTERNS: tuple[tuple[Do, str], ...] = (
 _UNITS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 _SMALL = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _NUMBERS: dict[str, float] = dict(zip(_SMALL, range(13), strict=True)) | dict(
-    zip(("a", "an", "half", "fifteen", "twenty", "thirty", "forty", "fifty", "sixty", "ninety"),
-        (1, 1, 0.5, 15, 20, 30, 40, 50, 60, 90), strict=True)
+    zip(("a few", "a couple of", "a", "an", "half", "fifteen", "twenty", "thirty", "forty", "fifty", "sixty", "ninety"),
+        (5, 2, 1, 1, 0.5, 15, 20, 30, 40, 50, 60, 90), strict=True)
 )  # fmt: skip
 
 
@@ -83,7 +83,8 @@ def _seconds(time: str) -> float | None:
     """ "ten minutes", "half an hour", "an hour and a half" → seconds; None if it is no time."""
     half = "half" in time.split()
     found = re.fullmatch(
-        r"(?:the next )?(?:(?P<count>[\w-]+) )?(?:an? )?(?P<unit>second|minute|hour)s?(?: and a half)?", time
+        r"(?:the next )?(?:(?P<count>a few|a couple of|[\w-]+) )?(?:an? )?(?P<unit>second|minute|hour)s?(?: and a half)?",
+        time,
     )
     if time in ("a while", "a bit", "a moment", "now"):
         return QUIET_S

@@ -10,6 +10,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -102,10 +103,10 @@ def _checked(item: Standing) -> Standing:
 
 
 class Watchlist:
-    """The requests that stand. Any thread. path: kept there over restarts; None: not."""
+    """The requests that stand. Any thread. path: kept there if `keeps` allows it; None: not."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._path, self._lock = path, threading.Lock()
+    def __init__(self, path: Path | None = None, keeps: Callable[[], bool] = lambda: True) -> None:
+        self._path, self._keeps, self._lock = path, keeps, threading.Lock()
         self._standing: list[Standing] = []
         self._number = 0
         self.trouble = ""
@@ -169,7 +170,7 @@ class Watchlist:
         self._standing = [item for item in self._standing if item.until_unix_s > now_s]
 
     def _save(self) -> None:
-        if self._path is None:
+        if self._path is None or not self._keeps():
             return
         draft = self._path.with_name(f"{self._path.name}.draft")
         try:

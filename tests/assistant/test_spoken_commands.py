@@ -18,6 +18,8 @@ from assistant.ear.commands import QUIET_S, Command, command_in, spoken_time
         ("Be quiet for an hour and a half.", Command("quiet", 5400)),
         ("No more remarks for an hour.", Command("quiet", 3600)),
         ("Stay quiet.", Command("quiet", QUIET_S)),
+        ("Be quiet for a few minutes.", Command("quiet", 300)),
+        ("Be quiet for a couple of hours.", Command("quiet", 7200)),
         ("Do not disturb me for the next two hours.", Command("quiet", 7200)),
         ("Be quiet for 900 hours", Command("quiet", 86400)),
         ("You can speak again.", Command("speak")),

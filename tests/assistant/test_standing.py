@@ -85,6 +85,17 @@ def test_requests_survive_a_restart_and_grow_old(tmp_path: Path):
     assert "cannot be read" in damaged.trouble
 
 
+def test_in_private_nothing_is_kept(tmp_path: Path):
+    path, is_private = tmp_path / "standing.json", True
+    watchlist = Watchlist(path, keeps=lambda: not is_private)
+    watchlist.add("I open the fridge")
+    assert not path.exists()
+    assert watchlist.told_by("You open the fridge.") is not None
+    is_private = False
+    watchlist.add("I close the fridge")
+    assert len(Watchlist(path).list()) == 1
+
+
 def test_their_number_and_length_are_bounded():
     watchlist = Watchlist()
     for number in range(MOST):
