@@ -82,18 +82,16 @@ def spoken_time(seconds: float) -> str:
 def _seconds(time: str) -> float | None:
     """ "ten minutes", "half an hour", "an hour and a half" → seconds; None if it is no time."""
     half = "half" in time.split()
-    found = re.fullmatch(
-        r"(?:the next )?(?:(?P<count>a few|a couple of|[\w-]+) )?(?:an? )?(?P<unit>second|minute|hour)s?(?: and a half)?",
-        time,
-    )
+    count = r"(?:(?P<count>a few|a couple of|[\w-]+) )?"
+    found = re.fullmatch(rf"(?:the next )?{count}(?:an? )?(?P<unit>second|minute|hour)s?(?: and a half)?", time)
     if time in ("a while", "a bit", "a moment", "now"):
         return QUIET_S
     if found is None:
         return None
     word = found["count"] or "a"
-    count = float(word) if word.isdecimal() else _NUMBERS.get(word)
-    if count is None:
+    number = float(word) if word.isdecimal() else _NUMBERS.get(word)
+    if number is None:
         return None
     if half and word != "half":
-        count += 0.5
-    return count * _UNITS[found["unit"]]
+        number += 0.5
+    return number * _UNITS[found["unit"]]
