@@ -264,7 +264,7 @@ def _microphone(config: Config) -> Check:
     if section.mode == "off":
         return Check("microphone", True, "switched off (ear.mode)", needed=False)
     remedy = "connect one, or choose it (ear.microphone); questions can be typed all the same"
-    card = Card(CardPlan(output=None, microphone="" if section.microphone == "auto" else section.microphone))
+    card = Card(CardPlan(output=None, microphone=section.microphone_name))
     card.start()
     card.listen(is_on=True)
     try:

@@ -10,12 +10,12 @@ import numpy as np
 
 from assistant.config.keys import Config
 from assistant.errors import HearingError, SpeechError
+from assistant.sound.card_child import HEARD_HZ
 from model.errors import OnlookerError
 
 SENTENCE = "This is a test. After this sentence, please say something."
 LISTEN_S = 6.0
 WARM_UP_S = 1.5
-ECHO_HZ = 16_000
 
 
 def try_sound(config: Config, show: Callable[[str], object]) -> int:
@@ -24,9 +24,7 @@ def try_sound(config: Config, show: Callable[[str], object]) -> int:
     from assistant.sound.card_child import CardPlan
     from assistant.voice.engines import open_engines
 
-    section = config.ear
-    microphone = "" if section.microphone == "auto" else section.microphone
-    card = Card(CardPlan("", microphone, cancels_echo=False))
+    card = Card(CardPlan("", config.ear.microphone_name, cancels_echo=False))
     card.start()
     card.listen(is_on=True)
     engines = open_engines(config.voice.engine, config.voice.rate_wpm, config.voice.volume)
@@ -81,7 +79,7 @@ def echo_words(heard: np.ndarray, played: np.ndarray, played_hz: int) -> str:
     from assistant.sound.speech import Speech
     from assistant.sound.wav import resample
 
-    played = resample(Speech(played, played_hz), ECHO_HZ).astype(np.float64)
+    played = resample(Speech(played, played_hz), HEARD_HZ).astype(np.float64)
     size = 1 << (len(heard) + len(played)).bit_length()
     spectrum = np.fft.rfft(heard.astype(np.float64), size) * np.conj(np.fft.rfft(played, size))
     match = np.fft.irfft(spectrum, size)
@@ -90,7 +88,7 @@ def echo_words(heard: np.ndarray, played: np.ndarray, played_hz: int) -> str:
     likeness = float(np.abs(match[at])) / np.sqrt(power) if power else 0.0
     if likeness < 0.1:
         return "none (headphones, or the output is not heard by the microphone)"
-    return f"after {1000 * at / ECHO_HZ:.0f} ms, likeness {likeness:.2f}; it is cancelled while the daemon speaks"
+    return f"after {1000 * at / HEARD_HZ:.0f} ms, likeness {likeness:.2f}; it is cancelled while the daemon speaks"
 
 
 def _recorded(pieces: list[bytes]) -> np.ndarray:

@@ -161,6 +161,11 @@ class EarSection(Section):
     )
     model: Annotated[Literal["whisper-tiny.en"], Must('"whisper-tiny.en"')] = "whisper-tiny.en"
 
+    @property
+    def microphone_name(self) -> str:
+        """A part of the microphone's name; "" for the system's own."""
+        return "" if self.microphone == "auto" else self.microphone
+
 
 class PrivacySection(Section):
     journal: Annotated[bool, Must("true or false")] = False

@@ -151,8 +151,7 @@ class Keeping:
 def _card_plan(config: Config) -> CardPlan | None:
     """What of the sound card the configuration needs; None for nothing."""
     speaks = config.voice.enabled and config.voice.engine != "none" and config.voice.output == "auto"
-    microphone = "" if config.ear.microphone == "auto" else config.ear.microphone
     listens = config.ear.mode != "off"
     if not (speaks or listens):
         return None
-    return CardPlan(output="" if speaks else None, microphone=microphone if listens else None)
+    return CardPlan(output="" if speaks else None, microphone=config.ear.microphone_name if listens else None)

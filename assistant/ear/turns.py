@@ -87,10 +87,6 @@ class Turns:
             return None
         return self._end() if quiet_s >= settings.end_s or length_s >= settings.most_s else None
 
-    def end(self) -> SpokenTurn | None:
-        """The turn as it is, because nobody listens any longer."""
-        return self._end()
-
     def _end(self) -> SpokenTurn | None:
         pcm, spoken_s = [*self._before, *self._frames], self._num_speech * FRAME_S
         is_turn = self._has_begun and spoken_s >= self._settings.least_s

@@ -325,7 +325,8 @@ def test_what_is_said_behind_the_question_is_nobodys():
         time.sleep(0.3 * pace())
         listening_to.microphone.hear(spoken("Where is the plate?"))
         wait_for(lambda: len(listening_to.asked) == 2, 30)
-        assert words_of(listening_to.asked[1].text)[-3:] == ["is", "the", "plate"]
+        asked = listening_to.asked[1].text.lower().replace("where's", "where is")  # each rendering sounds a little else
+        assert words_of(asked) == ["where", "is", "the", "plate"]
         assert "dear" not in listening_to.asked[1].text
 
 
