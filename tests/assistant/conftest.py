@@ -1,4 +1,4 @@
-"""What the tests of the assistant share: videos, journals and a small daemon, made for each."""
+"""What the tests of the assistant share: videos, a camera, a small model, journals and a small daemon."""
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from assistant.journal.writer import Journal
+from tests.assistant.camera import Camera
 from tests.assistant.control_daemon import Running, running, short_directory
 from tests.assistant.journal_day import write_days
 from tests.assistant.journals import OpenJournal
 
 MakeVideo = Callable[..., Path]
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +125,23 @@ def sound_packets(stream, seconds: float) -> Iterator:
         frame.sample_rate, frame.pts = 16000, start
         yield from stream.encode(frame)
     yield from stream.encode()
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A small real model, of which each module of tests has its own."""
+    from model.assembly import open_checkpoint
+
+    return open_checkpoint(GOLDEN)
+
+
+@pytest.fixture
+def camera() -> Iterator[Camera]:
+    """A camera on the network, plugged in."""
+    camera = Camera()
+    camera.plug()
+    yield camera
+    camera.unplug()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Frames that queued, with a real stream: few passes while nothing may be said, decisions as one by one."""
 
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,18 +11,11 @@ from assistant.mind.pacing import PolicyPacing, settings_of
 from assistant.mind.policy import Policy
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Event, FrameTokens, Query, Seen, Words
-from model.assembly import open_checkpoint
 from model.stream import Stream
 from model.videolm import VideoLM
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 NUM_FRAMES = 100
 TALKATIVE = 1.0  # a silence threshold that no probability reaches: the model would speak after every frame
-
-
-@pytest.fixture(scope="module")
-def model() -> VideoLM:
-    return open_checkpoint(GOLDEN)
 
 
 class Counting:

@@ -1,8 +1,5 @@
 """What the daemon does with what it hears: asks, obeys, answers who waits."""
 
-import threading
-from typing import Any
-
 import pytest
 
 from assistant.daemon.hearing import NO_EAR, Hearing
@@ -12,6 +9,7 @@ from assistant.mind.standing import Watchlist
 from assistant.runtime.asker import Asker
 from assistant.voice.lines import Sentence
 from assistant.voice.thread import VoiceThread
+from tests.assistant.asker import KeepingAsker
 
 
 class Voice(VoiceThread):
@@ -27,30 +25,6 @@ class Voice(VoiceThread):
 
     def cut(self) -> None:
         self.num_cuts += 1
-
-
-class Client:
-    """An `Asker` of the control socket's."""
-
-    def __init__(self) -> None:
-        self.text, self.facts, self.failure, self.is_cancelled = "", None, "", False
-        self.is_over = threading.Event()
-
-    facts: Any
-
-    def words(self, text: str) -> bool:
-        self.text += text
-        return True
-
-    def done(self, facts: Any = None) -> bool:
-        self.facts = facts
-        self.is_over.set()
-        return True
-
-    def error(self, code: str, message: str, remedy: str = "", exit_code: int = 1) -> bool:
-        self.failure = f"{code}: {message}; {remedy}"
-        self.is_over.set()
-        return True
 
 
 class Attentive:
@@ -117,7 +91,7 @@ def test_an_answer_that_was_interrupted_is_not_wanted_any_more(house: House):
 
 
 def test_a_client_that_listens_gets_the_question_and_the_answer(house: House):
-    client = Client()
+    client = KeepingAsker()
     house.hearing.listen(client)
     assert house.ear.num_attended == 1
     house.hearing.heard(Heard("What is this?", was_wanted=True))
@@ -127,7 +101,7 @@ def test_a_client_that_listens_gets_the_question_and_the_answer(house: House):
 
 
 def test_what_is_said_after_a_client_has_gone_was_not_said_to_us(house: House):
-    client = Client()
+    client = KeepingAsker()
     house.hearing.listen(client)
     assert house.hearing.is_waiting
     client.is_cancelled = True
@@ -137,7 +111,7 @@ def test_what_is_said_after_a_client_has_gone_was_not_said_to_us(house: House):
 
 
 def test_one_client_at_a_time_and_only_where_there_is_an_ear(house: House):
-    first, second, third = Client(), Client(), Client()
+    first, second, third = KeepingAsker(), KeepingAsker(), KeepingAsker()
     house.hearing.ear = None
     house.hearing.listen(first)
     house.hearing.ear = house.ear  # type: ignore[assignment]
@@ -146,7 +120,7 @@ def test_one_client_at_a_time_and_only_where_there_is_an_ear(house: House):
     house.hearing.listen(third)
     assert third.failure.startswith("busy: somebody is being listened to already")
     second.is_cancelled = True  # it went away
-    house.hearing.listen(fourth := Client())
+    house.hearing.listen(fourth := KeepingAsker())
     house.hearing.unheard("nothing was said")
     assert fourth.failure.startswith("failed: nothing was said")
     assert house.ear.num_attended == 2
@@ -168,7 +142,7 @@ def test_one_client_at_a_time_and_only_where_there_is_an_ear(house: House):
     ],
 )
 def test_commands_are_obeyed_and_acknowledged(house: House, text: str, words: str, switched: list[dict[str, bool]]):
-    client = Client()
+    client = KeepingAsker()
     house.hearing.listen(client)
     house.hearing.heard(Heard(text, was_wanted=True))
     assert house.asked == []

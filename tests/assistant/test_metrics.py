@@ -11,7 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from assistant.errors import OutputError, UsageError
-from assistant.web.metrics import REQUEST_TIMEOUT_S, MetricsServer, read_token
+from assistant.web.metrics import REQUEST_TIMEOUT_S, MetricsKeeper, MetricsServer, read_token
+from tests.assistant.camera import wait_for
 from tests.pace import pace
 
 FACTS = {
@@ -121,3 +122,23 @@ def test_the_token_is_made_once_and_is_the_users_alone(tmp_path: Path) -> None:
     path.write_text("\n")
     with pytest.raises(OutputError, match="holds no token"):
         read_token(path)
+
+
+def test_a_taken_port_for_the_figures_is_told_of_and_had_when_it_is_free(tmp_path):
+    told, taken = [], socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    keeper = MetricsKeeper(
+        taken.getsockname()[1], tmp_path / "token", dict, lambda *about: told.append(about), retry_s=0.1
+    )
+    keeper.start()
+    try:
+        wait_for(lambda: told, 10)
+        assert told[0][0] == "failed"
+        assert "cannot be had" in told[0][1]
+        taken.close()
+        wait_for(lambda: told[-1][0] == "on", 10)
+        assert [state for state, _ in told] == ["failed", "on"]
+    finally:
+        keeper.close()
+        taken.close()

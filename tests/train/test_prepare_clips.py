@@ -1,9 +1,8 @@
-"""From a user's videos to clips, features and a checkpoint: real small videos, decoded and cut for real."""
+"""From a user's videos to clips, features and a checkpoint: real small videos, cut where it is quiet, and mistakes."""
 
 import json
 import random
 import shutil
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -13,10 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assistant.capture.protocol import Outlet, Start
-from assistant.capture.video_reader import read_video
 from model.assembly import open_checkpoint
-from model.frames import letterbox
+from tests.train.films import SIDE, film, narrate, seconds_shown
 from train.cli import main
 from train.clip import ClipEvent
 from train.clips import list_clips
@@ -29,178 +26,6 @@ from train.recordings.record import RecordingsError
 
 LATE_PICTURE = Path(__file__).parents[1] / "model" / "faults" / "video_starts_at_6s.mp4"
 BASE = Path(__file__).parents[1] / "golden" / "base"
-SIDE = 64
-
-
-def colour(second: int) -> tuple[int, int, int]:
-    """Any two seconds within two minutes look clearly different."""
-    return (40 + 30 * (second % 5), 40 + 30 * (second // 5 % 5), 40 + 30 * (second // 25 % 5))
-
-
-def picture(second: int, height: int = 48, width: int = 64) -> np.ndarray:
-    return np.full((height, width, 3), colour(second), np.uint8)
-
-
-def film(
-    path: Path, seconds: float, *, rate: int = 10, times_s=None, codec: str = "libx264", draw=picture, **shape
-) -> Path:
-    """A video whose colour says which second it is. times_s: of its pictures, if they are not evenly spaced."""
-    times_s = times_s if times_s is not None else [k / rate for k in range(round(seconds * rate))]
-    with av.open(str(path), "w") as container:
-        first = draw(0, **shape)
-        stream = container.add_stream(codec, rate=rate)
-        stream.height, stream.width = first.shape[:2]
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
-        stream.options = {"crf": "12", "g": "5"} if codec == "libx264" else {}
-        for time_s in times_s:
-            frame = av.VideoFrame.from_ndarray(draw(int(time_s + 1e-9), **shape), format="rgb24")
-            frame.pts, frame.time_base = round(time_s * 1000), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def seconds_shown(frames: np.ndarray) -> list[int]:
-    """Which second each frame's middle has the colour of."""
-    middle = frames[:, SIDE // 2, SIDE // 2].astype(int)
-    known = np.array([colour(second) for second in range(125)])
-    return [int(np.abs(known - pixel).sum(1).argmin()) for pixel in middle]
-
-
-def sampled(path: Path, fps: float) -> np.ndarray:
-    return np.stack([frame for _, frame in sample(probe(path), fps, SIDE)])
-
-
-def narrate(path: Path, *cues: tuple[float, str]) -> None:
-    def clock(time_s: float) -> str:
-        return f"00:{int(time_s) // 60:02d}:{int(time_s) % 60:02d},{round(time_s * 1000) % 1000:03d}"
-
-    path.write_text("\n\n".join(f"{n}\n{clock(t)} --> {clock(t + 1)}\n{text}" for n, (t, text) in enumerate(cues, 1)))
-
-
-# Frames
-
-
-@pytest.mark.parametrize("fps", [1.0, 2.0, 3.0, 7.5])
-def test_each_frame_is_the_picture_shown_at_its_time(tmp_path, fps):
-    frames = sampled(film(tmp_path / "a.mp4", 6), fps)
-    assert frames.shape == (6 * fps, SIDE, SIDE, 3)
-    assert seconds_shown(frames) == [int(k / fps) for k in range(len(frames))]
-    assert (frames[:, :7] == 0).all()  # 64 × 48 in a square: bars above and below
-    assert (frames[:, -7:] == 0).all()
-    assert (frames[:, 9:-9] > 20).all()
-
-
-@pytest.mark.parametrize("shape", [{"height": 48, "width": 64}, {"height": 1080, "width": 1920}])
-def test_the_model_is_trained_on_the_very_pictures_that_the_assistant_shows_it(tmp_path, shape):
-    path = film(tmp_path / "a.mp4", 2, rate=5, draw=grain, **shape)
-    shipped: dict[float, np.ndarray] = {}
-
-    class Taker(Outlet):
-        def __init__(self) -> None:
-            pass
-
-        def ready(self, width, height, duration_s, *, is_live) -> None:
-            pass
-
-        def ship(self, rgb_HW3, time_s, captured_s, *, wait) -> None:
-            shipped[time_s] = letterbox(rgb_HW3, SIDE).transpose(1, 2, 0)
-
-        def alive(self) -> None:
-            pass
-
-    read_video(Start("file", str(path), "a.mp4", 2.0, 5.0, ""), Taker())
-    assert list(shipped) == [0.0, 0.5, 1.0, 1.5]
-    np.testing.assert_array_equal(np.stack(list(shipped.values())), sampled(path, 2.0))
-
-
-def grain(second: int, height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(second).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def test_a_variable_frame_rate_is_sampled_by_time_not_by_number(tmp_path):
-    times_s = [0.0, 0.03, 0.06, 1.0, 2.2, 2.9, 3.0, 3.01, 3.02, 6.0, 6.5]
-    frames = sampled(film(tmp_path / "a.mkv", 7, times_s=times_s), 2.0)
-    assert seconds_shown(frames[:13]) == [0, 0, 1, 1, 1, 2, 3, 3, 3, 3, 3, 3, 6]
-
-
-def test_a_video_that_does_not_start_at_zero_counts_from_its_first_picture(tmp_path):
-    times_s = [5 + k / 10 for k in range(30)]
-    assert seconds_shown(sampled(film(tmp_path / "a.mkv", 0, times_s=times_s), 2.0)) == [5, 5, 6, 6, 7, 7]
-
-
-def test_pictures_without_time_stamps_are_counted(tmp_path):
-    frames = sampled(
-        film(tmp_path / "a.h264", 4), 2.0
-    )  # a raw stream does not tell its rate: it is read at 25 a second
-    assert seconds_shown(frames) == [0, 1, 2, 3]
-
-
-def test_what_a_phone_held_upright_films_is_upright(tmp_path):
-    def half(second: int) -> np.ndarray:  # left half bright: turned a quarter clockwise, the upper half is
-        drawn = np.full((48, 64, 3), 30, np.uint8)
-        drawn[:, :32] = 220
-        return drawn
-
-    film(tmp_path / "flat.mp4", 1, draw=half)
-    turn(tmp_path / "flat.mp4", tmp_path / "a.mp4")
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        assert next(container.decode(video=0)).rotation % 360 in (90, 270)
-    frame = sampled(tmp_path / "a.mp4", 2.0)[0]
-    assert (frame[:, :7] == 0).all()  # bars left and right: the picture is higher than wide
-    upper, lower = frame[8:24, 12:-12].mean(), frame[-24:-8, 12:-12].mean()
-    assert sorted([upper > 180, lower > 180]) == [False, True]
-    flat = sampled(tmp_path / "flat.mp4", 2.0)[0]
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        turns = round(next(container.decode(video=0)).rotation / 90) % 4
-    np.testing.assert_allclose(frame.astype(int), np.rot90(flat, turns).astype(int), atol=6)
-
-
-def turn(source: Path, target: Path) -> None:
-    """The same video with a quarter turn noted in its track header."""
-    data = bytearray(source.read_bytes())
-    at = data.index(b"tkhd") + 4
-    matrix = at + 40  # version 0: flags, times, track, duration, reserved, layer, group, volume, reserved
-    quarter = [0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30]
-    data[matrix : matrix + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in quarter)
-    target.write_bytes(data)
-
-
-def damage(source: Path, target: Path, from_s: float, until_s: float) -> None:
-    """The same video with rubbish for pictures in a part of it."""
-    with av.open(str(source)) as container, av.open(str(target), "w") as copy:
-        stream = copy.add_stream_from_template(container.streams.video[0])
-        for packet in container.demux(video=0):
-            if packet.pts is None:
-                continue
-            data = b"rubbish" * 9 if from_s <= float(packet.pts * packet.time_base) < until_s else bytes(packet)
-            changed = av.Packet(data)
-            changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
-            changed.duration, changed.is_keyframe, changed.stream = packet.duration, True, stream
-            copy.mux(changed)
-
-
-def test_damaged_pictures_are_passed_over(tmp_path):
-    damage(film(tmp_path / "whole.mkv", 6, codec="mjpeg"), tmp_path / "a.mkv", 2.0, 4.0)
-    assert seconds_shown(sampled(tmp_path / "a.mkv", 2.0)) == [0, 0, 1, 1, 1, 1, 1, 1, 4, 4, 5, 5]
-
-
-def test_a_damaged_end_gives_a_shorter_clip_without_what_is_said_behind_it(tmp_path):
-    damage(film(tmp_path / "whole.mkv", 40, codec="mjpeg"), tmp_path / "a.mkv", 20.0, 99.0)
-    (tmp_path / "whole.mkv").unlink()
-    narrate(tmp_path / "a.srt", (3.2, "Early."), (19.4, "At the end."), (30.0, "Q: Late?\nA: Late."), (35.0, "Late."))
-    warnings: list[str] = []
-    prepare(tmp_path, tmp_path / "clips", size=SIDE, warn=warnings.append)
-    assert {w.split(": ", 1)[1] for w in warnings} == {
-        "the picture ends early: 20.0 s of 40.0 s can be read",
-        "200 of 400 pictures are damaged",
-    }
-    clip = list_clips(tmp_path / "clips" / "train")[0]
-    assert len(clip.frames()) == clip.num_frames == 40
-    assert [(e.time_s, e.text) for e in clip.clip.events] == [(3.2, "Early."), (19.4, "At the end.")]
-    assert clip.clip.questions == []
-    assert prepare(tmp_path, tmp_path / "clips", size=SIDE).made == 0
 
 
 # Cuts

@@ -1,0 +1,107 @@
+"""The daemon's voice is broken off in a sentence, hangs or loses its output, and holds up nothing else."""
+
+import threading
+import time
+
+from assistant.config.reload import ConfigFile
+from assistant.config.settings import load_settings
+from assistant.errors import SpeechError
+from assistant.voice import thread as voice_thread
+from assistant.voice.engines import EspeakEngine
+from assistant.voice.speaker import Voice
+from tests.assistant.camera import wait_for
+from tests.assistant.watching_service import Silent, running
+
+
+class Endless:
+    """A player in whose hands a sentence takes for ever, unless it is hushed."""
+
+    where, is_heard = "nowhere", True
+
+    def __init__(self, hush: threading.Event):
+        self._hush, self.begun = hush, threading.Event()
+
+    def play(self, speech, time_s: float) -> None:
+        self.begun.set()
+        self._hush.wait(60)
+
+    def close(self, end_s: float | None) -> None:
+        pass
+
+
+def test_a_long_sentence_is_broken_off_by_a_stop_and_by_an_edit(camera, model, tmp_path):
+    """`running` sees to it that the end takes less than five seconds."""
+    path, players = tmp_path / "config.toml", list[Endless]()
+
+    def open_voice(_, hush: threading.Event, __: object) -> Voice:
+        players.append(Endless(hush))
+        return Voice([Silent()], players[-1], print)  # type: ignore[list-item]
+
+    def write(volume: float) -> None:
+        path.write_text(
+            f'[capture]\nsource = "{camera.address}"\ntimeout_s = 2\n[stream]\nfps = 10\n[voice]\nvolume = {volume}\n'
+        )
+
+    write(1.0)
+    file = ConfigFile(lambda: load_settings(path, environ={}), load_settings(path, environ={}), path)
+    with running(camera, model, open_voice=open_voice, config_file=file) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        assert daemon.ask("What is it?").is_over.wait(20)
+        assert players[0].begun.wait(10)
+        write(0.5)
+        wait_for(lambda: len(players) == 2, 5)
+        assert daemon.ask("And now?").is_over.wait(20)
+        assert players[1].begun.wait(10)
+    assert daemon.failure is None
+
+
+def test_a_stop_does_not_wait_for_a_voice_that_hangs(camera, model, tmp_path):
+    """`running` sees to it that the end takes less than five seconds."""
+    program = tmp_path / "espeak-ng"
+    program.write_text("#!/bin/sh\nexec sleep 30\n")
+    program.chmod(0o755)
+
+    def open_voice(_, hush: threading.Event, __: object) -> Voice:
+        return Voice([EspeakEngine(170, 1.0, hush, program=str(program), timeout_s=30)], Endless(hush), print)
+
+    with running(camera, model, open_voice=open_voice) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        assert daemon.ask("What is it?").is_over.wait(20)
+        wait_for(lambda: daemon.state("voice") == "speaking", 5)
+    assert daemon.failure is None
+
+
+class Unplugged:
+    """A sound output that is lost at the second sentence, and there again when it is opened the third time."""
+
+    def __init__(self, number: int, played: list[int]):
+        self.is_heard, self.where, self._number, self._played = number != 2, f"output {number}", number, played
+
+    def play(self, speech, time_s: float) -> None:
+        if self._number == 1 and self._played:
+            raise SpeechError("the sound device was lost")
+        self._played.append(self._number)
+
+    def close(self, end_s: float | None) -> None:
+        pass
+
+
+def test_a_voice_that_lost_its_output_finds_it_again(camera, model, monkeypatch):
+    monkeypatch.setattr(voice_thread, "FIRST_DELAY_S", 0.1)
+    opened, played = [], list[int]()
+
+    def open_voice(_, hush: threading.Event, __: object) -> Voice:
+        opened.append(Unplugged(len(opened) + 1, played))
+        return Voice([Silent()], opened[-1], print)  # type: ignore[list-item]
+
+    with running(camera, model, open_voice=open_voice) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        states = []
+        for _ in range(5):
+            assert daemon.ask("What is it?").is_over.wait(20)
+            time.sleep(0.7)
+            states.append(daemon.state("voice"))
+    assert played == [1, 3, 3]
+    assert states == ["idle", "failed", "failed", "idle", "idle"]
+    told = [facts["state"] for kind, facts in daemon.published if kind == "status" and facts["part"] == "voice"]
+    assert told == ["failed", "speaking"] or told == ["failed", "idle"]
