@@ -6,11 +6,11 @@ Owned by the thread that answers requests; the others read `now`, which is repla
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from assistant.errors import OutputError
+from assistant.runtime.small_files import write_small
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,8 @@ class ModesFile:
         self.now = replace(self.now, **changes)
         if self._path is None:
             return
-        draft = self._path.with_name(f"{self._path.name}.draft")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with draft.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(self.now)))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
+            write_small(self._path, json.dumps(asdict(self.now)))
         except OSError as error:
             raise OutputError(
                 f"{self._path}: cannot be written ({error.strerror}): done, but a restart will not know of it"

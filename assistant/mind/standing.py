@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from assistant.runtime.small_files import write_small
+
 MOST = 20
 MAX_CHARS = 200
 LASTS_S = 86400.0
@@ -172,11 +174,7 @@ class Watchlist:
     def _save(self) -> None:
         if self._path is None or not self._keeps():
             return
-        draft = self._path.with_name(f"{self._path.name}.draft")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft.touch(mode=0o600)
-            draft.write_text(json.dumps([asdict(item) for item in self._standing]), encoding="utf-8")
-            draft.replace(self._path)
+            write_small(self._path, json.dumps([asdict(item) for item in self._standing]))
         except OSError as error:
             self.trouble = f"{self._path}: cannot be written ({error.strerror}); a restart will not know of it"
