@@ -49,26 +49,28 @@ class Talk(Protocol):
 
 
 class Hearing:
-    """The ear's audience. Any thread. switch: the service's modes. hush: ends what is being answered."""
+    """The ear's audience. Any thread. ear: gives None while nobody is to listen. switch: the service's modes. hush:
+    ends what is being answered.
+    """
 
     def __init__(
         self,
         talk: Talk,
         voice: VoiceThread,
+        ear: Callable[[], Ear | None],
         switch: Callable[..., object],
         watchlist: Watchlist,
         hush: Callable[[], object],
     ):
-        self._talk, self._voice, self._switch = talk, voice, switch
+        self._talk, self._voice, self._ear, self._switch = talk, voice, ear, switch
         self._watchlist, self._hush = watchlist, hush
-        self.ear: Ear | None = None  # None while nobody is to listen
         self._lock = threading.Lock()
         self._waiting: Asker | None = None  # to be listened to
         self._spoken: Spoken | None = None  # whose answer is coming, or was the latest
 
     def listen(self, asker: Asker) -> None:
         """Listen to what is said now; the asker gets it as a line of its own, and then the answer."""
-        ear = self.ear
+        ear = self._ear()
         with self._lock:
             is_free = self._waiting is None or self._waiting.is_cancelled
             if ear is not None and is_free:

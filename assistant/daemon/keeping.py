@@ -112,13 +112,10 @@ class Keeping:
     def _start_ear(self, config: Config) -> None:
         if config.ear.mode != "off" and self._card is not None and self.hearing is not None:
             self.ear = Ear(config.ear, self._card, self.hearing)
-            self.hearing.ear = self.ear
             self.ear.start()
 
     def _close_ear(self) -> list[str]:
         ear, self.ear = self.ear, None
-        if self.hearing is not None:
-            self.hearing.ear = None
         return ear.close() if ear else []
 
     def _warn_of(self, stuck: list[str]) -> None:

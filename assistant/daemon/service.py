@@ -129,6 +129,7 @@ class Service:
         self.hearing = self._keeping.hearing = Hearing(
             self._conversation,
             self._keeping.voice,
+            lambda: self._keeping.ear,
             self.switch,
             self.watchlist,
             lambda: self._events.put_wait(_Interrupted(), timeout_s=0),

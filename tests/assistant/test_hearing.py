@@ -46,8 +46,7 @@ class House:
         self.failure: OutputError | None = None
         self.watchlist = Watchlist()
         self.num_hushed = 0
-        self.hearing = Hearing(self, self.voice, self._switch, self.watchlist, self._hush)
-        self.hearing.ear = self.ear  # type: ignore[assignment]
+        self.hearing = Hearing(self, self.voice, lambda: self.ear, self._switch, self.watchlist, self._hush)
 
     latest = "You cut it."
 
@@ -112,9 +111,9 @@ def test_what_is_said_after_a_client_has_gone_was_not_said_to_us(house: House):
 
 def test_one_client_at_a_time_and_only_where_there_is_an_ear(house: House):
     first, second, third = KeepingAsker(), KeepingAsker(), KeepingAsker()
-    house.hearing.ear = None
+    ear, house.ear = house.ear, None
     house.hearing.listen(first)
-    house.hearing.ear = house.ear  # type: ignore[assignment]
+    house.ear = ear
     assert first.failure == f"invalid: ear.mode is off: nobody listens; {NO_EAR}"
     house.hearing.listen(second)
     house.hearing.listen(third)
