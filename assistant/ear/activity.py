@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from assistant.errors import HearingError
+from assistant.runtime.onnx import open_session
 from assistant.sound.card_child import FRAME
 
 CONTEXT = 64
@@ -20,18 +21,14 @@ class VoiceActivity:
         """Raises HearingError if the package that carries it is missing."""
         try:
             import faster_whisper
-            import onnxruntime
+
+            path = Path(faster_whisper.__file__).with_name("assets") / "silero_vad_v6.onnx"
+            self._session = open_session(path, num_threads=1)
         except ImportError as error:
             raise HearingError(f"the package {error.name} is missing; pip install faster-whisper") from None
-        options = onnxruntime.SessionOptions()
-        options.inter_op_num_threads = options.intra_op_num_threads = 1
-        options.log_severity_level = 4
-        path = Path(faster_whisper.__file__).with_name("assets") / "silero_vad_v6.onnx"
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own, of no common base
             raise HearingError(
-                f"{path}: cannot be opened: {error}; pip install --force-reinstall faster-whisper"
+                f"Silero's model cannot be opened: {error}; pip install --force-reinstall faster-whisper"
             ) from None
         self.forget()
 

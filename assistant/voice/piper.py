@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from assistant.errors import SpeechError
+from assistant.runtime.onnx import open_session
 from assistant.sound.speech import Speech
 from assistant.voice.engines import NO_SOUND_SERVER, NOTHING, TIMEOUT_S, NoSound, is_sayable
 from model import weights
@@ -59,15 +60,10 @@ class PiperEngine:
 
     def _load(self) -> None:
         try:
-            import onnxruntime
-
             folder = weights.ensure(self._voice)
             (model,) = folder.glob("*.onnx")
             self._config = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 2
-            options.log_severity_level = 4
-            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            self._session = open_session(model, num_threads=2)
         except ImportError as error:
             raise SpeechError(f"piper: the package {error.name} is missing; pip install onnxruntime") from None
         except (OnlookerError, OSError, ValueError) as error:
