@@ -40,14 +40,13 @@ log = logging.getLogger("onlooker.sound")
 class Card:
     """Use: `start`; `play`, `hush`, `drain`; take from `heard`; `close`. Any thread, but `start` and `close` by one.
 
-    heard: pieces of FRAME int16 samples at HEARD_HZ as bytes, while it is listened to. heard_at_s: when the latest
-    came, monotonic; None before the first. deaf: why nothing is heard, though it is to be; "" while all is well.
+    heard: pieces of FRAME int16 samples at HEARD_HZ as bytes, while it is listened to. deaf: why nothing is heard,
+    though it is to be; "" while all is well.
     """
 
     def __init__(self, plan: CardPlan):
         self.plan = plan
         self.heard = Mailbox[bytes](NUM_HEARD_QUEUED, name="heard")
-        self.heard_at_s: float | None = None
         self.output_name = self.microphone_name = self.deaf = ""
         self._why_no_output = ""
         self._listens = False
@@ -173,19 +172,22 @@ class Card:
     def _talk(self, child: Child) -> str:
         self._note(self._receive(child, START_TIMEOUT_S))
         self._note(self._receive(child, OPEN_TIMEOUT_S))
-        num_hushes, untaken_since_s, said_s = self._num_hushes, None, time.monotonic()
-        listens, deaf_since_s = False, None
+        num_hushes, is_untaken, listens = self._num_hushes, False, False
+        deaf_since_s, quiet_since_s = None, time.monotonic()  # quiet: it is to say something, and does not
         while not self._stop.is_set():
             message, now_s = child.receive(timeout_s=TICK_S), time.monotonic()
+            if message is not None or not (is_untaken or (listens and deaf_since_s is None)):
+                quiet_since_s = now_s
+            elif now_s - quiet_since_s > HANG_S:
+                raise SpeechError(f"the sound card does not answer within {HANG_S:g} s")
             if message is not None:
-                said_s = now_s
-                untaken_since_s = None if message[0] == "taken" else untaken_since_s
+                is_untaken = is_untaken and message[0] != "taken"
                 deaf_since_s = now_s if message[0] == "deaf" else None if message[0] == "listening" else deaf_since_s
                 self._note(message)
             if listens != self._listens:
-                listens, deaf_since_s, said_s = self._listens, None, now_s
+                listens, deaf_since_s, quiet_since_s = self._listens, None, now_s
                 child.send(("listen", listens))
-            is_idle = self._blocks.is_empty and untaken_since_s is None
+            is_idle = self._blocks.is_empty and not is_untaken
             if listens and is_idle and deaf_since_s is not None and now_s - deaf_since_s > self._delay_s:
                 self._delay_s = min(2 * self._delay_s, LAST_DELAY_S)
                 return ""  # a new child finds a microphone that came since
@@ -195,13 +197,10 @@ class Card:
             if self._drain_wanted.is_set() and is_idle:
                 self._drain_wanted.clear()
                 child.send(("drain",))
-            block = self._blocks.take(timeout_s=0) if untaken_since_s is None else None
+            block = None if is_untaken else self._blocks.take(timeout_s=0)
             if block is not None and block[0] == num_hushes:
                 child.send(("play", *block[1:]))
-                untaken_since_s = now_s
-            waits_since_s = said_s if listens and deaf_since_s is None else untaken_since_s
-            if waits_since_s is not None and now_s - max(waits_since_s, said_s) > HANG_S:
-                raise SpeechError(f"the sound card does not answer within {HANG_S:g} s")
+                is_untaken = True
         return ""
 
     def _receive(self, child: Child, timeout_s: float) -> tuple[Any, ...]:
@@ -223,7 +222,6 @@ class Card:
             case ("deaf", why):
                 self.microphone_name, self.deaf = "", why
             case ("heard", pcm):
-                self.heard_at_s = time.monotonic()
                 self.heard.put(pcm)
             case ("drained",):
                 self._drained.set()

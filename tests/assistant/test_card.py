@@ -74,7 +74,7 @@ def test_what_is_spoken_is_heard_in_whole_pieces(rig: SoundCard):
         heard = listen(card, 3.0 * pace())
         speaker.join()
         assert len(heard) % FRAME == 0
-        assert card.heard_at_s is not None
+        assert len(heard) > 2 * HEARD_HZ  # what is quiet, too
         loud = heard[np.abs(heard) > 2000]
         assert len(loud) > HEARD_HZ // 2
         middle = np.flatnonzero(np.abs(heard) > 2000)[len(loud) // 4 :][: HEARD_HZ // 4]
