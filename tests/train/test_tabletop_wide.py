@@ -11,11 +11,11 @@ import pytest
 
 from train.cli import main
 from train.tabletop import assets
-from train.tabletop.bodies import RestHand, directions, fit_finger, pose, target_tip
+from train.tabletop.bodies import RestHand, fit_finger, pose, target_tip
 from train.tabletop.catalog import OBJECTS
 from train.tabletop.gaze import View
 from train.tabletop.ground_truth import describe
-from train.tabletop.hand import NUM_GRIPS, NUM_HANDS
+from train.tabletop.hand import NUM_GRIPS, NUM_HANDS, directions
 from train.tabletop.motion import ELBOW_M, LEFT, RIGHT, elbow_at, grasp, turn_about_z
 from train.tabletop.record import Habits
 from train.tabletop.script import clip_seed, write_script

@@ -20,17 +20,16 @@ import numpy as np
 from tqdm import tqdm
 
 from model.errors import MissingDependency
-from train.tabletop.hand import NUM_GRIPS, NUM_HANDS, HandMesh
+from train.tabletop.hand import FINGERS, KNUCKLES_X_M, NUM_GRIPS, NUM_HANDS, HandMesh, directions
 from train.tabletop.motion import turn_about
 
 CUT_X_M = -0.12
 _LENGTH_M = 0.211  # wrist joint to the straight middle finger's tip in `hand.py`, and in an average adult of Anny
 _SIZES = (0.85, 1.12)
 _SLEEVE_M = np.array([-0.15, 0.0, 0.0])  # a point in the middle of the forearm
-_KNUCKLE_X_M = 0.043  # where `hand.py` has the middle finger's first joint
 _PALM_Z_M = -0.0155  # the skin below that joint, on which held things lie
 _THUMB_ROLL_RAD = -0.9  # how far the thumb rolls over, as it opposes the fingers
-_FINGERS = ("finger2", "finger3", "finger4", "finger5", "finger1")  # index … little finger, thumb, as in `hand.py`
+_FINGERS = ("finger2", "finger3", "finger4", "finger5", "finger1")  # in the order of FINGERS
 _LOCAL_CHANGES = ("r-hand-fingers-diameter-incr", "r-hand-fingers-length-incr")
 _FINGER_EASE_RAD = np.array([0.30, 0.30, 0.25, 0.20])  # how readily a finger's angles are changed
 _THUMB_EASE_RAD = np.array([0.30, 0.40, 0.50, 0.60])
@@ -115,10 +114,10 @@ def _load_model() -> Any:
 
 def rest_hands(model: Any, bodies: Sequence[Body]) -> list[RestHand]:
     """The right hands of some bodies, turned and scaled into hand coordinates, all with the same triangles."""
-    quads = model.faces.numpy()
-    whole = [_place(model, body) for body in bodies]
-    kept = np.any([_is_hand(model, quads) & (rest.vertices[quads, 0] > CUT_X_M).any(axis=1) for rest in whole], axis=0)
-    used, corners = np.unique(quads[kept], return_inverse=True)
+    quads, weights = model.faces.numpy(), _weights(model)
+    whole = [_place(model, weights, body) for body in bodies]
+    is_near = np.any([(rest.vertices[quads, 0] > CUT_X_M).any(axis=1) for rest in whole], axis=0)
+    used, corners = np.unique(quads[_is_hand(weights, quads) & is_near], return_inverse=True)
     corners = corners.reshape(-1, 4)
     triangles = np.concatenate([corners[:, [0, 1, 2]], corners[:, [0, 2, 3]]]).astype(np.int32)
     return [
@@ -136,15 +135,14 @@ def _weights(model: Any) -> dict[str, np.ndarray]:
     return {label: weights[:, i] for i, label in enumerate(model.bone_labels)}
 
 
-def _is_hand(model: Any, quads: np.ndarray) -> np.ndarray:
+def _is_hand(weights: dict[str, np.ndarray], quads: np.ndarray) -> np.ndarray:
     """Which faces belong to the right hand or its forearm."""
     parts = ("lowerarm", "wrist", "metacarpal", "finger")
-    weights = _weights(model)
-    follows = np.sum([weights[b] for b in model.bone_labels if b.endswith(".R") and b.startswith(parts)], axis=0)
+    follows = np.sum([much for b, much in weights.items() if b.endswith(".R") and b.startswith(parts)], axis=0)
     return (follows[quads] > 0.5).all(axis=1)
 
 
-def _place(model: Any, body: Body) -> RestHand:
+def _place(model: Any, weights: dict[str, np.ndarray], body: Body) -> RestHand:
     """A whole body in the hand coordinates of its right hand, the forearm along -x; without triangles."""
     import torch
 
@@ -155,7 +153,6 @@ def _place(model: Any, body: Body) -> RestHand:
         output = model(pose_parameters=still, phenotype_kwargs=phenotype, local_changes_kwargs=changes)
     vertices = output["rest_vertices"][0].double().numpy()
     heads = dict(zip(model.bone_labels, output["rest_bone_heads"][0].double().numpy(), strict=True))
-    weights = _weights(model)
     owner = np.stack([np.stack([weights[f"{f}-{i}.R"] for i in (1, 2, 3)], axis=1) for f in _FINGERS], axis=1)
 
     origin = heads["finger3-1.R"]
@@ -170,7 +167,7 @@ def _place(model: Any, body: Body) -> RestHand:
     length = np.linalg.norm(heads["wrist.R"]) + np.linalg.norm(np.diff(joints[1], axis=0), axis=1).sum()
     size = float(np.clip(length / _LENGTH_M, *_SIZES))
     scale = size * _LENGTH_M / length
-    shift = np.array([_KNUCKLE_X_M, -scale * joints[:4, 0, 1].mean(), 0.0])
+    shift = np.array([KNUCKLES_X_M, -scale * joints[:4, 0, 1].mean(), 0.0])
     vertices, joints = vertices * scale + shift, joints * scale + shift
     pad = (np.abs(vertices - [0.028, 0.0, -0.02]) < [0.014, 0.02, 0.02]).all(axis=1)
     lift = np.array([0.0, 0.0, _PALM_Z_M - vertices[pad & (owner.sum(axis=(1, 2)) < 0.9), 2].mean()])
@@ -242,30 +239,12 @@ def pose(rest: RestHand, grip: float, changes: list[np.ndarray]) -> np.ndarray:
     return vertices
 
 
-def directions(finger: int, grip: float, change: np.ndarray) -> np.ndarray:
-    """Where a finger's three bones point: as in `hand.py`, plus `change` (four angles in radians).
-
-    These are the bends of the three joints and the spread; of the thumb, out and down, and the bends of two joints.
-    """
-    if finger < 4:
-        spread = (0.10, 0.02, -0.05, -0.14)[finger] * (1 - 0.7 * grip) + change[3]
-        bends = np.cumsum(np.array([0.12 + 0.62 * grip, 0.25 + 0.70 * grip, 0.15 + 0.45 * grip]) + change[:3])
-        return np.stack([np.cos(bends) * np.cos(spread), np.cos(bends) * np.sin(spread), -np.sin(bends)], axis=1)
-    out = 0.78 - 0.30 * grip + change[0] - np.array([0.0, 0.14 + 0.10 * grip, 0.26 + 0.20 * grip])
-    down = 0.18 + 0.62 * grip + change[1] - np.array([0.0, change[2], change[2] + change[3]])
-    return np.stack([np.cos(out) * np.cos(down), np.sin(out) * np.cos(down), -np.sin(down)], axis=1)
-
-
 def target_tip(rest: RestHand, finger: int, grip: float) -> np.ndarray:
     """Where `hand.py` has the end of a finger; hands of all sizes reach as far once they close, to pinch there."""
-    if finger < 4:
-        base_y = (0.031, 0.0105, -0.0105, -0.030)[finger]
-        base = np.array([0.043 - abs(base_y) * 0.12, base_y, 0.002])
-        lengths = np.array([0.044, 0.028, 0.021 + 0.0074]) * (0.95, 1.06, 1.0, 0.80)[finger]
-    else:
-        base, lengths = np.array([-0.026, 0.026, -0.006]), np.array([0.042, 0.034, 0.026 + 0.0088])
-    tip = base + lengths @ directions(finger, grip, np.zeros(4))
-    centre = np.array([_KNUCKLE_X_M, 0.0, 0.0])
+    ours = FINGERS[finger]
+    lengths = (ours.bones_m + np.array([0.0, 0.0, ours.radii_m[-1]])) * ours.length
+    tip = ours.base_m + lengths @ directions(finger, grip, np.zeros(4))
+    centre = np.array([KNUCKLES_X_M, 0.0, 0.0])
     return centre + (tip - centre) * (rest.size + (1 - rest.size) * min(grip / 0.75, 1.0))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 NUM_GRIPS = 9
 NUM_HANDS = 7  # of a kit: our own, and those of six bodies
 WRIST_X_M = -0.085  # where the sleeve begins
+KNUCKLES_X_M = 0.043  # where the first joint of a finger in the middle is
 _CELL_M = 0.0026
 _LOW = np.array([-0.125, -0.075, -0.135])
 _HIGH = np.array([0.165, 0.105, 0.05])
@@ -29,6 +30,36 @@ class HandMesh:
     shade: np.ndarray
 
 
+Chain = tuple[np.ndarray, tuple[float, ...], np.ndarray]
+"""Of a finger: its four joints, their radii, and the direction its nail faces."""
+
+
+@dataclass(frozen=True)
+class Finger:
+    """Of our own hand: its first joint, its three bones and what they are scaled by, the radii of its four joints."""
+
+    base_m: np.ndarray
+    bones_m: np.ndarray
+    radii_m: tuple[float, ...]
+    length: float = 1.0
+    spread_rad: float = 0.0  # of the open hand
+
+
+def _finger(base_y_m: float, spread_rad: float, length: float) -> Finger:
+    base_m = np.array([KNUCKLES_X_M - abs(base_y_m) * 0.12, base_y_m, 0.002])
+    return Finger(base_m, np.array([0.044, 0.028, 0.021]), (0.0105, 0.0095, 0.0086, 0.0074), length, spread_rad)
+
+
+FINGERS = (
+    _finger(0.031, 0.10, 0.95),
+    _finger(0.0105, 0.02, 1.06),
+    _finger(-0.0105, -0.05, 1.0),
+    _finger(-0.030, -0.14, 0.80),
+    Finger(np.array([-0.026, 0.026, -0.006]), np.array([0.042, 0.034, 0.026]), (0.0165, 0.0125, 0.0108, 0.0088)),
+)
+"""Index … little finger, thumb."""
+
+
 def make_hand(grip: float) -> HandMesh:
     """The hand at `grip` from 0 (open, relaxed) to 1 (closed round something about 7 cm thick)."""
     axes = [np.arange(_LOW[i], _HIGH[i] + _CELL_M, _CELL_M) for i in range(3)]
@@ -38,35 +69,37 @@ def make_hand(grip: float) -> HandMesh:
     return HandMesh(vertices, faces, _shade(vertices, joints))
 
 
-def _finger_chains(grip: float) -> list[tuple[np.ndarray, list[float], np.ndarray]]:
-    """For each finger: its four joints, their radii, and the direction its nail faces."""
+def directions(finger: int, grip: float, change: np.ndarray) -> np.ndarray:
+    """Where the three bones of FINGERS[finger] point, with `change` (four angles in radians) added.
+
+    These are the bends of the three joints and the spread; of the thumb, out and down, and the bends of two joints.
+    """
+    if finger < 4:
+        spread = FINGERS[finger].spread_rad * (1 - 0.7 * grip) + change[3]
+        bends = np.cumsum(_bends(grip) + change[:3])
+        return np.stack([np.cos(bends) * np.cos(spread), np.cos(bends) * np.sin(spread), -np.sin(bends)], axis=1)
+    out = 0.78 - 0.30 * grip + change[0] - np.array([0.0, 0.14 + 0.10 * grip, 0.26 + 0.20 * grip])
+    down = 0.18 + 0.62 * grip + change[1] - np.array([0.0, change[2], change[2] + change[3]])
+    return np.stack([np.cos(out) * np.cos(down), np.sin(out) * np.cos(down), -np.sin(down)], axis=1)
+
+
+def _bends(grip: float) -> np.ndarray:
+    return np.array([0.12 + 0.62 * grip, 0.25 + 0.70 * grip, 0.15 + 0.45 * grip])
+
+
+def _finger_chains(grip: float) -> list[Chain]:
+    bend, thumb_nail = _bends(grip).cumsum()[-1], np.array([-0.25, 0.75, 0.6])
+    nails = [np.array([np.sin(bend), 0.0, np.cos(bend)])] * 4 + [thumb_nail / np.linalg.norm(thumb_nail)]
     chains = []
-    for base_y, spread, length in (
-        (0.031, 0.10, 0.95),
-        (0.0105, 0.02, 1.06),
-        (-0.0105, -0.05, 1.0),
-        (-0.030, -0.14, 0.80),
-    ):
-        bends = np.cumsum([0.12 + 0.62 * grip, 0.25 + 0.70 * grip, 0.15 + 0.45 * grip])
-        heading = spread * (1 - 0.7 * grip)
-        joints = [np.array([0.043 - abs(base_y) * 0.12, base_y, 0.002])]
-        for bend, bone in zip(bends, (0.044, 0.028, 0.021), strict=True):
-            step = np.array([np.cos(bend) * np.cos(heading), np.cos(bend) * np.sin(heading), -np.sin(bend)])
-            joints.append(joints[-1] + bone * length * step)
-        nail = np.array([np.sin(bends[-1]), 0.0, np.cos(bends[-1])])
-        chains.append((np.array(joints), [0.0105, 0.0095, 0.0086, 0.0074], nail))
-    out, down = 0.78 - 0.30 * grip, 0.18 + 0.62 * grip
-    joints = [np.array([-0.026, 0.026, -0.006])]
-    for bone, turn in ((0.042, 0.0), (0.034, 0.14 + 0.10 * grip), (0.026, 0.26 + 0.2 * grip)):
-        heading = out - turn
-        step = np.array([np.cos(heading) * np.cos(down), np.sin(heading) * np.cos(down), -np.sin(down)])
-        joints.append(joints[-1] + bone * step)
-    nail = np.array([-0.25, 0.75, 0.6])
-    chains.append((np.array(joints), [0.0165, 0.0125, 0.0108, 0.0088], nail / np.linalg.norm(nail)))
+    for number, (finger, nail) in enumerate(zip(FINGERS, nails, strict=True)):
+        joints = [finger.base_m]
+        for bone_m, step in zip(finger.bones_m, directions(number, grip, np.zeros(4)), strict=True):
+            joints.append(joints[-1] + bone_m * finger.length * step)
+        chains.append((np.array(joints), finger.radii_m, nail))
     return chains
 
 
-def _distance(points: np.ndarray, grip: float) -> tuple[np.ndarray, list[tuple[np.ndarray, list[float], np.ndarray]]]:
+def _distance(points: np.ndarray, grip: float) -> tuple[np.ndarray, list[Chain]]:
     chains = _finger_chains(grip)
     slab = np.abs(points - np.array([-0.002, 0.0, 0.0], np.float32)) - np.array([0.036, 0.031, 0.004], np.float32)
     palm = np.linalg.norm(np.maximum(slab, 0), axis=-1) + np.minimum(slab.max(axis=-1), 0) - 0.0115
@@ -153,7 +186,7 @@ def _surface_nets(field: np.ndarray, axes: list[np.ndarray]) -> tuple[np.ndarray
     return vertices.astype(np.float32), np.concatenate(faces).astype(np.int32)
 
 
-def _shade(vertices: np.ndarray, chains: list[tuple[np.ndarray, list[float], np.ndarray]]) -> np.ndarray:
+def _shade(vertices: np.ndarray, chains: list[Chain]) -> np.ndarray:
     shade = 0.5 + 0.12 * np.clip(-vertices[:, 2] / 0.02, -0.4, 1.0)
     for joints, radii, nail_up in chains:
         for joint, radius in zip(joints[1:3], radii[1:3], strict=True):
