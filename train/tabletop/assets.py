@@ -169,9 +169,14 @@ def open_kit(path: Path) -> Path:
     return folder
 
 
+def hands_of(kit: Path) -> range:
+    """Numbers of the hands that a kit has: ours alone, or those of bodies too."""
+    return range(NUM_HANDS if (kit / "bodies").is_dir() else 1)
+
+
 def require_hands(kit: Path, split: str) -> None:
     """Raises AssetsError for a kit without the hands of bodies that the clips of a split show."""
-    if split in WIDE and not (kit / "bodies").is_dir():
+    if split in WIDE and len(hands_of(kit)) < NUM_HANDS:
         raise AssetsError(
             f"{kit}: has no hands of bodies, which the split {split!r} shows; make them (`python -m train tabletop "
             "hands`) and pack the kit again with --hands"

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from train.tabletop.art import ART_PX
-from train.tabletop.assets import AssetsError, Surface, load_parts
+from train.tabletop.assets import AssetsError, Surface, hands_of, load_parts
 from train.tabletop.catalog import FIXTURES, OBJECTS, STOVE, SURFACES, TAP, Fixture
 from train.tabletop.furniture import MAX_PIECES, SHAPES
-from train.tabletop.hand import NUM_GRIPS, NUM_HANDS
+from train.tabletop.hand import NUM_GRIPS
 from train.tabletop.motion import LEFT, RIGHT, SLEEVE_RADIUS_M
 from train.tabletop.scenery import HELD_OUT_ROOM, TRAIN_ROOMS
 
@@ -177,11 +177,6 @@ def _add_plain(
     material.rgba, material.emission, material.specular = [*colour, 1], glow, 0.2
     geom = body.add_geom(type=GEOMS[kind], contype=0, conaffinity=0, group=HIDDEN, mass=0)
     geom.name, geom.material, geom.size, geom.pos = name, name, size, list(at)
-
-
-def hands_of(kit: Path) -> range:
-    """Numbers of the hands that a kit has: ours alone, or those of bodies too."""
-    return range(NUM_HANDS if (kit / "bodies").is_dir() else 1)
 
 
 def grip_name(side: str, hand: int, grip: int) -> str:

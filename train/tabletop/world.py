@@ -14,8 +14,8 @@ import mujoco as untyped_mujoco
 import numpy as np
 
 from train.tabletop.art import ART_PX, Art, paint
-from train.tabletop.assets import AssetsError
-from train.tabletop.build import HAND_NAMES, HIDDEN, RGB, SHOWN, build_spec, grip_name, hands_of
+from train.tabletop.assets import hands_of
+from train.tabletop.build import HAND_NAMES, HIDDEN, RGB, SHOWN, build_spec, grip_name
 from train.tabletop.catalog import FIXTURES, OBJECTS, STOVE, TAP
 from train.tabletop.furniture import Piece
 from train.tabletop.hand import NUM_GRIPS, WRIST_X_M
@@ -35,18 +35,15 @@ class World:
         """kit: the folder from `assets.open_kit`. Raises AssetsError if something is missing from it."""
         self.model = build_spec(kit, max_size_px=max_size_px).compile()
         self.data = mujoco.MjData(self.model)
-        self._kit, self._hands = kit, hands_of(kit)
-        self._index()
+        self._index(hands_of(kit))
 
     def dress(self, look: Look, items: list[int], fixtures: list[int]) -> list[int]:
         """Show one room with one look and only these objects and fixtures.
 
-        Returns the textures that were painted anew, for the renderer to upload. Raises AssetsError for a hand that the
-        kit has not.
+        Returns the textures that were painted anew, for the renderer to upload. The kit has the look's hand
+        (`assets.require_hands`).
         """
         model = self.model
-        if look.hand not in self._hands:
-            raise AssetsError(f"{self._kit}: has no hand number {look.hand}; pack the kit again with --hands")
         self._group(self._bodies_of("room/"), HIDDEN)
         self._group([model.body(f"room/{look.room}").id], SHOWN)
         self._group(self._bodies_of("object/"), HIDDEN)
@@ -174,10 +171,10 @@ class World:
         first, count = int(self.model.tex_adr[texture]), int(self.model.tex_height[texture]) * ART_PX * 3
         self.model.tex_data[first : first + count] = np.tile(pixels, count // len(pixels))
 
-    def _index(self) -> None:
+    def _index(self, hands: range) -> None:
         model = self.model
         self._grips = {
-            side: [model.geom(grip_name(name, h, grip)).id for h in self._hands for grip in range(NUM_GRIPS)]
+            side: [model.geom(grip_name(name, h, grip)).id for h in hands for grip in range(NUM_GRIPS)]
             for side, name in HAND_NAMES.items()
         }
         self._own_texture = model.mat_texid[:, RGB].copy()
