@@ -15,6 +15,7 @@ from assistant.capture.source import parse_source
 from assistant.runtime.mailbox import Mailbox
 from assistant.runtime.messages import Event, Frame, Opened, Status
 from tests.assistant.camera import Camera, wait_for
+from tests.pace import pace
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def watching(source: str) -> Iterator[tuple[Keeper, Mailbox[Frame], list[Event]]
     finally:
         stop.set()
         keeper.wake()
-        thread.join(5)
+        thread.join(5 * pace())
         assert not thread.is_alive()
         assert frames.is_closed
         assert not multiprocessing.active_children()
@@ -50,10 +51,12 @@ def test_a_source_that_comes_and_goes_is_watched_again(camera):
     with watching(camera.address) as (keeper, frames, events):
         wait_for(lambda: len(frames) > 3, 30)
         num_threads, num_fds = threading.active_count(), psutil.Process().num_fds()
+        last_before_a_loss = []
         for _ in range(3):
             camera.unplug()
             wait_for(lambda: keeper.state == "lost", 3)
             count = frames.num_put
+            last_before_a_loss.append(count - 1)
             time.sleep(0.3)
             assert frames.num_put == count
             camera.plug()
@@ -67,8 +70,8 @@ def test_a_source_that_comes_and_goes_is_watched_again(camera):
     assert [frame.index for frame in seen] == list(range(len(seen)))
     times_s = [frame.time_s for frame in seen]
     assert times_s == sorted(times_s)
-    gaps_s = np.diff(times_s)
-    assert sum(gaps_s > 0.3) == 3, "the time without a picture is in the stream's time"
+    gaps_s = np.diff(times_s)[last_before_a_loss]
+    assert (gaps_s > 0.3).all(), "the time without a picture is in the stream's time"
 
 
 def test_a_paused_source_is_closed_and_opened_again(camera):

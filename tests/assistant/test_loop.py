@@ -276,7 +276,7 @@ def test_live_question_is_answered_while_no_frame_comes():
     while not stream.num_prepared and thread.is_alive():  # idle moments are used
         time.sleep(0.01)
     stop.set()
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()
     assert stream.num_prepared
     assert replies_in(events) == [(0.0, 3, " You see it.")]

@@ -70,7 +70,7 @@ def test_close_wakes_a_taker_and_a_putter():
     full.close()
     empty.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
     assert sorted(map(str, results)) == ["False", "None"]
 
@@ -89,7 +89,7 @@ def test_backpressure_loses_nothing_between_two_threads():
     taken: list[int] = []
     while not box.is_drained:
         taken += box.take_many(2, timeout_s=1)
-    thread.join(5)
+    thread.join(30)
     assert taken == list(range(500))
     assert box.num_dropped == 0
 

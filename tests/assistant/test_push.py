@@ -93,7 +93,7 @@ def test_a_sender_is_waited_for_watched_and_waited_for_again(port, sender):
     finally:
         stop.set()
         keeper.wake()
-        thread.join(5)
+        thread.join(30)
     assert not thread.is_alive()
     assert not multiprocessing.active_children()
     assert not any("hunter2" in str(event) for event in events)
@@ -175,7 +175,7 @@ def test_whip_takes_who_has_the_token(port):
     finally:
         stop.set()
         keeper.wake()
-        thread.join(5)
+        thread.join(30)
         stranger.close()
         sender.close()
     assert not thread.is_alive()
