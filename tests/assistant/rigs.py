@@ -10,6 +10,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -169,15 +171,23 @@ class SoundCard:
         assert self._server is not None
         os.killpg(self._server.pid, signal.SIGCONT)
 
-    def hear(self, seconds: float) -> np.ndarray:
-        """What is played from now on, int16 at 16,000 a second."""
+    @contextmanager
+    def recorded(self) -> Iterator[Callable[[], np.ndarray]]:
+        """Gives, when called in the block, what was played since it began: int16 at 16,000 a second."""
         options = ["--device=speaker.monitor", "--rate=16000", "--channels=1", "--format=s16le", "--raw"]
-        ear = subprocess.Popen(["parec", *options], env=self._everything, stdout=subprocess.PIPE)
-        assert ear.stdout is not None
-        heard = ear.stdout.read(int(seconds * 32000))
-        ear.kill()
-        ear.wait(10)
-        return np.frombuffer(heard, np.int16)
+        with (
+            tempfile.TemporaryFile() as file,
+            subprocess.Popen(["parec", *options], env=self._everything, stdout=file) as ear,
+        ):
+
+            def so_far() -> np.ndarray:
+                length = os.fstat(file.fileno()).st_size // 2
+                return np.frombuffer(os.pread(file.fileno(), 2 * length, 0), np.int16)
+
+            try:
+                yield so_far
+            finally:
+                ear.terminate()
 
     def _control(self, *command: str) -> int:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
