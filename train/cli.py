@@ -96,6 +96,9 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, required=True, help="folder of the report")
     sub.add_argument("--device", default="auto")
     sub.add_argument("--batch", type=int, help="clips at once; 64 on a GPU, else 8")
+    sub.add_argument("--window", type=int, default=2048, metavar="TOKENS", help="of each stream; 2048")
+    sub.add_argument("--when-full", choices=("window", "summary"), default="window",
+                     help="it slides, or begins anew from what the model says was done so far")  # fmt: skip
     threshold = sub.add_mutually_exclusive_group()
     threshold.add_argument("--threshold", type=float, help="silence threshold, 0 to 1, instead of each checkpoint's")
     threshold.add_argument("--calibrate", type=Path, metavar="FOLDER",
@@ -188,7 +191,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     batch = arguments.batch or (64 if device.type == "cuda" else 8)
     clips = [clip for folder in arguments.clips for clip in list_clips(folder)]
     calibration = list_clips(arguments.calibrate) if arguments.calibrate else []
-    options = Options(str(device), batch, arguments.threshold)
+    options = Options(str(device), batch, arguments.threshold, arguments.window, arguments.when_full)
     evaluated = evaluate(arguments.checkpoints, clips, options, calibration=calibration)
     for text in report_all(evaluated, clips, arguments.out, compares=len(arguments.checkpoints) > 1):
         print(text, flush=True)

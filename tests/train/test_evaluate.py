@@ -19,7 +19,7 @@ from train.objective import embed_dialogues
 from train.scoring.answers import ScoredAnswer, abstains, listed, normalize, same_answer, summarize_answers
 from train.scoring.calibration import Trial, best_threshold, reliability, same_between, sweep
 from train.scoring.compare import pool, pool_name
-from train.scoring.evaluate import ClipResult
+from train.scoring.evaluate import ClipResult, Options, run_free
 from train.scoring.events import ScoredEvent, count_repeats, match, same_verb, same_words, score, true_events
 from train.scoring.freerun import FreeRun, Said, free_run
 from train.scoring.gallery import find_mistakes
@@ -30,6 +30,7 @@ from train.scoring.teacher import peek
 from train.scoring.towers import tower_key
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+CHAT = GOLDEN.with_name("golden_proassist") / "i5" / "checkpoint"
 FACTS = json.loads((GOLDEN / "golden.json").read_text())
 TENSORS = load_file(GOLDEN / "golden.safetensors")
 
@@ -159,6 +160,23 @@ def test_a_sweep_gives_what_each_threshold_gives():
         for threshold, run in by.items():
             alone = free_run(model.open_stream(silence_threshold=threshold), model.connect(job.features_TNF))
             assert run.said == alone.said
+
+
+def test_streams_that_sum_up_are_run_as_they_would_run():
+    model = open_checkpoint(CHAT)
+    generator = torch.Generator().manual_seed(0)
+    jobs = [
+        Job(2 * torch.randn(frames, model.num_frame_tokens, 48, generator=generator), {3: "Q?"}, 0.0)
+        for frames in (250, 20)
+    ]
+    options = Options(window_tokens=1024, when_full="summary")
+    runs = run_free(model, jobs, options, "run")
+    sliding = run_free(model, jobs, replace(options, when_full="window"), "run")
+    assert runs[1].said == sliding[1].said
+    assert runs[1].silence_probs == pytest.approx(sliding[1].silence_probs, abs=1e-5), "its window was never full"
+    assert runs[0].silence_probs != pytest.approx(sliding[0].silence_probs, abs=1e-5)
+    stream = model.open_stream(silence_threshold=0.0, window_tokens=1024, when_full="summary")
+    assert runs[0] == free_run(stream, model.connect(jobs[0].features_TNF), jobs[0].questions)
 
 
 def clip_result(**changes) -> ClipResult:

@@ -1,7 +1,7 @@
 """Scores checkpoints on held-out clips as they would run: free, at their threshold, their own words in their cache.
 
-All clips run in lock-step (`train.scoring.lockstep`); frames are encoded once for all checkpoints that share a vision
-tower.
+Clips run in lock-step (`train.scoring.lockstep`), unless their streams sum up; frames are encoded once for all
+checkpoints that share a vision tower.
 """
 
 import math
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from model.assembly import DTYPES, assemble
 from model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from model.stream import WhenFull
 from model.videolm import VideoLM
 from train.clip import Clip, ClipQuestion
 from train.clips import ClipFile
@@ -23,7 +24,7 @@ from train.recipe import RecipeError
 from train.scoring.answers import ScoredAnswer
 from train.scoring.calibration import GRID, Trial, best_threshold, sweep, try_thresholds
 from train.scoring.events import ScoredEvent, read, true_events
-from train.scoring.freerun import FreeRun
+from train.scoring.freerun import FreeRun, free_run
 from train.scoring.lockstep import Job, free_run_many
 from train.scoring.metrics import StreamMetrics
 from train.scoring.teacher import Forced, force, teacher_forced
@@ -34,12 +35,15 @@ __all__ = ["ClipResult", "Evaluated", "Options", "evaluate", "run_clips", "teach
 
 @dataclass(frozen=True)
 class Options:
-    """How to run. batch: clips at once. threshold: instead of each checkpoint's own. window_tokens: of each stream."""
+    """How to run. batch: clips at once. threshold: instead of each checkpoint's own. window_tokens, when_full: of each
+    stream, see `StreamOptions`; streams that sum up run one after another.
+    """
 
     device: str = "cpu"
     batch: int = 8
     threshold: float | None = None
     window_tokens: int = 2048
+    when_full: WhenFull = "window"
 
     @property
     def dtype(self) -> str:
@@ -163,7 +167,7 @@ def run_clips(
         Job(tensor, {frame: q.question for frame, q in questions.items()}, model.silence_threshold)
         for tensor, questions in zip(seen, asked, strict=True)
     ]
-    runs = free_run_many(model, jobs, batch=options.batch, window_tokens=options.window_tokens, label=label)
+    runs = run_free(model, jobs, options, label)
 
     def with_true_replies(index: int) -> Forced:
         return force(model, clips[index].clip, seen[index], model.silence_threshold)
@@ -173,6 +177,19 @@ def run_clips(
         made = pool.map(with_true_replies, range(len(clips)))
         forced = list(tqdm(made, desc=f"{label}, true replies", total=len(clips), unit="clip"))
     return [to_result(*one) for one in zip(clips, runs, asked, forced, strict=True)]
+
+
+def run_free(model: VideoLM, jobs: Sequence[Job], options: Options, label: str) -> list[FreeRun]:
+    """Every clip, by a stream of its own. Raises StreamError for a window that is too small."""
+    if options.when_full == "window":
+        return free_run_many(model, jobs, batch=options.batch, window_tokens=options.window_tokens, label=label)
+    runs = []
+    for job in tqdm(jobs, desc=label, unit="clip"):
+        stream = model.open_stream(
+            silence_threshold=job.threshold, window_tokens=options.window_tokens, when_full=options.when_full
+        )
+        runs.append(free_run(stream, model.connect(job.features_TNF), job.questions))
+    return runs
 
 
 def asked_at(clip: Clip) -> dict[int, ClipQuestion]:
