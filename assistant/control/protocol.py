@@ -34,7 +34,7 @@ MAX_LINE_BYTES = 64 * 1024  # of a request
 MAX_MESSAGE_BYTES = 256 * 1024  # of what goes back
 MAX_ID_CHARACTERS = 64
 MAX_ID_NUMBER = 2**53  # beyond it, other languages' JSON rounds
-EVENT_KINDS = ("remark", "query", "answer", "status", "modes", "silence")
+EVENT_KINDS = ("remark", "query", "answer", "unsaid", "status", "modes", "silence")
 
 MALFORMED, TOO_LONG, UNFINISHED, SLOW = "malformed", "too-long", "unfinished", "slow"
 BUSY, FORBIDDEN, STOPPING = "busy", "forbidden", "stopping"

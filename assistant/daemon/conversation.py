@@ -70,6 +70,7 @@ class Conversation:
         self.silence = Silence("", "")  # as of the latest `explain_silence`
         self._seen: Seen | None = None  # the last frame that was looked at
         self._time_s = 0.0  # of it, in the stream
+        self._unsaid = ""  # of what was told, for the next question
         self._texts: dict[int, str] = {}  # of replies that are being written, by their number
 
     # ---- any thread ------------------------------------------------------------------------------------------
@@ -104,13 +105,20 @@ class Conversation:
         """There is another stream, which has seen nothing yet: what was open in the last one is answered with `why`."""
         self._seen = None
         self._texts.clear()
+        self._unsaid = ""
         self._teller.forget()
         self._sight.note_capture(State.OPENING, "", time.time(), time.monotonic())
         self.questions.fail(why)
 
-    def hush(self) -> None:
-        """What is being answered is not said any more."""
+    def hush(self, unsaid: list[str]) -> None:
+        """What is being answered is not said any more. unsaid: what the voice had before it, and the first of it
+        perhaps not to its end: that is marked as unheard.
+        """
         self._teller.hush()
+        self._unsaid = " ".join(unsaid)
+        if self._unsaid:
+            self._publish("unsaid", {"text": self._unsaid, "time_s": self._time_s})
+            self._remember("note", f'Broken off, so not all of this was heard: "{self._unsaid}"', self._time_s)
 
     def say(self, text: str) -> None:
         """What is no answer of the model's. Any thread."""
@@ -152,7 +160,10 @@ class Conversation:
             self._note_question(text, self._time_s, question.number)
             self._answer(question, told(found, now_s) if found else why_blind or NOTHING_SEEN)
             return
-        query = Query(text, 0.0, question.number, question.cancelled, notes_of(found, now_s))
+        unsaid, self._unsaid = self._unsaid, ""
+        unheard = (f'I was interrupted before I had said all of this: "{unsaid}"',) if unsaid else ()
+        notes = (*notes_of(found, now_s), *unheard) if self._model.reads_notes else ()
+        query = Query(text, 0.0, question.number, question.cancelled, notes)
         if not pipeline.questions.put_wait(query, timeout_s=0):
             self.questions.refuse(question, *TOO_MANY)
 

@@ -50,7 +50,7 @@ class Talk(Protocol):
 
 class Hearing:
     """The ear's audience. Any thread. ear: gives None while nobody is to listen. switch: the service's modes. hush:
-    ends what is being answered.
+    ends what is being answered; gets what our voice was not to say any more.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Hearing:
         ear: Callable[[], Ear | None],
         switch: Callable[..., object],
         watchlist: Watchlist,
-        hush: Callable[[], object],
+        hush: Callable[[list[str]], object],
     ):
         self._talk, self._voice, self._ear, self._switch = talk, voice, ear, switch
         self._watchlist, self._hush = watchlist, hush
@@ -150,8 +150,7 @@ class Hearing:
         with self._lock:
             if self._spoken is not None:
                 self._spoken.is_cancelled = True
-        self._hush()
-        self._voice.cut()
+        self._hush(self._voice.cut())
 
     def interrupted(self) -> None:
         """Somebody speaks while our own voice does, perhaps to us."""

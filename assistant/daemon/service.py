@@ -57,13 +57,11 @@ log = logging.getLogger("onlooker.service")
 
 
 @dataclass(frozen=True)
-class _Muted:
-    """Silence is wanted at once."""
+class _Hushed:
+    """The voice was cut, and is not to say `unsaid` any more. is_muted: it was muted; else somebody speaks to us."""
 
-
-@dataclass(frozen=True)
-class _Interrupted:
-    """Somebody speaks to us: what is being answered is not said any more."""
+    unsaid: list[str]
+    is_muted: bool
 
 
 class Service:
@@ -94,7 +92,7 @@ class Service:
         self._modes, self.journal = modes or ModesFile(None), journal
         self.watchlist = watchlist or Watchlist()
         self._notifier, self._fed_s = notifier or Notifier({}), 0.0
-        self._events = Mailbox[Event | Wanted | _Muted | _Interrupted](NUM_EVENTS_QUEUED, name="events")
+        self._events = Mailbox[Event | Wanted | _Hushed](NUM_EVENTS_QUEUED, name="events")
         self._stop = threading.Event()
         self._parts = Parts(publish, "capture", "encoder", "mind", "voice", "ear", "journal", "config", "metrics")
         self._parts["metrics"] = Part(State.OFF)
@@ -132,7 +130,7 @@ class Service:
             lambda: self._keeping.ear,
             self.switch,
             self.watchlist,
-            lambda: self._events.put_wait(_Interrupted(), timeout_s=0),
+            lambda unsaid: self._events.put_wait(_Hushed(unsaid, is_muted=False), timeout_s=0),
         )
         self._reconfiguring = Reconfiguring(
             config_file, config, model, self._watching, self._keeping, self.camera, self._parts
@@ -194,7 +192,7 @@ class Service:
             if hasattr(time, "tzset"):
                 time.tzset()
 
-    def _hear(self, event: Event | Wanted | _Muted | _Interrupted) -> None:
+    def _hear(self, event: Event | Wanted | _Hushed) -> None:
         if isinstance(event, Seen | Words):
             self._parts["mind"].worked_at_s = time.monotonic()
         match event:
@@ -212,10 +210,8 @@ class Service:
                 self._conversation.hear(event)
             case Wanted():
                 self._conversation.pass_on(event)
-            case _Muted():
-                self._keeping.voice.cut()
-            case _Interrupted():
-                self._conversation.hush()
+            case _Hushed(unsaid, is_muted):
+                self._conversation.hush(unsaid + (self._keeping.voice.cut() if is_muted else []))
             case Asked():
                 self._conversation.note_asked(event)
             case _:
@@ -284,9 +280,8 @@ class Service:
         finally:
             self.camera.follow()
             if changes.get("muted"):
-                self._keeping.voice.cut()
-                # and again, for what the main thread is just about to have said
-                self._events.put_wait(_Muted(), timeout_s=0)
+                # and again in the main thread, for what that is just about to have said
+                self._events.put_wait(_Hushed(self._keeping.voice.cut(), is_muted=True), timeout_s=0)
             self._publish("modes", asdict(self._modes.now))
 
     def tell(self, part: str, state: State, detail: str = "") -> None:

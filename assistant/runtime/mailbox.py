@@ -75,11 +75,13 @@ class Mailbox(Generic[T]):
                 self._changed.notify_all()
             return taken
 
-    def clear(self) -> None:
-        """Let go of all that waits."""
+    def clear(self) -> list[T]:
+        """Let go of all that waits, and give it."""
         with self._changed:
+            items = list(self._items)
             self._items.clear()
             self._changed.notify_all()
+            return items
 
     def close(self) -> None:
         """Take nothing more in, and wake everybody who waits. Closing twice is fine."""

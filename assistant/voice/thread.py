@@ -74,14 +74,20 @@ class VoiceThread:
         """What was sounding at some time between the two (monotonic), of the latest NUM_REMEMBERED sentences."""
         return [said.text for said in list(self._said) if said.start_s < end_s and start_s < said.end_s + FADES_S]
 
-    def cut(self) -> None:
-        """Silence, at once: what is being said is broken off, and what waits is forgotten. The next line is said."""
+    def cut(self) -> list[str]:
+        """Silence, at once: what is being said is broken off, and what waits is forgotten. The next line is said.
+
+        Gives what was not said, or not to its end.
+        """
         with self._lock:
             speaker, section = self._speaker, self._section
-            if speaker is None or section is None or not speaker.cut():
-                return
-            self._left = [other for other in [*self._left, speaker] if other.is_alive]
-            self._speaker = self._make(section)
+            if speaker is None or section is None:
+                return []
+            unsaid, is_leaving = speaker.cut()
+            if is_leaving:
+                self._left = [other for other in [*self._left, speaker] if other.is_alive]
+                self._speaker = self._make(section)
+            return unsaid
 
     def hold(self) -> None:
         """Pause: what is being said is broken off, and said again from its beginning after `release`."""
@@ -170,7 +176,7 @@ class _Speaker:
         self._again: Sentence | None = None  # what was broken off by the latest hold
         self._voice, self._hush, self._open_again = voice, hush, open_again
         self._is_open = open_again is None
-        self._is_speaking = False
+        self._saying: Sentence | None = None
         self.failure = ""  # what ended the thread, if anything has
         self._spoke_at_s: float | None = None
         self._delay_s, self._opened_s = FIRST_DELAY_S, time.monotonic()
@@ -183,7 +189,7 @@ class _Speaker:
             return Part(State.FAILED, self.failure)
         if voice is None:
             return Part(State.OFF if self._is_open else State.STARTING)
-        state = State.SPEAKING if self._is_speaking else State.IDLE if voice.is_heard else State.FAILED
+        state = State.SPEAKING if self._saying else State.IDLE if voice.is_heard else State.FAILED
         return Part(state, voice.where, self._spoke_at_s)
 
     @property
@@ -199,23 +205,26 @@ class _Speaker:
         """Have it said. Any thread."""
         self._lines.put(line)
 
-    def cut(self) -> bool:
-        """Forget all lines; True if one is being said, and another speaker must go on: this one breaks off and ends."""
+    def cut(self) -> tuple[list[str], bool]:
+        """Forget all lines, and give their words; and whether one is being said, so that another speaker must go on:
+        this one breaks off and ends.
+        """
         self._cut_at_s = time.monotonic()
         self._held_until_s = 0.0
-        self._lines.clear()
-        if not (self._is_speaking and self.is_replaceable):
-            return False
+        broken_off = self._saying or self._again
+        unsaid = [line.text for line in [broken_off, *self._lines.clear()] if line is not None]
+        if not (self._saying and self.is_replaceable):
+            return unsaid, False
         self.leave()
         if self._voice is not None:
             self._voice.hush()
-        return True
+        return unsaid, True
 
     def hold(self) -> None:
         """Break off what is being said, for HOLD_S at most. Any thread."""
         self._num_holds += 1
         self._held_until_s = time.monotonic() + HOLD_S
-        if self._is_speaking and self._voice is not None:
+        if self._saying and self._voice is not None:
             self._voice.hush()
 
     def release(self) -> None:
@@ -264,7 +273,7 @@ class _Speaker:
         return time.monotonic() < self._held_until_s
 
     def _say(self, voice: Voice, line: Sentence) -> None:
-        self._is_speaking = True  # before the look at the cuts: a cut looks at it after it was counted
+        self._saying = line  # before the look at the cuts: a cut looks at it after it was counted
         try:
             if line.since_s > self._cut_at_s:
                 said = _Said(line.text, time.monotonic())
@@ -277,7 +286,7 @@ class _Speaker:
                     self._again = line if num_holds != self._num_holds else None
         except Exception:  # a fault of ours costs a sentence, not the voice
             log.exception("a sentence was not said")
-        self._is_speaking = False
+        self._saying = None
         if voice.is_heard:
             self._delay_s = FIRST_DELAY_S
 

@@ -2,15 +2,19 @@
 
 import threading
 import time
+from pathlib import Path
 
 from assistant.config.reload import ConfigFile
 from assistant.config.settings import load_settings
+from assistant.ear.words import words_of
 from assistant.errors import SpeechError
+from assistant.journal.reading import entries
+from assistant.journal.thread import JournalThread
 from assistant.voice import thread as voice_thread
 from assistant.voice.engines import EspeakEngine
 from assistant.voice.speaker import Voice
 from tests.assistant.camera import wait_for
-from tests.assistant.watching_service import Silent, running
+from tests.assistant.watching_service import KEEPS, Silent, running
 
 
 class Endless:
@@ -24,6 +28,9 @@ class Endless:
     def play(self, speech, time_s: float) -> None:
         self.begun.set()
         self._hush.wait(60)
+
+    def hush(self) -> None:
+        self._hush.set()
 
     def close(self, end_s: float | None) -> None:
         pass
@@ -53,6 +60,36 @@ def test_a_long_sentence_is_broken_off_by_a_stop_and_by_an_edit(camera, model, t
         assert daemon.ask("And now?").is_over.wait(20)
         assert players[1].begun.wait(10)
     assert daemon.failure is None
+
+
+def test_what_was_muted_before_it_was_heard_is_marked_as_unheard(camera, model, tmp_path):
+    players = list[Endless]()
+
+    def open_voice(_, hush: threading.Event, __: object) -> Voice:
+        players.append(Endless(hush))
+        return Voice([Silent()], players[-1], print)  # type: ignore[list-item]
+
+    path = tmp_path / "journal.db"
+    with running(camera, model, open_voice=open_voice, config=KEEPS, journal=JournalThread(path)) as daemon:
+        wait_for(lambda: daemon.service.facts()["frames"] > 2, 30)
+        asked = daemon.ask("What is it?")
+        assert asked.is_over.wait(20)
+        assert players[0].begun.wait(10)
+        daemon.service.switch(muted=True)
+        wait_for(lambda: any(kind == "unsaid" for kind, _ in daemon.published), 5)
+        daemon.service.switch(muted=True)  # nothing sounds: nothing is left unsaid
+        unsaid = [facts["text"] for kind, facts in daemon.published if kind == "unsaid"]
+        assert unsaid
+        assert words_of(unsaid[0])
+        assert set(words_of(unsaid[0])) <= set(words_of(asked.text))
+        wait_for(lambda: notes(path), 10)
+    assert len(unsaid) == 1
+    (note,) = notes(path)
+    assert unsaid[0] in note
+
+
+def notes(path: Path) -> list[str]:
+    return [entry.text for entry in entries(path, kinds=["note"])]
 
 
 def test_a_stop_does_not_wait_for_a_voice_that_hangs(camera, model, tmp_path):
