@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S = 10.0
 MAX_TIMEOUT_S = 86400.0
-MAX_QUESTION = 2000
+MAX_CHARS = 2000
 SIMPLE = {
     "pause": "close the camera until `resume`",
     "resume": "open the camera again",
@@ -34,6 +34,9 @@ def add_parser(commands) -> None:
     ask.add_argument("question", nargs="+", metavar="QUESTION")
     ask.add_argument("--timeout", metavar="S", type=_seconds, default=120.0, help="seconds to wait for each word (120)")
     ask.set_defaults(run=run_ask)
+    say: argparse.ArgumentParser = commands.add_parser("say", help="have the daemon say something aloud")
+    say.add_argument("text", nargs="+", metavar="TEXT")
+    say.set_defaults(run=run_say)
     listen: argparse.ArgumentParser = commands.add_parser(
         "listen", help="ask aloud: the daemon's microphone listens now"
     )
@@ -95,14 +98,30 @@ def run_ask(args: argparse.Namespace) -> int:
     """Print the answer as it comes; Ctrl-C cancels it."""
     from assistant.control.client import Client
 
-    question = " ".join(args.question).encode("utf-8", "replace").decode().strip()
-    if not question:
-        raise UsageError("there is no question; write it behind `onlooker ask`")
-    if len(question) > MAX_QUESTION:
-        raise UsageError(f"the question has {len(question):,} characters, at most {MAX_QUESTION:,} can be asked")
+    question = _words_of(args.question, "question", "ask")
     with Client.connect() as client:
         _print_answer(client.ask(question, timeout_s=args.timeout))
     return 0
+
+
+def run_say(args: argparse.Namespace) -> int:
+    """Have it said, without waiting until it was."""
+    from assistant.control.client import Client
+
+    text = _words_of(args.text, "text", "say")
+    with Client.connect() as client:
+        client.request("say", {"text": text})
+    return 0
+
+
+def _words_of(words: list[str], kind: str, command: str) -> str:
+    """What was written behind a command. Raises UsageError for nothing, or too much."""
+    text = " ".join(words).encode("utf-8", "replace").decode().strip()
+    if not text:
+        raise UsageError(f"there is no {kind}; write it behind `onlooker {command}`")
+    if len(text) > MAX_CHARS:
+        raise UsageError(f"the {kind} has {len(text):,} characters, at most {MAX_CHARS:,} are taken")
+    return text
 
 
 def run_listen(args: argparse.Namespace) -> int:

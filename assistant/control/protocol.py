@@ -68,6 +68,14 @@ class Ask:
 
 
 @dataclass(frozen=True)
+class Say:
+    """What is to be said aloud."""
+
+    do: ClassVar[str] = "say"
+    text: str
+
+
+@dataclass(frozen=True)
 class Listen:
     """A question that is spoken aloud now; what was heard comes as a line, then its answer streams."""
 
@@ -121,7 +129,7 @@ class Events:
         return kind in self.kinds and (not self.parts or part is None or part in self.parts)
 
 
-Body = Hello | Plain | Ask | Listen | Cancel | Private | Log | Standing | Events
+Body = Hello | Plain | Ask | Say | Listen | Cancel | Private | Log | Standing | Events
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from assistant.control.protocol import (
     Log,
     Plain,
     Private,
+    Say,
     Standing,
     is_id,
     is_text,
@@ -55,6 +56,10 @@ class Handler(Protocol):
 
     def ask(self, text: str, asker: Asker) -> None:
         """Answer with any number of `asker.words`, then `asker.done`; look at `asker.is_cancelled` between."""
+        ...
+
+    def say(self, text: str, asker: Asker) -> None:
+        """Say it aloud, in its turn; answered at once."""
         ...
 
     def listen(self, asker: Asker) -> None:
@@ -98,11 +103,11 @@ class Handler(Protocol):
         ...
 
 
-def _ask(said: Fields) -> Ask:
+def _text(said: Fields, kind: str) -> str:
     text = said.get("text")
     if not is_text(text) or not text.strip():
-        raise Invalid(f"text = {shown(text)}: must be a question")
-    return Ask(text)
+        raise Invalid(f"text = {shown(text)}: must be a {kind}")
+    return text
 
 
 def _cancel(said: Fields) -> Cancel:
@@ -165,7 +170,12 @@ REQUESTS: Mapping[str, RequestKind] = {
     "stop": _plain("stop", lambda daemon, reply: daemon.stop(reply)),
     "reload": _plain("reload", lambda daemon, reply: daemon.reload(reply)),
     "devices": _plain("devices", lambda daemon, reply: daemon.devices(reply)),
-    "ask": RequestKind(_ask, lambda daemon, body, reply: daemon.ask(body.text, reply)),
+    "ask": RequestKind(
+        lambda said: Ask(_text(said, "question")), lambda daemon, body, reply: daemon.ask(body.text, reply)
+    ),
+    "say": RequestKind(
+        lambda said: Say(_text(said, "sentence")), lambda daemon, body, reply: daemon.say(body.text, reply)
+    ),
     "listen": RequestKind(lambda said: Listen(), lambda daemon, body, reply: daemon.listen(reply)),
     "cancel": RequestKind(_cancel, None),
     "private": RequestKind(_private, lambda daemon, body, reply: daemon.private(body.on, reply)),

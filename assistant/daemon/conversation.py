@@ -23,6 +23,7 @@ from assistant.runtime.health import stale_after_s
 from assistant.runtime.messages import Asked, Query, Seen, Status, Words
 from assistant.runtime.states import State
 from assistant.voice.lines import Sentence
+from assistant.voice.phrases import Phrases
 from assistant.voice.telling import Teller
 from assistant.voice.thread import VoiceThread
 
@@ -94,6 +95,20 @@ class Conversation:
         if question is not None and not self._post(Wanted(question, text)):
             self.questions.refuse(question, *TOO_MANY)
 
+    def have_said(self, text: str, asker: Asker) -> None:
+        """Said aloud in its turn, and answered at once."""
+        text, voice = one_line(text), self._voice.part()
+        if len(text) > MAX_CHARS:
+            asker.error("invalid", f"{len(text):,} characters are too many, at most {MAX_CHARS:,} are said", "", 2)
+        elif self._modes.now.muted:
+            asker.error("failed", "nothing is said: it is muted", "`onlooker unmute`", 3)
+        elif voice.state in (State.OFF, State.FAILED):
+            why = f"the voice is {voice.state}" + (f" ({voice.detail})" if voice.detail else "")
+            asker.error("failed", f"nothing is said: {why}", "see `onlooker doctor`", 3)
+        else:
+            self.say(text)
+            asker.done()
+
     @property
     def is_strange(self) -> bool:
         """Whether what was seen last does not look like the world that the model was trained in."""
@@ -121,9 +136,10 @@ class Conversation:
             self._remember("note", f'Broken off, so not all of this was heard: "{self._unsaid}"', self._time_s)
 
     def say(self, text: str) -> None:
-        """What is no answer of the model's. Any thread."""
-        if not self._modes.now.muted:
-            self._voice.say(Sentence(text, self._time_s, is_answer=True))
+        """What is no answer of the model's, phrase by phrase. Any thread."""
+        phrases = Phrases()
+        for phrase in filter(None, [*phrases.add(text), phrases.rest()] if not self._modes.now.muted else []):
+            self._voice.say(Sentence(phrase, self._time_s, is_answer=True))
 
     def note_seen(self, seen: Seen) -> None:
         """A frame was looked at."""

@@ -130,6 +130,10 @@ class Hearing:
                 return f"I tell you when {', and when '.join(texts)}." if texts else "I watch for nothing."
             case "repeat":
                 return self._talk.latest or "I have not said anything yet."
+            case "louder":
+                return "Like this." if self._voice.turn(up=True) else "I am as loud as I can be."
+            case "softer":
+                return "Like this." if self._voice.turn(up=False) else "I am as soft as I can be."
             case "pause":
                 self._switch(paused=True)
                 return "I am closing the camera."

@@ -71,6 +71,9 @@ class Requests(Handler):
     def ask(self, text: str, asker: Asker) -> None:
         self._service.ask(text, asker)
 
+    def say(self, text: str, asker: Asker) -> None:
+        self._service.have_said(text, asker)
+
     def listen(self, asker: Asker) -> None:
         self._service.hearing.listen(asker)
 

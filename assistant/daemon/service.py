@@ -273,6 +273,10 @@ class Service:
         """Answered when the mind has come to it."""
         self._conversation.ask(text, asker)
 
+    def have_said(self, text: str, asker: Asker) -> None:
+        """Aloud, in its turn."""
+        self._conversation.have_said(text, asker)
+
     def switch(self, **changes: bool) -> None:
         """Modes, at once. Raises OutputError if a restart would not know of it."""
         try:

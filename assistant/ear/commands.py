@@ -8,7 +8,7 @@ from typing import Literal
 
 from assistant.ear.words import words_of
 
-Do = Literal["stop", "quiet", "speak", "repeat", "pause", "resume", "list", "forget"]
+Do = Literal["stop", "quiet", "speak", "repeat", "louder", "softer", "pause", "resume", "list", "forget"]
 
 QUIET_S = 600.0
 """Where it is not said for how long."""
@@ -17,6 +17,7 @@ MOST_QUIET_S = 86400.0
 POLITE = frozenset(("please", "now", "okay", "ok", "just", "can", "could", "would", "will", "you", "thanks", "thank"))
 
 _FOR = r"(?: for (?P<time>.+))?"
+_SOMEWHAT = r"(?:(?:a (?:little|bit)|much) )?"
 _PATTERNS: tuple[tuple[Do, str], ...] = (
     ("quiet", rf"(?:be|stay|keep) (?:quiet|silent){_FOR}"),
     ("quiet", rf"(?:no|stop) (?:more )?remarks{_FOR}"),
@@ -29,6 +30,9 @@ _PATTERNS: tuple[tuple[Do, str], ...] = (
     ("speak", r"(?:speak|talk)(?: to me)? again|(?:you )?(?:can|may) (?:speak|talk)(?: again)?|unmute"),
     ("repeat", r"repeat(?: (?:it|that))?(?: again)?|say (?:(?:it|that) )?again|pardon|come again"),
     ("repeat", r"what did you (?:just )?say|i (?:did not|didn't) (?:hear|understand|catch) (?:you|that|it)"),
+    ("louder", rf"{_SOMEWHAT}louder|(?:speak|talk|be) (?:louder|up)|(?:turn|volume) (?:it )?up|turn up the volume"),
+    ("softer", rf"{_SOMEWHAT}(?:softer|quieter)|(?:speak|talk|be) (?:softer|quieter|more (?:softly|quietly))"),
+    ("softer", r"not so loud|(?:turn|volume) (?:it )?down|turn down the volume"),
     ("list", r"what (?:do you|are you) watch(?:ing)?(?: out)? for|list (?:my )?(?:reminders|requests)"),
     ("forget", r"(?:cancel|forget|delete|clear) (?:all )?(?:the |my )?(?:reminders?|requests?)(?: all)?"),
     ("pause", r"pause|stop (?:watching|looking)|close (?:your eyes|the camera)"),

@@ -40,9 +40,9 @@ class Voice:
         """Whether anybody hears what is said now."""
         return bool(self._engines) and self._player is not None and self._player.is_heard
 
-    def say(self, line: Sentence, may_sound: Callable[[], bool] = lambda: True) -> None:
+    def say(self, line: Sentence, may_sound: Callable[[], bool] = lambda: True, gain: float = 1.0) -> None:
         """Say it, or do nothing if no engine or player works any more. Never raises SpeechError. may_sound: asked when
-        it is about to be heard.
+        it is about to be heard. gain: of the samples, up to 1.
         """
         if self._player is None:
             return
@@ -50,7 +50,7 @@ class Voice:
         if speech is None or not len(speech.pcm) or not may_sound():  # hushed, or there is nothing to pronounce
             return
         try:
-            self._player.play(speech, line.time_s)
+            self._player.play(Speech((speech.pcm * gain).astype(speech.pcm.dtype), speech.sample_rate_hz), line.time_s)
             self.num_spoken += 1
         except SpeechError as error:
             self._give_up(error)

@@ -25,6 +25,9 @@ HOLD_S = 25.0
 FADES_S = 0.8
 """So long what was handed to the sound card may sound on, in the room too."""
 
+LOUDER, SOFTEST = 1.6, 0.1
+"""What a step louder makes of the samples, and how soft it may become; loudest is what the configuration says."""
+
 FIRST_DELAY_S, LAST_DELAY_S = 5.0, 300.0
 """Until a voice that nobody hears (no sound device, engines that fail) is opened again."""
 
@@ -44,6 +47,7 @@ class VoiceThread:
         self.card: Card | None = None  # of the voices that are opened from now on
         self._said = deque[_Said](maxlen=NUM_REMEMBERED)
         self._quiet_until_s = 0.0
+        self._gain = 1.0
         self.num_unsaid = 0
         self._open_voice = open_voice
         self._section: VoiceSection | None = None
@@ -64,6 +68,12 @@ class VoiceThread:
     def quiet(self, seconds: float) -> None:
         """Say nothing but answers from now on, for so long."""
         self._quiet_until_s = time.monotonic() + seconds
+
+    def turn(self, *, up: bool) -> bool:
+        """A step louder or softer, until the program ends; False if it is as loud, or as soft, as it may be."""
+        before = self._gain
+        self._gain = min(1.0, max(SOFTEST, before * LOUDER if up else before / LOUDER))
+        return self._gain != before
 
     @property
     def is_quiet(self) -> bool:
@@ -122,7 +132,9 @@ class VoiceThread:
 
         is_device = section.output == "auto"  # a file would be begun anew, and lose what was said into it
         voice = None if is_device else open_again()
-        return _Speaker(voice, hush, open_again if is_device else None, self._said, self._note_unsaid)
+        return _Speaker(
+            voice, hush, open_again if is_device else None, self._said, self._note_unsaid, lambda: self._gain
+        )
 
     def _note_unsaid(self) -> None:
         self.num_unsaid += 1
@@ -158,7 +170,9 @@ class _Said:
 
 
 class _Speaker:
-    """One voice and the thread that owns it, and opens it if it may. said: where what is said is noted."""
+    """One voice and the thread that owns it, and opens it if it may. said: where what is said is noted. gain: of the
+    samples.
+    """
 
     def __init__(
         self,
@@ -167,8 +181,9 @@ class _Speaker:
         open_again: Callable[[], Voice | None] | None,
         said: deque[_Said],
         note_unsaid: Callable[[], object],
+        gain: Callable[[], float],
     ):
-        self._said, self._note_unsaid = said, note_unsaid
+        self._said, self._note_unsaid, self._gain = said, note_unsaid, gain
         self._lines = Lines()
         self._cut_at_s = 0.0  # a line that was decided before the latest cut is not said
         self._held_until_s = 0.0  # monotonic; 0 while it is not
@@ -280,7 +295,9 @@ class _Speaker:
                 self._said.append(said)
                 num_holds = self._num_holds
                 try:
-                    voice.say(line, lambda: num_holds == self._num_holds and line.since_s > self._cut_at_s)
+                    voice.say(
+                        line, lambda: num_holds == self._num_holds and line.since_s > self._cut_at_s, self._gain()
+                    )
                 finally:
                     said.end_s = self._spoke_at_s = time.monotonic()
                     self._again = line if num_holds != self._num_holds else None

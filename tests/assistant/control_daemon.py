@@ -46,6 +46,9 @@ class FakeDaemon:
     def devices(self, reply: Reply) -> None:
         raise DeviceMissing("camera:9: not there; look at `onlooker devices`")
 
+    def say(self, text: str, reply: Reply) -> None:
+        reply.done({"text": text})
+
     def listen(self, reply: Reply) -> None:
         reply.words("What is this?\n")
         reply.words("A cup.")

@@ -189,6 +189,15 @@ class SoundCard:
             finally:
                 ear.terminate()
 
+    def hear(self, seconds: float) -> np.ndarray:
+        """What is played from now on, int16 at 16,000 a second."""
+        count, until_s = int(seconds * 16000), time.monotonic() + 20 * seconds
+        with self.recorded() as played:
+            while len(heard := played()) < count:
+                assert time.monotonic() < until_s, "nothing comes from the sound server"
+                time.sleep(0.05)
+        return heard[:count]
+
     def _control(self, *command: str) -> int:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.run(["pactl", *command], env=self._everything, check=False, timeout=10, **quiet).returncode

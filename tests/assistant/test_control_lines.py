@@ -34,6 +34,7 @@ from assistant.control.protocol import (
     Refusal,
     Request,
     Result,
+    Say,
     Standing,
 )
 from assistant.control.requests import REQUESTS
@@ -63,6 +64,7 @@ PLAIN = ("status", "pause", "resume", "mute", "unmute", "stop", "reload", "devic
         ("private", {"on": False}, Private(False)),
         ("log", {}, Log({})),
         ("standing", {"query": {"cancel": 3}}, Standing({"cancel": 3})),
+        ("say", {"text": "Dinner!"}, Say("Dinner!")),
         ("log", {"query": {"since_s": 60}}, Log({"since_s": 60})),
         ("events", {}, Events(frozenset(protocol.EVENT_KINDS), frozenset())),
         ("events", {"kinds": ["remark"], "parts": ["mind"]}, Events(frozenset({"remark"}), frozenset({"mind"}))),
@@ -73,7 +75,7 @@ def test_requests_are_understood(do, fields, body):
 
 
 def test_every_action_is_understood_by_some_test():
-    assert {"hello", "ask", "listen", "cancel", "private", "log", "standing", "events", *PLAIN} == set(REQUESTS)
+    assert {"hello", "ask", "say", "listen", "cancel", "private", "log", "standing", "events", *PLAIN} == set(REQUESTS)
 
 
 @UNHURRIED
@@ -107,7 +109,11 @@ def test_ids_are_kept_as_they_are(request_id):
         ({"v": 1, "id": 1, "do": "cancel", "request": []}, "invalid", "cancel: request"),
         ({"v": 1, "id": 1, "do": "private", "on": 1}, "invalid", "private: on = 1"),
         ({"v": 1, "id": 1, "do": "log", "query": "all"}, "invalid", "log: query"),
-        ({"v": 1, "id": 1, "do": "events", "kinds": []}, "invalid", "must be of remark, query, answer, status, modes"),
+        (
+            {"v": 1, "id": 1, "do": "events", "kinds": []},
+            "invalid",
+            "must be of remark, query, answer, unsaid, status, modes",
+        ),
         ({"v": 1, "id": 1, "do": "events", "kinds": [["remark"]]}, "invalid", "list of strings"),
         ({"v": 1, "id": 1, "do": "events", "kinds": ["gossip"]}, "invalid", "gossip"),
         ({"v": 1, "id": 1, "do": "events", "parts": "camera"}, "invalid", "parts"),

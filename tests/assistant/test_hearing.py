@@ -184,3 +184,14 @@ def test_a_voice_that_is_to_be_quiet_says_answers_only():
     thread.quiet(0.0)
     thread.say(Sentence("You wash it.", 0.0))
     assert said == ["It is a cup.", "You wash it."]
+
+
+def test_it_is_turned_down_and_up_again(house: House):
+    for said, answer in [
+        ("Louder.", "I am as loud as I can be."),
+        ("A bit softer.", "Like this."),
+        ("Louder.", "Like this."),
+        ("Louder.", "I am as loud as I can be."),
+    ]:
+        house.hearing.heard(Heard(said, was_wanted=False))
+        assert house.voice.lines.pop() == answer

@@ -13,6 +13,7 @@ from assistant.journal.thread import JournalThread
 from assistant.voice import thread as voice_thread
 from assistant.voice.engines import EspeakEngine
 from assistant.voice.speaker import Voice
+from tests.assistant.asker import KeepingAsker
 from tests.assistant.camera import wait_for
 from tests.assistant.watching_service import KEEPS, Silent, running
 
@@ -86,6 +87,31 @@ def test_what_was_muted_before_it_was_heard_is_marked_as_unheard(camera, model, 
     assert len(unsaid) == 1
     (note,) = notes(path)
     assert unsaid[0] in note
+
+
+def test_what_is_to_be_said_is_said_or_refused_with_the_reason(camera, model):
+    said = list[str]()
+
+    class Noting(Silent):
+        def synthesise(self, text: str):
+            said.append(text)
+            return super().synthesise(text)
+
+    def open_voice(_, hush: threading.Event, __: object) -> Voice:
+        return Voice([Noting()], Endless(hush), print)  # type: ignore[list-item]
+
+    with running(camera, model, open_voice=open_voice) as daemon:
+        wait_for(lambda: daemon.state("voice") == "idle", 30)
+        asker = KeepingAsker()
+        daemon.requests.say("Dinner is ready. Come, please!", asker)
+        assert asker.is_over.is_set()
+        assert not asker.failure
+        wait_for(lambda: said == ["Dinner is ready."], 5)  # and it sounds for ever
+        daemon.service.switch(muted=True)
+        refused = KeepingAsker()
+        daemon.requests.say("Now!", refused)
+        assert "muted" in refused.failure
+        assert "unmute" in refused.failure
 
 
 def notes(path: Path) -> list[str]:
