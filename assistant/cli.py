@@ -25,7 +25,7 @@ from assistant.commands import (
     watch,
     watch_for,
 )
-from assistant.config.addresses import shown_name
+from assistant.config.addresses import shown_name, without_secrets
 from assistant.runtime.folders import find_home, hold_standard_streams, leave
 from assistant.runtime.text import printable
 from assistant.runtime.version import program_version
@@ -106,7 +106,7 @@ def hidden(text: str) -> str:
     for word in sorted(words, key=len, reverse=True):
         for form in (word, repr(word)[1:-1], printable(word)):
             text = text.replace(form, shown_name(word))
-    return text
+    return without_secrets(text)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -19,6 +19,9 @@ from typing import BinaryIO
 
 from model.errors import OutputError
 
+DELETED = "(deleted)"
+"""A part of paths that count from a folder which is not there any more."""
+
 
 def check(path: Path, option: str, others: Mapping[str, Path]) -> None:
     """Raise OutputError if a file cannot be written, or is one of the others; nothing is opened or made.
@@ -26,6 +29,8 @@ def check(path: Path, option: str, others: Mapping[str, Path]) -> None:
     path: absolute. option: what names it, such as "--srt". others: files that are read, or written as well, by their
     names; of a folder, all that is in it. Files that our standard output or standard error go to are among them.
     """
+    if DELETED in path.parts:
+        raise OutputError(f"{option} {path.name}: the folder you stand in was deleted; go to another one (`cd`)")
     try:
         about = _about(path)
         for name, other in others.items():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from assistant.capture.playlists import pieces_of
 from assistant.config.addresses import MAX_STEM, SCHEME, shown_name
 from assistant.errors import MediaError, SourceMissing, UsageError
 from assistant.runtime.folders import absolute
@@ -52,12 +53,15 @@ class Source:
     @property
     def inputs(self) -> dict[str, Path]:
         """Files that are read, by what they are called: nothing may be written over them."""
-        return {"the video": Path(self.target)} if self.kind == "file" else {}
+        if self.kind != "file":
+            return {}
+        pieces = {f"a piece of the video ({piece.name})": piece for piece in pieces_of(Path(self.target))}
+        return {"the video": Path(self.target), **pieces}
 
 
 def source_of(section: CaptureSection, names: Mapping[str, str], text: str | None = None) -> Source:
     """The source that the configuration means, or the one that a command names. Raises as `parse_source`."""
-    return replace(parse_source(text or section.source, names), tls_verify=section.tls_verify)
+    return replace(parse_source(section.source if text is None else text, names), tls_verify=section.tls_verify)
 
 
 def demo_path() -> Path:
@@ -80,6 +84,8 @@ def parse_source(text: str, names: Mapping[str, str] | None = None) -> Source:
 
 def _parse(text: str, name: str) -> Source:
     """name: what is said of it in messages."""
+    if not text.strip():
+        raise UsageError("the source is empty; name a file, camera:0, screen:1, demo or an address")
     if text.startswith("camera:"):
         device = text.removeprefix("camera:")
         if not re.fullmatch(r"\d{1,3}|(?:/[^/]+)+", device):

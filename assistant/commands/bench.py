@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import io
 import json
+import math
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from assistant.runtime.progress import PullBar
 from model import outputs
 
 if TYPE_CHECKING:
+    from assistant.capture.source import Source
     from assistant.config.keys import Config
     from assistant.config.settings import Settings
     from assistant.watch.comparison import Told
@@ -90,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     settings = settings_of(args, overrides_of(args, OVERRIDES))
     config = settings.config
-    _check_outputs(args, settings)
+    source = None if args.video is None else parse_source(args.video)
+    _check_outputs(args, settings, source)
     if args.check:
         return check(args, config)
-    source = parse_source(args.video) if args.video else None
     load = round(psutil.getloadavg()[0], 2)  # what other programs do meanwhile falsifies the figures
     started_s = time.perf_counter()
     if args.shape:
@@ -119,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     playbacks: dict[int, Playback] = {}
     if source:
         for max_batch in (1, MAX_BATCH):
-            print(f"bench: {args.video}, {max_batch} at a time …", file=sys.stderr, flush=True)
+            print(f"bench: {source.shown}, {max_batch} at a time …", file=sys.stderr, flush=True)
             playbacks[max_batch] = play(model, config, source, max_batch=max_batch)
     report["playbacks"] = {max_batch: dataclasses.asdict(playback) for max_batch, playback in playbacks.items()}
     table = make_table(report, bench, playbacks)
@@ -169,7 +171,7 @@ def check(args: argparse.Namespace, config: Config) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Before anything is measured. Raises UsageError."""
-    if args.samples < 1 or args.seconds <= 0:
+    if args.samples < 1 or not 0 < args.seconds < math.inf:
         raise UsageError(f"--samples {args.samples} --seconds {args.seconds:g}: must be at least 1, and more than 0")
     if args.frames and args.frames < MIN_FRAMES:
         raise UsageError(f"--frames {args.frames}: must be at least {MIN_FRAMES}, or 0 for no long run")
@@ -179,9 +181,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--check measures nothing: it goes without --out, --append, --frames and --video")
 
 
-def _check_outputs(args: argparse.Namespace, settings: Settings) -> None:
+def _check_outputs(args: argparse.Namespace, settings: Settings, source: Source | None) -> None:
     """Before anything is measured. Raises OutputError."""
-    inputs = inputs_of(settings) | ({"the video": absolute(args.video)} if args.video else {})
+    inputs = inputs_of(settings) | (source.inputs if source else {})
     written = [("--append", args.append)] if args.append else []
     if args.out:
         written += [("--out", args.out / name) for name in ("bench.json", "bench.md", "bench.png")]

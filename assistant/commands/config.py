@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -56,7 +57,6 @@ def run_check(args: argparse.Namespace) -> int:
 
 def run_edit(args: argparse.Namespace) -> int:
     """Edit a copy until it is right, and put it in the file's place. Raises ConfigError, UsageError, OutputError."""
-    import os
     import shlex
     import subprocess
     import tempfile
@@ -74,18 +74,24 @@ def run_edit(args: argparse.Namespace) -> int:
         draft.write_text(text, encoding="utf-8")
         while True:
             try:
-                code = subprocess.run([*shlex.split(editor), str(draft)], check=False).returncode
+                program, *options = shlex.split(editor)
+                program = str(absolute(program)) if os.sep in program else program
+                code = subprocess.run([program, *options, str(draft)], check=False).returncode
             except ValueError as error:  # quotes without an end
                 raise UsageError(f"$EDITOR = {editor!r}: cannot be understood: {error}; set it to yours") from None
             except OSError as error:
                 raise UsageError(
                     f"$EDITOR = {editor!r}: cannot be started: {error.strerror}; set it to yours"
                 ) from None
+            if code:
+                raise UsageError(f"$EDITOR = {editor!r}: ended with code {code}; {path} is as it was")
+            if not draft.is_file():
+                raise ConfigError([f"your editor left no file behind; {path} is as it was"])
             try:
                 edited = draft.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError([f"what your editor wrote cannot be read: {error}; {path} is as it was"]) from None
-            if code or edited == text:
+            if edited == text:
                 print("nothing changed")
                 return 0
             try:
@@ -116,13 +122,15 @@ def defaults() -> str:
 
 def run_show(args: argparse.Namespace) -> int:
     """The values in effect, in TOML: what is printed can be saved as a configuration file."""
-    from assistant.config.addresses import shown_name
+    from assistant.config.addresses import shown_name, without_secrets
 
     settings = settings_of(args)
     values = settings.config.model_dump()
     if not args.secrets:
         values["capture"]["source"] = shown_name(values["capture"]["source"])
         values["sources"] = {name: shown_name(address) for name, address in values["sources"].items()}
+        for keys in values.values():
+            keys.update({key: without_secrets(value) for key, value in keys.items() if isinstance(value, str)})
     if args.json:
         origins = {key: settings.origins.get(key, "default") for section in values for key in _keys(section, values)}
         path = str(settings.path) if settings.path else None

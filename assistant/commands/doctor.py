@@ -26,6 +26,7 @@ def add_parser(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a table of all checks. Returns 0, or 3 if something needed is missing."""
     from assistant.commands.checks import Check, examine
+    from assistant.config.addresses import without_secrets
     from assistant.config.keys import Config
     from assistant.config.settings import exposed
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         for check in checks:
             state = "ok" if check.ok else "MISSING" if check.needed else "missing"
-            print(f"{check.name:<15} {state:<8} {check.detail}")
+            print(f"{check.name:<15} {state:<8} {without_secrets(check.detail)}")
             if check.remedy:
                 print(f"{'':<24} → {check.remedy}")
         names = ", ".join(check.name for check in missing)

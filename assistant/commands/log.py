@@ -47,7 +47,7 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the lines. Raises JournalMissing and other JournalErrors."""
-    from assistant.journal.export import write_jsonl, write_markdown, write_srt
+    from assistant.journal.export import UNSAID, write_jsonl, write_markdown, write_srt
     from assistant.journal.reading import entries
 
     if args.limit < 1:
@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
         case _:
             for entry in found:
                 at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at_unix_s))
-                print(f"{at}  {'? ' if entry.kind == 'query' else ''}{printable(entry.text)}")
+                mark = {"query": "? ", "unsaid": f"({UNSAID}) "}.get(entry.kind, "")
+                print(f"{at}  {mark}{printable(entry.text)}")
     return 0
 
 

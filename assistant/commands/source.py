@@ -7,6 +7,8 @@ import sys
 
 from assistant.errors import UsageError
 
+MAX_ADDRESS = 4096
+
 
 def add_parser(commands) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -38,7 +40,7 @@ def run_add(args: argparse.Namespace) -> int:
     if sys.stdin.isatty():
         address = getpass.getpass(f"Address of {args.name} (it is not shown): ").strip()
     else:
-        address = sys.stdin.readline().strip()
+        address = sys.stdin.readline(MAX_ADDRESS).strip()
     if not address:
         raise UsageError(f"{args.name}: no address was given; nothing changed")
     parse_source(address)

@@ -17,6 +17,7 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}(?:%25[\w.-]{1,32})?\]|[\w.-]{1,253
 _DEVICE = re.compile(r"(?:camera|screen):\d*|[a-z]+:\d{0,2}|camera:/dev(?:/[\w.:+-]+)+")  # two digits hide nothing
 _KIND_OF_FILE = re.compile(r"[a-z]{2,12}:(/.+)")  # shown if what is behind the colon is there
 _NOT_IN_A_NAME = re.compile(r"[@:?&=#%;|\\]")
+_SECRET = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{0,11}:/{1,2}[^\s'\"<>]*[@?][^\s'\"<>]*")
 MAX_SHOWN = 300
 MAX_STEM = 80
 
@@ -44,6 +45,14 @@ def shown_name(text: str) -> str:
     if 0 < len(name) <= MAX_STEM and "/" not in plain and plain.isprintable() and not _NOT_IN_A_NAME.search(plain):
         return text  # a file that might be in a folder that is there
     return f"{folder}…#{_mark(text)}"
+
+
+def without_secrets(text: str) -> str:
+    """A message in which addresses that may hold a password are written as they may be shown, wherever they come from.
+
+    Those that have a user or parameters; also where a path was made of one, and a slash was lost.
+    """
+    return _SECRET.sub(lambda found: shown_name(re.sub(r":/{1,2}", "://", found[0], count=1)), text)
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -40,7 +40,9 @@ def own_files(settings: Settings) -> dict[str, Path]:
         "the configuration": settings.path or user_config_path(),
         "the file of your sources": sources_path(),
         "the journal": journal_path(),
+        "the folder of the journal": journal_path().parent,
         "the token for /metrics": token_path(),
         "the file of what is paused": modes_path(),
+        "the file of what is watched for": standing_path(),
         "the folder of the weights": data_dir(),
     }

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from assistant.config import migration
 from assistant.config.keys import A_SOURCE_NAME, Config, all_keys
 from assistant.errors import ConfigError, OutputError
-from assistant.runtime.folders import absolute
+from assistant.runtime.folders import PATH_VARIABLES, absolute
 
 ENV_PREFIX = "ONLOOKER_"
 MAX_BYTES = 1 << 20
@@ -102,9 +102,7 @@ def load_settings(
             dotted = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".", 1)
             _place(merged, origins, dotted, _from_environment(dotted, value), f"${variable}")
         elif variable.startswith(ENV_PREFIX) and (meant := _misspelt(variable)):
-            problems.append(
-                f"${variable} = {_show_as(meant, value)}: is no variable; did you mean ${_variable(meant)}?"
-            )
+            problems.append(f"${variable} = {_show_as(variable, value)}: is no variable; did you mean ${meant}?")
     for dotted, (option, value) in (overrides or {}).items():
         _place(merged, origins, dotted, value, option)
     try:
@@ -217,9 +215,20 @@ def _from_environment(dotted: str, value: str) -> Any:
 
 
 def _misspelt(variable: str) -> str | None:
-    """The key that was meant by a variable with a single underscore between section and key."""
+    """The variable that was meant by one that is none: a single underscore between section and key, no section, or a
+    letter or two wrong. None for what is like none of ours.
+    """
+    paths = [name for name in PATH_VARIABLES if name.startswith(ENV_PREFIX)]
+    if variable in paths:
+        return None
     name = variable.removeprefix(ENV_PREFIX).lower()
-    return next((dotted for dotted in all_keys() if name == dotted.replace(".", "_")), None)
+    by_form: dict[str, str] = {}
+    for dotted in all_keys():
+        for form in (dotted.partition(".")[2], dotted.replace(".", "_")):
+            by_form[form] = _variable(dotted)
+    by_form |= {path.removeprefix(ENV_PREFIX).lower(): path for path in paths}
+    close = [name] if name in by_form else difflib.get_close_matches(name, by_form, n=1, cutoff=0.85)
+    return by_form[close[0]] if close else None
 
 
 def _variable(dotted: str) -> str:

@@ -133,7 +133,7 @@ class Conversation:
         self._unsaid = " ".join(unsaid)
         if self._unsaid:
             self._publish("unsaid", {"text": self._unsaid, "time_s": self._time_s})
-            self._remember("note", f'Broken off, so not all of this was heard: "{self._unsaid}"', self._time_s)
+            self._remember("unsaid", self._unsaid, self._time_s)
 
     def say(self, text: str) -> None:
         """What is no answer of the model's, phrase by phrase. Any thread."""

@@ -14,6 +14,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assistant.config.addresses import without_secrets
 from assistant.config.paths import journal_path, modes_path, own_files, standing_path, token_path
 from assistant.daemon.supervisor import EXIT_ANEW, Link, LinkNotifier
 from assistant.errors import OutputError, WorkerFailed
@@ -97,7 +98,15 @@ def _open_log(path: Path | None, others: Mapping[str, Path]) -> None:
         except OSError as error:
             raise OutputError(f"--log {path}: cannot be written: {error.strerror}") from None
     shape = "%(asctime)s %(threadName)s %(name)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=shape, handlers=[handler])
+    handler.setFormatter(_Formatter(shape))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    """Of messages that may quote an address."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 def _is_log_of_ours(path: Path) -> bool:

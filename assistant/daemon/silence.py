@@ -48,7 +48,8 @@ def why_silent(
         return Silence("asleep", "the computer is about to sleep, and the camera closed")
     if is_paused:
         return Silence("paused", "the camera is closed (`onlooker resume` opens it)")
-    if mind.state not in (State.READY, State.STALE) and seen is None:
+    is_waiting = mind.state == State.STARTING and why_blind  # for a camera
+    if mind.state not in (State.READY, State.STALE) and seen is None and not is_waiting:
         return Silence("not ready", f"the mind is {mind.state}{': ' if mind.detail else ''}{mind.detail}")
     if why_blind or seen is None:
         return Silence("blind", why_blind or "nothing has been seen yet")

@@ -18,6 +18,9 @@ from assistant.runtime.subtitles import reading_s, srt_cue
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg", ".ogv", ".3gp")
 
 
+UNSAID = "broken off, and not all of it heard"
+
+
 def write_jsonl(entries: Iterable[Entry], out: TextIO, *, video: str | None = None) -> None:
     """One object a line, as `onlooker watch --json` prints them, with "at" (UTC, ISO 8601) and "source" added.
 
@@ -25,7 +28,7 @@ def write_jsonl(entries: Iterable[Entry], out: TextIO, *, video: str | None = No
     that of a video. Notes are left out: they were neither said nor asked; so are lines without words.
     """
     for entry in entries:
-        if entry.kind == "note" or not entry.text.strip():
+        if entry.kind in ("note", "unsaid") or not entry.text.strip():
             continue
         record = {
             "time": round(max(0.0, entry.time_s), 3),
@@ -77,6 +80,11 @@ def write_markdown(entries: Iterable[Entry], out: TextIO) -> None:
             question_id = None
         text = re.sub(r"([\\`*_\[\]<>#|~])", r"\\\1", " ".join(entry.text.split()))
         indent = "  " if entry.kind == "answer" and entry.query_id is not None and entry.query_id == question_id else ""
-        marked = {"query": f"**{text}**", "note": f"*{text}*", "answer": f"→ {text}"}.get(entry.kind, text)
+        marked = {
+            "query": f"**{text}**",
+            "note": f"*{text}*",
+            "unsaid": f"*{UNSAID}: {text}*",
+            "answer": f"→ {text}",
+        }.get(entry.kind, text)
         out.write(f"{indent}- {at:%H:%M} {marked}\n")
         question_id = entry.id if entry.kind == "query" else question_id if indent else None

@@ -20,7 +20,8 @@ NOTHING = '""'  # no line fits this
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the journal. kind: "remark", "query", "answer" or "note". at_unix_s: wall clock, UTC.
+    """One line of the journal. kind: "remark", "query", "answer", "note", or "unsaid" (of what was told, not heard to
+    its end). at_unix_s: wall clock, UTC.
 
     time_s: position in the stream. query_id: `id` of the question that an answer is to, even if that was deleted since.
     """

@@ -26,6 +26,8 @@ WEAK_SHARE = 0.5
 """Lines that score less than this share of the best one are left out."""
 NEAR = timedelta(minutes=30)
 AGAIN_S = 120.0
+_RECOLLECTION = re.compile(r"(?:At|Yesterday|[A-Z][a-z]+day \d+ [A-Z][a-z]+|\d{4}-\d\d-\d\d) \d\d:\d\d, ")
+"""How `memory.told` begins."""
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -223,8 +225,9 @@ def _groups(text: str) -> list[frozenset[str]]:
 
 
 def _distinct(found: list[Entry]) -> list[Entry]:
-    """Without lines that say the same again within two minutes."""
+    """Without lines that say the same again within two minutes, and without earlier recollections."""
     kept: list[Entry] = []
+    found = [entry for entry in found if not (entry.kind == "answer" and _RECOLLECTION.match(entry.text))]
     said: dict[str, list[float]] = defaultdict(list)
     for entry in found:
         if all(abs(entry.at_unix_s - at_unix_s) > AGAIN_S for at_unix_s in said[entry.text]):

@@ -130,9 +130,9 @@ def _span(
         return None
     first_day = days[0] if days else None
     if between:
-        first = _moment(between, "first", first_day, part, now)
+        first = _moment(between, "first", first_day, part, now, _half_of_first(between))
         second = _moment(between, "second", first.date(), part, now + timedelta(days=1))
-        return first, second if second > first else second + timedelta(hours=12), None
+        return first, second if second > first else second + timedelta(hours=24 if between["secondhalf"] else 12), None
     if at:
         moment = _moment(at, "", first_day, part, now)
         is_round = not at["minute"] and not at["past"]
@@ -143,6 +143,13 @@ def _span(
     assert days is not None
     start, end = _midnight(days[0]), _midnight(days[1] + timedelta(days=1))
     return start, now if day and day[0].startswith("since ") else end, None
+
+
+def _half_of_first(between: re.Match[str]) -> str:
+    """Of "between 2 and 3 am" both are meant, of "from 11 to 1 pm" the other half of the day."""
+    half = (between["secondhalf"] or "")[:1]
+    is_same = _number(between["firsthour"]) % 12 < _number(between["secondhour"]) % 12
+    return half if not half or is_same else "ap"[half == "a"]
 
 
 def _part(match: re.Match[str], day: date | None, now: datetime) -> _Span:
@@ -177,13 +184,15 @@ def _related(relation: str | None, start: datetime, end: datetime, moment: datet
     return start, end, moment
 
 
-def _moment(match: re.Match[str], name: str, day: date | None, part: _Match, now: datetime) -> datetime:
-    """A time of day as people say it: without "am" or "pm" it is the last such time at which they were awake."""
+def _moment(match: re.Match[str], name: str, day: date | None, part: _Match, now: datetime, half: str = "") -> datetime:
+    """A time of day as people say it: without "am" or "pm" it is the last such time at which they were awake. half: "a"
+    or "p" where it is said elsewhere.
+    """
     hour, minute = _number(match[f"{name}hour"]), int(match[f"{name}minute"] or 0)
     if past := match[f"{name}past"]:
         minutes = {"half": 30, "quarter": 15}.get(past) or _number(past)
         hour, minute = (hour - 1 or 12, 60 - minutes) if match[f"{name}to"] == "to" else (hour, minutes)
-    half = (match[f"{name}half"] or "")[:1]
+    half = (match[f"{name}half"] or half)[:1]
     if part and not half:
         half = "a" if part["part"] == "morning" or (part["part"] == "night" and hour in (12, 1, 2, 3, 4)) else "p"
     day_moment = _midnight(day or now.date()) + timedelta(minutes=minute)

@@ -26,7 +26,7 @@ from assistant.journal.connection import JournalConnection, NotDone
 from assistant.journal.deletion import delete_oldest, delete_where, is_scrub_owed, scrub
 from assistant.journal.file import JournalError, prepare_folder, remove_set_aside, transaction
 
-KINDS = ("remark", "query", "answer", "note")
+KINDS = ("remark", "query", "answer", "note", "unsaid")
 DAY_S = 86400.0
 YEAR_9999_UNIX_S = 253_370_764_800.0
 PLAUSIBLE_UNIX_S = 1_704_067_200.0

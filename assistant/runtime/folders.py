@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from model.outputs import DELETED
+
 FOLDER_VARIABLE = "ONLOOKER_FOLDER"
 PATH_VARIABLES = ("ONLOOKER_CONFIG", "ONLOOKER_DATA", "ONLOOKER_RUNTIME", "ONLOOKER_WHEELS", "HF_HOME")
 
@@ -35,7 +37,7 @@ def absolute(path: str | Path) -> Path:
     try:
         return start_folder() / path
     except OSError:  # the folder was deleted; opening what is meant to be in it says so
-        return Path(os.sep) / "(deleted)" / path
+        return Path(os.sep) / DELETED / path
 
 
 def shown(path: Path) -> str:

@@ -52,6 +52,17 @@ def editor(tmp_path, monkeypatch) -> Path:
     return tmp_path / "edits"
 
 
+def test_an_address_under_any_key_is_shown_without_its_password(capsys, tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    path.write_text('[model]\nname = "rtsp://me:hunter2@cam/x"\n[ear]\nmicrophone = "rtsp://cam/x?token=hunter2"\n')
+    monkeypatch.setenv("ONLOOKER_CONFIG", str(path))
+    for command in (("config", "show"), ("config", "show", "--json"), ("watch", "demo", "--no-say")):
+        _, out, told = run(capsys, *command)
+        assert "hunter2" not in out + told
+        assert "rtsp://cam/" in out + told
+    assert "hunter2" in run(capsys, "config", "show", "--secrets")[1]
+
+
 def test_config_edit_takes_over_only_what_is_right(capsys, tmp_path, monkeypatch, editor):
     path = tmp_path / "config.toml"
     path.write_text("[stream]\nfps = 2.0\n")
@@ -70,6 +81,15 @@ def test_config_edit_takes_over_only_what_is_right(capsys, tmp_path, monkeypatch
     assert (code, path.read_text()) == (2, "[stream]\nfps = 3.0 # mine\n")
     (editor / "4").write_text(path.read_text())
     assert run(capsys, "config", "edit")[:2] == (0, "nothing changed\n")
+    monkeypatch.setenv("VISUAL", "false")
+    code, _, told = run(capsys, "config", "edit")
+    assert (code, "ended with code 1" in told) == (2, True)
+    (editor.parent / "fifo.sh").write_text('#!/bin/sh\nrm "$1" && mkfifo "$1"\n')
+    (editor.parent / "fifo.sh").chmod(0o755)
+    monkeypatch.chdir(editor.parent)
+    monkeypatch.setenv("VISUAL", "./fifo.sh")
+    code, _, told = run(capsys, "config", "edit")
+    assert (code, "left no file behind" in told) == (2, True)
     monkeypatch.setenv("VISUAL", "/no/such/editor")
     code, _, told = run(capsys, "config", "edit")
     assert (code, "/no/such/editor" in told) == (2, True)

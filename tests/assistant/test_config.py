@@ -115,7 +115,15 @@ def test_variables_of_the_environment():
         assert settings.config.policy.quiet_hours == ["22:00-07:00", "12:00-13:00"]
     with pytest.raises(ConfigError, match=re.escape("did you mean $ONLOOKER_STREAM__FPS?")):
         load_settings(environ={"ONLOOKER_STREAM_FPS": "4"})
-    assert load_settings(environ={"ONLOOKER_DATA": "/x", "ONLOOKER_DRILLS": "full"}).config == Config()
+    for variable, meant in [
+        ("ONLOOKER_FPS", "ONLOOKER_STREAM__FPS"),
+        ("ONLOOKER_DATTA", "ONLOOKER_DATA"),
+        ("ONLOOKER_RUNTIM", "ONLOOKER_RUNTIME"),
+    ]:
+        with pytest.raises(ConfigError, match=re.escape(f"did you mean ${meant}?")):
+            load_settings(environ={variable: "4"})
+    others = ("DATA", "DRILLS", "FOLDER", "GOLDEN", "GOLDEN_PROASSIST", "GRAMMAR", "RUNTIME", "SUPERVISOR", "TOKENIZER")
+    assert load_settings(environ={f"ONLOOKER_{name}": "/x" for name in others}).config == Config()
 
 
 def test_names_of_sources(tmp_path):

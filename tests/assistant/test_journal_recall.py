@@ -161,6 +161,10 @@ def test_a_new_line_is_remembered_at_once(empty: tuple[Journal, Path]) -> None:
         ("before 10 am", "03 00:00", "03 10:00"),
         ("between 2 and 4", "03 14:00", "03 16:00"),
         ("from 11 to 1", "03 11:00", "03 13:00"),
+        ("between 2 and 3 am", "03 02:00", "03 03:00"),
+        ("from 9 to 11 am", "03 09:00", "03 11:00"),
+        ("from 11 to 1 pm", "03 11:00", "03 13:00"),
+        ("between 10 and 12 am", "02 22:00", "03 00:00"),
     ],
 )
 def test_times_are_understood(question: str, start: str, end: str) -> None:

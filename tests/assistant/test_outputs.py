@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from assistant.capture.playlists import pieces_of
+from assistant.capture.source import parse_source
+from assistant.config.paths import journal_path, own_files, standing_path
+from assistant.config.settings import load_settings
 from assistant.errors import OutputError
 from assistant.runtime.folders import absolute, shown
 from model.outputs import append, begin, check, check_all
@@ -76,7 +80,49 @@ def test_paths_count_from_the_folder_one_stands_in(tmp_path, monkeypatch):
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert absolute("a.srt").name == "a.srt", "and opening it says that it is not there"
+    assert absolute("a.srt").name == "a.srt"
+    with pytest.raises(OutputError, match=r"--srt a\.srt: the folder you stand in was deleted"):
+        check(absolute("a.srt"), "--srt", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.ffconcat", "ffconcat version 1.0\nfile 'a piece.ts'\n"),
+        ("l.m3u8", '#EXTM3U\n#EXT-X-MAP:URI="init.mp4"\n#EXTINF:2,\na%20piece.ts\n'),
+        ("l.m3u", "#EXTM3U\n#EXTINF:2,a piece\na piece.ts\n"),
+        ("master.m3u8", "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\ninner.m3u8\n"),
+        ("l.mpd", '<?xml version="1.0"?><MPD><SegmentTemplate media="a piece.ts"/></MPD>'),
+    ],
+)
+def test_what_a_playlist_reads_is_an_input(name, text, tmp_path):
+    (tmp_path / "a piece.ts").write_bytes(b"x" * 100)
+    (tmp_path / "inner.m3u8").write_text("#EXTM3U\n#EXTINF:2,\na piece.ts\nhttps://elsewhere/b.ts\nmissing.ts\n")
+    (tmp_path / name).write_text(text)
+    inputs = parse_source(str(tmp_path / name)).inputs
+    with pytest.raises(OutputError, match=r"a piece of the video \(a piece\.ts\)"):
+        check(tmp_path / "a piece.ts", "--srt", inputs)
+    check(tmp_path / "b.srt", "--srt", inputs)
+
+
+def test_a_playlist_of_itself_comes_to_an_end(tmp_path):
+    (tmp_path / "a.m3u8").write_text("#EXTM3U\nb.m3u8\n")
+    (tmp_path / "b.m3u8").write_text("#EXTM3U\na.m3u8\nb.m3u8\n")
+    assert set(pieces_of(tmp_path / "a.m3u8")) == {tmp_path / "a.m3u8", tmp_path / "b.m3u8"}
+
+
+def test_files_of_our_own_are_no_outputs(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONLOOKER_DATA", str(tmp_path / "data"))
+    others = own_files(load_settings(environ={}))
+    for path in (
+        journal_path().with_name("journal.db-wal"),
+        journal_path().with_name("journal.db.lock"),
+        standing_path(),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("ours")
+        with pytest.raises(OutputError, match="name another file"):
+            check(path, "--srt", others)
 
 
 def test_a_folder_among_the_inputs_stands_for_all_that_is_in_it(tmp_path):

@@ -37,6 +37,7 @@ def seen(silence_prob: float = 0.98, *, speaks: bool = False, latency_s: float =
         (seen(), {"why_blind": BLACK, "is_paused": True}, "paused", "onlooker resume"),
         (seen(), {"is_asleep": True, "is_paused": True}, "asleep", "about to sleep"),
         (None, {"mind": Part(State.FAILED, "no memory")}, "not ready", "the mind is failed: no memory"),
+        (None, {"mind": Part(State.STARTING), "why_blind": BLACK}, "blind", BLACK),
         (None, {}, "blind", "nothing has been seen yet"),
     ],
 )

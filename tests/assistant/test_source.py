@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistant.capture.source import parse_source
+from assistant.capture.source import parse_source, source_of
 from assistant.config.addresses import mark_key, shown_name
+from assistant.config.keys import Config
 from assistant.errors import MediaError, SourceMissing, UsageError
 from model.errors import OnlookerError
 
@@ -108,6 +109,13 @@ def test_what_is_no_source_is_refused_without_its_secrets(text):
         parse_source(text)
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_source_is_not_the_default(text):
+    with pytest.raises(UsageError, match="the source is empty"):
+        source_of(Config().capture, {}, text)
+    assert source_of(Config().capture, {}).shown == Config().capture.source
 
 
 @pytest.mark.parametrize("text", ["none.mp4", "sub/none.mp4", "./none.mp4", "file:none", "sub/a b (1)+x.mov"])
