@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import threading
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ USUAL_WPM = 170
 
 BEGIN, END, PAD = "^", "$", "_"
 MARKS = re.compile(r"\s*([,;:.!?…]+)(?=\s|$)")
+
+
+@lru_cache(maxsize=1)
+def _opened(model: Path) -> tuple[dict[str, Any], Any]:
+    """A voice's settings and its model, which all engines share: one is made anew whenever it is interrupted. Raises
+    OSError, ValueError, ImportError, and onnxruntime's own.
+    """
+    return json.loads(Path(f"{model}.json").read_text(encoding="utf-8")), open_session(model, num_threads=2)
 
 
 class PiperEngine:
@@ -62,8 +71,7 @@ class PiperEngine:
         try:
             folder = weights.ensure(self._voice)
             (model,) = folder.glob("*.onnx")
-            self._config = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))
-            self._session = open_session(model, num_threads=2)
+            self._config, self._session = _opened(model)
         except ImportError as error:
             raise SpeechError(f"piper: the package {error.name} is missing; pip install onnxruntime") from None
         except (OnlookerError, OSError, ValueError) as error:
