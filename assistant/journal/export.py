@@ -14,9 +14,7 @@ from typing import TextIO
 
 from assistant.journal.reading import Entry
 from assistant.runtime.subtitles import reading_s, srt_cue
-
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg", ".ogv", ".3gp")
-
+from model.video.endings import VIDEO_SUFFIXES
 
 UNSAID = "broken off, and not all of it heard"
 

@@ -16,6 +16,7 @@ from assistant.errors import OutputError, SpeechError
 from assistant.sound.player import open_player
 from assistant.sound.speech import Speech
 from assistant.sound.wav import WAV_RATE_HZ, WavPlayer, resample
+from assistant.voice import piper
 from assistant.voice.engines import EspeakEngine, NoSound, Pyttsx3Engine, SpeechEngine, open_engines
 from assistant.voice.lines import Lines, Sentence
 from assistant.voice.speaker import Voice, run_voice
@@ -446,3 +447,13 @@ def test_a_voice_whose_thread_died_says_why_and_speaks_again():
     wait_for(lambda: heard, 20)
     assert thread.mend() == ""
     assert thread.close() == []
+
+
+def test_an_interrupted_voice_of_piper_is_not_loaded_anew():
+    first = piper.PiperEngine(170, 1.0)
+    assert len(first.synthesise("Hello.").pcm)
+    first.close()
+    loaded = piper._opened.cache_info().misses
+    slower = piper.PiperEngine(120, 1.0).synthesise("Hello.")
+    assert len(slower.pcm) > len(first.synthesise("Hello.").pcm)
+    assert piper._opened.cache_info().misses == loaded

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.video.endings import VIDEO_SUFFIXES
 from train.recordings.corrections import Correction, correct, names, read_correction
 from train.recordings.lines import Line, read_lines
-from train.recordings.record import VIDEO_SUFFIXES, Readout, Recording, RecordingsError, Spoken, in_order
+from train.recordings.record import Readout, Recording, RecordingsError, Spoken, in_order
 
 CORRECTED_WITHIN_S = 20.0
 JUST_BEFORE_S = 0.05

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from model.errors import OnlookerError
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".mpg", ".mpeg", ".ogv", ".3gp")
 MAX_MISTAKES = 20
 
 

@@ -4,9 +4,10 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+from model.video.endings import VIDEO_SUFFIXES
 from train.recordings.journal import read_journal
 from train.recordings.lines import read_list
-from train.recordings.record import VIDEO_SUFFIXES, Readout, Recording, RecordingsError, read_text, refuse_all
+from train.recordings.record import Readout, Recording, RecordingsError, read_text, refuse_all
 from train.recordings.subtitles import SUBTITLE_SUFFIXES, read_subtitles
 
 
@@ -46,7 +47,10 @@ def read_folder(folder: Path) -> Readout:
             except RecordingsError as error:
                 mistakes.append(str(error))
     for stem in narrations.keys() - videos.keys():
-        warnings.append(f"{narrations[stem][0]}: has no video of the same name beside it and is left out")
+        warnings.append(
+            f"{narrations[stem][0]}: has no video of the same name beside it and is left out; a video's name ends with "
+            f"one of {' '.join(VIDEO_SUFFIXES)}"
+        )
     refuse_all(mistakes)
     return Readout(tuple(recordings), tuple(sorted(warnings)))
 
