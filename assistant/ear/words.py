@@ -27,8 +27,10 @@ ALIKE, ALIKE_ALONE, ALIKE_BEFORE = 0.8, 0.86, 0.75
 """So like the name what is heard must be, letter by letter (difflib's ratio, 0–1): behind the words that lead up to it,
 or alone. So like must those words be."""
 
-ECHOED = 0.6
-"""So many of a turn's words, as a share, make it an echo."""
+ECHOED, ECHOED_LETTERS, LEAST_RUN = 0.6, 0.8, 3
+"""So many of a turn's words, as a share, make it an echo; or so many of its letters, in runs of at least so many: of
+what the canceller leaves, other words are made ("you read" of "you reach for").
+"""
 
 MAX_WAKE_WORDS = 4
 
@@ -54,11 +56,21 @@ def is_ghost(transcript: Transcript) -> bool:
 
 
 def is_echo(text: str, said: Sequence[str]) -> bool:
-    """Whether these are our own words, which sounded meanwhile: most of them, in their order."""
+    """Whether these are our own words, which sounded meanwhile: most of them, or of their letters, in their order."""
     words = words_of(text)
     own = [word for sentence in said for word in words_of(sentence)]
-    blocks = SequenceMatcher(None, words, own, autojunk=False).get_matching_blocks()
-    return sum(block.size for block in blocks) >= ECHOED * len(words) if words and own else False
+    if not (words and own):
+        return False
+    heard, letters = "".join(words), "".join(own)
+    return _shared(words, own, 1) >= ECHOED * len(words) or _shared(heard, letters, LEAST_RUN) >= ECHOED_LETTERS * len(
+        heard
+    )
+
+
+def _shared(heard: Sequence[str], own: Sequence[str], least: int) -> int:
+    """How much of one sequence comes in the same order in another, in runs of at least so many."""
+    blocks = SequenceMatcher(None, heard, own, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks if block.size >= least)
 
 
 def addressed(text: str, wake_word: str) -> str | None:

@@ -136,6 +136,9 @@ def test_what_follows_the_wake_word_is_meant_for_us(text: str, rest: str | None)
         ("Where did I put my keys?", ["You reach for the green bottle."], False),
         ("What is this?", [], False),
         ("", ["You stop."], False),
+        ("You read.", ["You reach for the green bottle."], True),
+        ("Where is the bottle?", ["You pick up the green bottle."], False),
+        ("What's that?", ["You reach for the green bottle."], False),
     ],
 )
 def test_our_own_words_are_an_echo_while_they_sound(text: str, said: list[str], is_one: bool):
