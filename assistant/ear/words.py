@@ -61,10 +61,10 @@ def is_echo(text: str, said: Sequence[str]) -> bool:
     own = [word for sentence in said for word in words_of(sentence)]
     if not (words and own):
         return False
-    heard, letters = "".join(words), "".join(own)
-    return _shared(words, own, 1) >= ECHOED * len(words) or _shared(heard, letters, LEAST_RUN) >= ECHOED_LETTERS * len(
-        heard
-    )
+    if _shared(words, own, 1) >= ECHOED * len(words):
+        return True
+    letters = "".join(words)
+    return _shared(letters, "".join(own), LEAST_RUN) >= ECHOED_LETTERS * len(letters)
 
 
 def _shared(heard: Sequence[str], own: Sequence[str], least: int) -> int:

@@ -11,10 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from assistant.journal.file import (
-    JournalError,
-    files_set_aside,
-)
+from assistant.journal.file import JournalError, files_set_aside
 from assistant.journal.reading import entries
 from assistant.journal.writer import Journal
 from tests.assistant.journals import OpenJournal, line, num_damages, texts, traces
